@@ -25,6 +25,7 @@ pub mod run;
 pub mod settings;
 mod stats;
 pub mod telemetry;
+pub mod traces;
 pub mod writer;
 
 pub use breaker::{Breaker, BreakerState};

@@ -12,6 +12,7 @@ mod page;
 mod reader;
 mod refused;
 mod shared;
+mod traces;
 mod variable;
 
 use std::net::IpAddr;
@@ -162,6 +163,8 @@ pub struct Settings {
     /// Stable name of the process in its consumer groups.
     pub instance_id: Option<String>,
     pub breaker: BreakerSettings,
+    /// Base URL of the collector that spans are exported to.
+    pub otlp_endpoint: Option<Secret>,
 }
 
 /// The shared settings, the service's own settings, and the variables to report to the operator.

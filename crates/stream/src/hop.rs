@@ -16,6 +16,7 @@ use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::positions::check_range;
 use crate::read_back::{memory_start, time_at};
+use crate::record_size;
 use crate::stage_output::Held;
 pub use crate::stage_output::StageOutput;
 use crate::stall::{Cause, Stall};
@@ -302,17 +303,18 @@ fn process<S: Stage>(
     io: &mut Io<'_>,
     message: &Message<'_>,
 ) -> Result<Outcome, StreamError> {
+    let headers = io.trace_headers();
     let mut send = |partition: i32, key: &[u8], value: &[u8]| {
         let output = Output {
             topic,
             partition,
             key: Some(key),
             payload: Some(value),
-            headers: &[],
+            headers: &headers,
         };
         io.send(&output).map(|_| ())
     };
-    let mut out = StageOutput::new(std::mem::take(memory), &mut send);
+    let mut out = StageOutput::new(std::mem::take(memory), record_size::headers(&headers), &mut send);
     let mut verdict = stage.process(message, &mut out)?;
     let too_large;
     (*memory, too_large) = out.finish()?;

@@ -175,6 +175,7 @@ impl Stage {
             topics: vec![LATE.to_owned()],
             client_id: "restate".to_owned(),
             instance_id: None,
+            recorder: None,
             dlq_topic: DLQ.to_owned(),
             compression: Compression::Lz4,
             drain_timeout: Duration::from_secs(10),

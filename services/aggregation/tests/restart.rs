@@ -162,6 +162,7 @@ fn worker_config(bootstrap: &Brokers, number: usize) -> WorkerConfig {
         topics: vec![ENRICHED.to_owned()],
         client_id: format!("aggregation-{number}"),
         instance_id: None,
+        recorder: None,
         dlq_topic: "dlq".to_owned(),
         compression: Compression::Lz4,
         drain_timeout: Duration::from_secs(10),

@@ -26,4 +26,5 @@ mod signals;
 mod stopping;
 mod tenants;
 mod top;
+mod traces;
 mod under_faults;

@@ -12,7 +12,8 @@ use reconcile::explain::trace_text;
 /// Follow one message through every stage, with times
 ///
 /// Finds the messages with this event id or correlation id: in table market_ticks, among the dead letters, and if there is none
-/// among the newest raw messages. Shows for each when it was appended to the raw topic, normalized, enriched and written, the
+/// among the newest raw messages. A trace id (32 hex digits of a `traceparent`) is looked for in the headers of the dead letters
+/// and of the newest raw messages. Shows for each when it was appended to the raw topic, normalized, enriched and written, the
 /// bars whose windows hold it, whether it was late, whether it is the latest price, and its dead letters. The milliseconds are
 /// those since the step that caused it: normalized since raw, rows since the stage that made them, bars and prices since
 /// enriched. Of a bar only the newest version is known, which a later tick may have caused.
@@ -20,10 +21,11 @@ use reconcile::explain::trace_text;
 #[command(
     after_help = "Exit codes: 0 found; 1 no message has this id; 2 a server is unavailable, or wrong usage\n\n\
     Examples:\n  dp trace 0b54c7de-e2b8-4a9e-9d53-1c1c6a9b1e7f\n  dp trace order-17 --tenant acme\n  \
+    dp trace 0af7651916cd43dd8448eb211c80319c       # from dp send --traceparent new\n  \
     dp trace order-17 --json | jq '.messages[].ticks[].steps[] | {step, milliseconds}'"
 )]
 pub struct Args {
-    /// Event id or correlation id
+    /// Event id, correlation id or trace id
     #[arg(value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     id: String,
     /// Only ticks of this tenant [default: all tenants]

@@ -19,7 +19,7 @@ pub fn trace(trace: &Trace) -> String {
     }
     if trace.messages.is_empty() {
         lines.push(format!(
-            "no message has the event id or correlation id {}",
+            "no message has the event id, correlation id or trace id {}",
             printable(&trace.id)
         ));
         lines.push("searched:".to_owned());
@@ -142,7 +142,7 @@ mod tests {
         });
         assert_eq!(
             text,
-            "no message has the event id or correlation id x\\u{1b}\nsearched:\n  table a\n  topic b"
+            "no message has the event id, correlation id or trace id x\\u{1b}\nsearched:\n  table a\n  topic b"
         );
     }
 }

@@ -167,6 +167,8 @@ fn values_that_only_look_right_are_refused_by_name() {
         ("DATA_PROC_SCHEMA_REGISTRY_URL", "registry:8081", "name a host"),
         ("DATA_PROC_SCHEMA_REGISTRY_URL", "/registry", "name a host"),
         ("DATA_PROC_CLICKHOUSE_URL", "http://", "name a host"),
+        ("DATA_PROC_OTLP_ENDPOINT", "collector:4318", "name a host"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "name a host"),
         ("DATA_PROC_METRICS_PORT", "8080", "differ from DATA_PROC_HEALTH_PORT"),
         ("DATA_PROC_LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
         ("LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
@@ -260,6 +262,23 @@ fn outside_of_local_default_addresses_and_credentials_are_rejected() {
 }
 
 #[test]
+fn spans_are_exported_to_the_named_collector_else_to_the_usual_one() {
+    const USUAL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://usual:4318");
+    for (pairs, expected) in [
+        (&[][..], None),
+        (&[USUAL][..], Some("http://usual:4318")),
+        (
+            &[USUAL, ("DATA_PROC_OTLP_ENDPOINT", "http://own:4318")][..],
+            Some("http://own:4318"),
+        ),
+        (&[USUAL, ("DATA_PROC_OTLP_ENDPOINT", "")][..], None),
+    ] {
+        let endpoint = loaded(pairs).otlp_endpoint.map(|url| url.expose());
+        assert_eq!(endpoint.as_deref(), expected, "{pairs:?}");
+    }
+}
+
+#[test]
 fn secrets_are_masked_wherever_settings_are_printed() {
     let env = env(&[
         (
@@ -270,6 +289,7 @@ fn secrets_are_masked_wherever_settings_are_printed() {
         ("DATA_PROC_REDIS_URL", "redis://:h@nter2@r:6379/0"),
         ("DATA_PROC_CLICKHOUSE_URL", "http://u:h@nter2@c:8123"),
         ("DATA_PROC_SCHEMA_REGISTRY_URL", "http://u:h@nter2@s:8081"),
+        ("DATA_PROC_OTLP_ENDPOINT", "http://u:h@nter2@o:4318"),
     ]);
     let loaded = load(&env, 8080, |_| ()).expect("settings");
     let printed = format!("{loaded:?}");
@@ -474,6 +494,11 @@ fn outside_of_local_no_password_is_sent_unencrypted() {
             "DATA_PROC_SCHEMA_REGISTRY_URL",
             "http://u:s3cret@registry:8081",
             "https://u:s3cret@registry:8081",
+        ),
+        (
+            "DATA_PROC_OTLP_ENDPOINT",
+            "http://u:s3cret@collector:4318",
+            "https://u:s3cret@collector:4318",
         ),
     ] {
         let found = problems(&elsewhere(&[(name, refused)]));
