@@ -20,9 +20,9 @@ pub(super) fn text(shown: &Shown) -> String {
     let snapshot = &shown.snapshot;
     let mut parts = vec![
         format!("{} ({})", snapshot.curve_id, shown.curve_name),
+        format!("as known at {}", iso(snapshot.as_of)),
         format!(
-            "as known at {}: settlements of {}, {}, hours of {}",
-            iso(snapshot.as_of),
+            "settlements of {}, {}, hours of {}",
             snapshot.day,
             snapshot.method.name(),
             snapshot.market

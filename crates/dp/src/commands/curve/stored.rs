@@ -26,7 +26,7 @@ use super::report;
 use crate::cells::shortened;
 
 /// Widths of columns of the list.
-const NAME: usize = 30;
+const METHOD: usize = 10;
 const PATTERNS: usize = 32;
 
 /// Build a curve from its quotes in ClickHouse, as known at a time, and draw it
@@ -118,7 +118,7 @@ fn listing(rows: &[CurveRow]) -> String {
     let cells = rows.iter().map(|row| {
         vec![
             row.curve_id.clone(),
-            shortened(&row.interpolation_method, NAME),
+            shortened(&row.interpolation_method, METHOD),
             shortened(&row.instruments.join(" "), PATTERNS),
         ]
     });
