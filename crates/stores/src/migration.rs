@@ -99,6 +99,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "projection_rebuilds",
         sql: include_str!("../../../schemas/postgres/007_projection_rebuilds.sql"),
     },
+    Migration {
+        version: 8,
+        name: "curve_instruments",
+        sql: include_str!("../../../schemas/postgres/008_curve_instruments.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` is replaced by an SQL literal.

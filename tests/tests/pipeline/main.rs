@@ -6,6 +6,7 @@
 mod backfill;
 mod cache;
 mod corruption;
+mod curve;
 mod disorder;
 mod documents;
 mod events;

@@ -85,7 +85,7 @@ fn new_rules_replace_cached_guesses() {
     let own = crate::core::taxonomy::TenantRules {
         tenant_id: "a".into(),
         commodities: vec![carbon],
-        regions: vec![],
+        ..crate::core::taxonomy::TenantRules::default()
     };
     directory.publish(|_| Snapshot::loaded(vec![], RuleBook::new(std::slice::from_ref(&own)), 1));
     view.refresh();
