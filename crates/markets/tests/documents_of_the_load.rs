@@ -191,12 +191,14 @@ fn documents_are_recognized_by_their_content_and_have_no_suspicious_price() {
         };
         let outcome = normalizer.normalize(&message, 5, &mut |tick| {
             let flags: Vec<&str> = tick.quality_flags.iter().map(domain::QualityFlag::name).collect();
+            // Rows that come again with the same price are duplicates.
             let usual = [
                 "valid",
                 "price_negative",
                 "late_arrival",
                 "price_spike",
                 "missing_metadata",
+                "duplicate",
             ];
             assert!(flags.iter().all(|flag| usual.contains(flag)), "{flags:?}: {tick:?}");
         });
