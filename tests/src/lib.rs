@@ -277,6 +277,7 @@ impl Pipeline {
             seed,
             session: 1,
             rate: RATE,
+            documents: false,
         };
         Load::start(&self.bootstrap(), plan)
     }
