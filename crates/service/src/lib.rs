@@ -8,6 +8,7 @@
 pub mod breaker;
 pub mod check;
 pub mod clients;
+mod cluster;
 pub mod context;
 pub mod control;
 pub mod declared;

@@ -12,6 +12,7 @@ use utoipa::openapi::{
     ResponseBuilder, Schema,
 };
 
+use super::cluster;
 use super::routes::{Declared, Scope};
 use super::tenant::{TENANT_HEADER, TENANT_PARAMETER};
 
@@ -70,6 +71,29 @@ pub(super) const HEALTH: Shape = Shape::Object(&[
 pub(super) const PROBE: Shape = Shape::Object(&[
     ("status", Shape::Text),
     ("error", Shape::Optional(&Shape::Text)),
+    ("timestamp", Shape::Time),
+]);
+
+/// Answer of `/health/cluster`.
+pub(super) const CLUSTER: Shape = Shape::Object(&[
+    ("service", Shape::Text),
+    ("scope", Shape::Text),
+    ("note", Shape::Optional(&Shape::Text)),
+    ("status", Shape::Text),
+    (
+        "nodes",
+        Shape::List(&Shape::Object(&[
+            ("name", Shape::Text),
+            ("status", Shape::Text),
+            ("duration_ms", Shape::Integer),
+            ("error", Shape::Optional(&Shape::Text)),
+        ])),
+    ),
+    ("healthy", Shape::Integer),
+    ("total", Shape::Integer),
+    ("degraded", Shape::List(&Shape::Text)),
+    ("unhealthy", Shape::List(&Shape::Text)),
+    ("quorum", Shape::Flag),
     ("timestamp", Shape::Time),
 ]);
 
@@ -282,14 +306,18 @@ fn answers(route: &Declared, operation: OperationBuilder) -> OperationBuilder {
         refusals.push(StatusCode::UNPROCESSABLE_ENTITY);
     }
     if !is_probe {
-        refusals.extend([StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]);
+        refusals.push(StatusCode::TOO_MANY_REQUESTS);
+    }
+    let says_why = is_probe || route.path == cluster::PATH;
+    if !says_why {
+        refusals.push(StatusCode::SERVICE_UNAVAILABLE);
     }
     for status in refusals {
         let reason = status.canonical_reason().unwrap_or("Error");
         operation = operation.response(status.as_str(), problem(reason));
     }
-    if is_probe {
-        operation = operation.response("503", body("Unhealthy or not ready; the body says why"));
+    if says_why {
+        operation = operation.response("503", body("Unhealthy, not ready or no quorum; the body says why"));
     }
     operation.response("default", problem("Any other error"))
 }

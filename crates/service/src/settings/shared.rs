@@ -73,6 +73,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         generation: generation(r),
         instance_id: kafka::instance_id(r),
         breaker: breaker(r),
+        cluster_peers: r.peers("DATA_PROC_CLUSTER_PEERS"),
     };
     if !local {
         refuse_local_defaults(r, &settings);
