@@ -31,6 +31,7 @@ pub mod writer;
 pub use breaker::{Breaker, BreakerState};
 pub use check::{Checked, check};
 pub use context::Context;
+pub use lag::LARGE_LAG;
 pub use life::StartError;
 pub use names::Names;
 pub use profile::Allocator;
