@@ -105,6 +105,7 @@ pub(super) async fn check(dir: &Path, connection: &Connection, stores: &Stores) 
         (&"traced-1".into(), &"TRACED.RT5".into(), &1.into()),
         "{newest:#}"
     );
+    silent(dir);
     for id in ["traced-1", "order-1"] {
         let trace = json(dir, 0, &["trace", id, "--tenant", "acme"]);
         let tick = &trace["messages"][0]["ticks"][0];
@@ -148,6 +149,21 @@ pub(super) async fn check(dir: &Path, connection: &Connection, stores: &Stores) 
         text.contains("no message has") && text.contains("market_ticks") && text.contains("dlq"),
         "{text}"
     );
+}
+
+/// The price of the traced tick is silent after a millisecond, and not after an hour.
+fn silent(dir: &Path) {
+    let asked = |over: &'static str| ["projection", "silent", "--tenant", "acme", "--over", over];
+    let silent = json(dir, 1, &asked("1ms"));
+    let names = silent["instruments"].as_array().unwrap().iter();
+    assert!(
+        names
+            .map(|silent| &silent["instrument_id"])
+            .any(|name| name == "TRACED.RT5"),
+        "{silent:#}"
+    );
+    assert!(shown(dir, 1, &asked("1ms")).contains("TRACED.RT5"));
+    assert_eq!(json(dir, 0, &asked("1h"))["total"], 0);
 }
 
 /// A dead letter leads to its raw message; one of a message that does not exist is shown alone.
