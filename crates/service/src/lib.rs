@@ -8,6 +8,7 @@
 pub mod breaker;
 pub mod check;
 pub mod clients;
+mod cluster;
 pub mod context;
 pub mod control;
 pub mod declared;
@@ -31,6 +32,7 @@ pub mod writer;
 pub use breaker::{Breaker, BreakerState};
 pub use check::{Checked, check};
 pub use context::Context;
+pub use lag::LARGE_LAG;
 pub use life::StartError;
 pub use names::Names;
 pub use profile::Allocator;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::check;
 use crate::clients::{self, Clients, Use};
+use crate::cluster::Cluster;
 use crate::context::Context;
 use crate::control::Control;
 use crate::dump;
@@ -142,6 +143,7 @@ fn serve<S>(
         fingerprint,
         stats: std::mem::take(&mut context.stats),
         levels: Arc::clone(&levels),
+        cluster: Cluster::new(&context.settings.cluster_peers, &context.settings.trust)?,
         default_tenant: context.settings.tenant_id.clone(),
     };
     let sources = dump::Sources {

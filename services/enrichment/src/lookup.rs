@@ -262,6 +262,16 @@ impl View {
                 self.guesses.clear();
             }
             let names = self.snapshot.rules.of(tenant_id).classify(subject);
+            // Once for each instrument, not for each tick.
+            if !names.is_known() {
+                tracing::warn!(
+                    event = "classification_fallback",
+                    tenant_id,
+                    instrument_id,
+                    market = subject.market,
+                    "no reference data and no rule for an instrument; it is classified as unknown with low confidence until it has a row or a rule"
+                );
+            }
             let asked_at = now - ASK_AGAIN;
             let guess = Guess {
                 names,

@@ -24,6 +24,7 @@ mod rebuilds;
 mod repair;
 mod replays;
 mod signals;
+mod statistics;
 mod stopping;
 mod tenants;
 mod top;

@@ -330,10 +330,8 @@ fn of_store(store: &'static str, asked: anyhow::Result<(Option<Price>, Option<Mi
 async fn updated(postgres: &stores::Postgres, generation: &str, of: Instrument<'_>) -> anyhow::Result<Option<Micros>> {
     let sql = format!(
         "SELECT (extract(epoch FROM updated_at) * 1000000)::bigint FROM served_latest_prices \
-         WHERE generation = {} AND tenant_id = {} AND instrument_id = {}",
-        literal(generation),
-        literal(of.tenant_id),
-        literal(of.id)
+         WHERE {}",
+        served::row_of(generation, of)
     );
     let rows = postgres.query_text(&sql).await.context("ask Postgres")?;
     let told = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::connections::Connection;
 use super::routes::decoded;
-use super::{Problem, State, host};
+use super::{Problem, State, cluster, host};
 use crate::{metrics, traces};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -68,8 +68,10 @@ async fn answer(
         return Ok(request.into_response(problem.error_response()));
     }
     let is_spare = request.conn_data::<Connection>().is_some_and(Connection::is_spare);
-    // Probes and scrapes are frequent and come from one address: the rate limit does not apply to them.
-    let is_probe = request.path().starts_with("/health") || request.path() == "/metrics";
+    // Probes and scrapes are frequent and come from one address: the rate limit does not apply to them. What asks other
+    // services is no probe.
+    let path = request.path();
+    let is_probe = path == "/metrics" || (path.starts_with("/health") && path != cluster::PATH);
     if is_spare && !is_probe {
         let mut response = Problem::too_many_connections().error_response();
         response.head_mut().set_connection_type(ConnectionType::Close);

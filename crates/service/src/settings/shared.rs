@@ -74,6 +74,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         instance_id: kafka::instance_id(r),
         breaker: breaker(r),
         otlp_endpoint: traces::endpoint(r),
+        cluster_peers: r.peers("DATA_PROC_CLUSTER_PEERS"),
     };
     if !local {
         refuse_local_defaults(r, &settings);

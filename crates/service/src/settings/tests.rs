@@ -200,6 +200,25 @@ fn values_that_only_look_right_are_refused_by_name() {
 }
 
 #[test]
+fn peers_are_named_with_their_addresses_and_have_no_login() {
+    assert_eq!(loaded(&[]).cluster_peers, []);
+    let peers = loaded(&[("DATA_PROC_CLUSTER_PEERS", "a=http://a:8080, b=https://b/x")]).cluster_peers;
+    let peers: Vec<(&str, &str)> = peers.iter().map(|peer| (&*peer.name, &*peer.url)).collect();
+    assert_eq!(peers, [("a", "http://a:8080"), ("b", "https://b/x")]);
+    let many = vec!["a=http://a"; 33].join(",");
+    for (wrong, part) in [
+        ("http://a:8080", "NAME=URL"),
+        ("a=http://u:s3cret@a:8080", "without a login"),
+        ("a=file:///etc/passwd", "NAME=URL"),
+        (many.as_str(), "up to 32"),
+    ] {
+        let found = problems(&[("DATA_PROC_CLUSTER_PEERS", wrong)]);
+        assert!(found.len() == 1 && found[0].contains(part), "{found:#?}");
+        assert!(!found[0].contains("s3cret"), "{found:#?}");
+    }
+}
+
+#[test]
 fn a_services_own_mistakes_are_listed_with_the_shared_ones() {
     let env = env(&[("DATA_PROC_WORKERS", "x"), ("ENRICHMENT_RATIO", "x")]);
     let error = load(&env, 8081, |r| r.number("ENRICHMENT_RATIO", 1, 0..=9, "a ratio"))
