@@ -6,6 +6,7 @@
 mod backfill;
 mod cache;
 mod corruption;
+mod derived;
 mod disorder;
 mod documents;
 mod events;
