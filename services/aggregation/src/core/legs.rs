@@ -10,10 +10,10 @@ use rustc_hash::FxHashMap;
 /// One use of an instrument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegOf {
-    /// The series, or later the curve.
+    /// Name of the series.
     pub series: Arc<str>,
     /// Name of the leg.
-    pub role: &'static str,
+    pub role: Arc<str>,
 }
 
 /// The uses of each instrument, for every tenant alike.
@@ -27,16 +27,17 @@ impl LegIndex {
     pub fn of(series: &[Arc<Definition>]) -> LegIndex {
         let mut index = LegIndex::default();
         for definition in series {
-            let name: Arc<str> = definition.series.as_str().into();
+            let series: Arc<str> = definition.series.as_str().into();
             for (role, instrument) in definition.formula.legs().iter().zip(&definition.legs) {
-                let uses = index.by_instrument.entry(instrument.as_str().into()).or_default();
-                uses.push(LegOf {
-                    series: Arc::clone(&name),
-                    role,
-                });
+                index.add(instrument, Arc::clone(&series), (*role).into());
             }
         }
         index
+    }
+
+    fn add(&mut self, instrument_id: &str, series: Arc<str>, role: Arc<str>) {
+        let uses = self.by_instrument.entry(instrument_id.into()).or_default();
+        uses.push(LegOf { series, role });
     }
 
     /// Whether no instrument is a leg.

@@ -201,3 +201,148 @@ fn rejected(code: &'static str, message: String) -> Verdict {
 fn unread(error: &CodecError) -> StreamError {
     StreamError::transient(error.code(), format!("read a leg: {error}"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use domain::{Decimal, DerivedCause, LegPlace};
+    use service::{Env, Reader};
+    use stream::KeptMessage;
+
+    use super::*;
+
+    /// One leg: series, role, instrument, tenant, event time, price, enriched offset.
+    type Given = (&'static str, &'static str, &'static str, &'static str, Micros, i64, i64);
+    /// What is compared of a value: key, time, value, version, revision, cause.
+    type Shown = (String, Micros, Option<String>, i64, i32, DerivedCause);
+
+    const PARTITION: i32 = 3;
+    const LOCAL: (&str, &str, &str) = ("basis", "local", "L");
+    const REFERENCE: (&str, &str, &str) = ("basis", "reference", "R");
+
+    fn stage() -> Derive {
+        let text = "basis:basis:local=L:reference=R,other:calendar_spread:near=L:far=R";
+        let env = Env::from([("AGGREGATION_DERIVED_SERIES".to_owned(), text.to_owned())]);
+        let config = crate::config::read(&mut Reader::new(&env)).derived;
+        Derive::new(&config, Wire::single_object(), DerivedMeters::default())
+    }
+
+    fn given(leg: (&'static str, &'static str, &'static str), tenant: &'static str, rest: (Micros, i64, i64)) -> Given {
+        (leg.0, leg.1, leg.2, tenant, rest.0, rest.1, rest.2)
+    }
+
+    fn message(
+        (series, role, instrument_id, tenant_id, event_time, price, enriched_offset): Given,
+        offset: i64,
+    ) -> KeptMessage {
+        let mut tick = domain::fixtures::tick();
+        (tick.tenant_id, tick.instrument_id) = (tenant_id, instrument_id);
+        tick.event_time = event_time;
+        tick.price = Decimal::from_integer(price).unwrap();
+        tick.origin.offset = enriched_offset;
+        let place = LegPlace {
+            series,
+            role,
+            unit: "MWh",
+            log_clock: 1_000,
+            enriched_partition: 0,
+            enriched_offset,
+            index: 0,
+        };
+        let mut payload = Vec::new();
+        Wire::single_object().encode_leg(&LegPrice::of(&tick, place), &mut payload);
+        KeptMessage {
+            source: Partition {
+                topic: "legs".into(),
+                number: PARTITION,
+            },
+            offset,
+            timestamp: 2_000,
+            has_append_time: false,
+            key: None,
+            payload: Some(payload.into()),
+        }
+    }
+
+    fn process(stage: &mut Derive, given: Given, offset: i64) -> (Verdict, Vec<Shown>) {
+        let mut out = StageOutput::default();
+        let verdict = stage.process(&message(given, offset).message(), &mut out).unwrap();
+        let wire = Wire::single_object();
+        let shown = out.iter().map(|(partition, key, value)| {
+            assert_eq!(partition, PARTITION);
+            let price = wire.decode_derived(value).unwrap();
+            let (key, value) = (
+                String::from_utf8(key.to_vec()).unwrap(),
+                price.value.map(|value| value.to_string()),
+            );
+            (key, price.event_time, value, price.version, price.revision, price.cause)
+        });
+        let shown = shown.collect();
+        (verdict, shown)
+    }
+
+    #[test]
+    fn legs_meet_by_tenant_and_series_and_a_repetition_is_recognized() {
+        let mut stage = stage();
+        let local = given(LOCAL, "t", (10, 7, 5));
+        assert_eq!(process(&mut stage, local, 0), (Verdict::Done, Vec::new()));
+        // Of another tenant, and of another series.
+        for (leg, tenant) in [(REFERENCE, "u"), (("other", "far", "R"), "t")] {
+            assert!(
+                process(&mut stage, given(leg, tenant, (10, 3, 6)), 1).1.is_empty(),
+                "{leg:?}"
+            );
+        }
+        let value = (
+            "t|basis".to_owned(),
+            10,
+            Some("4".to_owned()),
+            2,
+            0,
+            DerivedCause::First,
+        );
+        let reference = given(REFERENCE, "t", (9, 3, 6));
+        assert_eq!(process(&mut stage, reference, 2), (Verdict::Done, vec![value]));
+        assert_eq!(process(&mut stage, local, 3), (Verdict::Duplicate, Vec::new()));
+        assert_eq!(process(&mut stage, reference, 4), (Verdict::Duplicate, Vec::new()));
+    }
+
+    #[test]
+    fn what_was_read_again_without_outputs_counts_for_what_follows() {
+        let mut stage = stage();
+        let earlier = [given(LOCAL, "t", (10, 7, 5)), given(REFERENCE, "t", (10, 3, 6))];
+        for (offset, leg) in (0..).zip(earlier) {
+            stage.observe(&message(leg, offset).message()).unwrap();
+        }
+        let late = (
+            "t|basis".to_owned(),
+            10,
+            Some("5".to_owned()),
+            2,
+            1,
+            DerivedCause::Correction,
+        );
+        assert_eq!(process(&mut stage, given(REFERENCE, "t", (10, 2, 7)), 2).1, [late]);
+        stage.forget(&message(earlier[0], 0).source);
+        assert_eq!(process(&mut stage, earlier[0], 3), (Verdict::Done, Vec::new()));
+        assert_eq!(stage.time_of(&message(earlier[0], 0).message()), 1_000);
+    }
+
+    #[test]
+    fn a_record_that_is_no_leg_is_a_dead_letter_and_one_of_no_series_is_counted() {
+        let mut stage = stage();
+        let unknown = given(("gone", "near", "L"), "t", (10, 7, 5));
+        assert_eq!(process(&mut stage, unknown, 0), (Verdict::Done, Vec::new()));
+        for (payload, code) in [(None, MISSING_PAYLOAD), (Some(&b"\xC3\x01"[..]), "truncated")] {
+            let broken = KeptMessage {
+                payload: payload.map(Box::from),
+                ..message(unknown, 1)
+            };
+            let verdict = stage.process(&broken.message(), &mut StageOutput::default()).unwrap();
+            let Verdict::DeadLetter(rejected) = verdict else {
+                unreachable!("{verdict:?}");
+            };
+            assert_eq!(rejected.code, code);
+        }
+    }
+}

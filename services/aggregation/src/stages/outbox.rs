@@ -148,7 +148,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
         for (index, leg) in (0..).zip(legs.of_instrument(tick.instrument_id)) {
             let place = LegPlace {
                 series: &leg.series,
-                role: leg.role,
+                role: &leg.role,
                 unit: enriched.unit(),
                 log_clock: clock,
                 enriched_partition: self.partition,
