@@ -148,6 +148,15 @@ impl<S> Context<S> {
         self.groups
             .push(json!({"worker": name, "group": group, "topics": topics}));
         topics.iter().for_each(|topic| metrics::topic_exists(topic));
+        let met = [&self.names.legs, &self.names.derived];
+        let met = topics.iter().filter(|topic| met.contains(topic)).cloned();
+        let aligned = self
+            .names
+            .aligned_topics()
+            .map(str::to_owned)
+            .into_iter()
+            .chain(met)
+            .collect();
         let config = WorkerConfig {
             service: self.service.to_owned(),
             generation: self.names.generation().to_owned(),
@@ -165,7 +174,7 @@ impl<S> Context<S> {
         let aligned = Aligned {
             reader: config.reader(),
             bootstrap: config.bootstrap.clone(),
-            topics: self.names.aligned_topics().map(str::to_owned).to_vec(),
+            topics: aligned,
             partitions: self.settings.topic_partitions,
         };
         let shutdown = self.shutdown.clone();

@@ -61,6 +61,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "bars_asof",
         sql: include_str!("../../../schemas/clickhouse/010_bars_asof.sql"),
     },
+    Migration {
+        version: 11,
+        name: "derived_prices",
+        sql: include_str!("../../../schemas/clickhouse/011_derived_prices.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -45,6 +45,11 @@ pub trait Stage {
         None
     }
 
+    /// The time of a message on the clock by which [`Stage::memory`] is measured, if that is not the time of the message.
+    fn time_of(&self, message: &Message<'_>) -> Micros {
+        message.timestamp
+    }
+
     /// Restores what is kept of the memory from offset `from` on, without the messages from `committed` on. `time_at` is the
     /// append time of a record in the log. Returns the offset from which the rest is read back.
     fn recall(
@@ -163,7 +168,8 @@ impl<S: Stage> Hop<S> {
                 check_range(&io.config().reader(), partition, offset, io.log_range(partition)?)?;
                 StartAt::Offset(match self.stage.memory() {
                     Some(memory) => {
-                        let start = memory_start(reader, partition, offset, memory)?;
+                        let time_of = |message: &Message<'_>| self.stage.time_of(message);
+                        let start = memory_start(reader, partition, offset, memory, &time_of)?;
                         let time_at = |at| match start.last {
                             Some((last, time)) if last == at => Some(time),
                             _ => time_at(reader, partition, at).ok().flatten(),

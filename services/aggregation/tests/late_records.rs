@@ -142,6 +142,8 @@ impl Stage {
                     let topics = OutputTopics {
                         bars: BARS.to_owned(),
                         late: LATE.to_owned(),
+                        legs: "legs".to_owned(),
+                        partitions: 1,
                         state: "state".to_owned(),
                     };
                     let rules = RestateRules {

@@ -148,6 +148,8 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
     let topics = OutputTopics {
         bars: BARS.to_owned(),
         late: LATE.to_owned(),
+        legs: "legs".to_owned(),
+        partitions: 1,
         state: STATE.to_owned(),
     };
     Aggregator::new(settings, Wire::single_object(), topics, ENRICHED, views)

@@ -7,6 +7,7 @@ mod backfill;
 mod cache;
 mod corruption;
 mod curve;
+mod derived;
 mod disorder;
 mod documents;
 mod events;
