@@ -116,7 +116,7 @@ mod tests {
         for (pattern, id) in [
             ("", "A"),
             ("A", "AB"),
-            ("A*", "BA"),
+            ("A*", "CA"),
             ("A*A", "A"),
             ("A*b*b", "Ab"),
             ("A*C", "ACD"),
