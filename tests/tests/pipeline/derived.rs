@@ -43,7 +43,7 @@ fn ticks(random: &mut Rng, start: i64) -> Vec<Outgoing> {
         let time = start + at * 5 * SECOND;
         for (instrument, gap) in [("D.LOCAL", 200..220), ("D.REFERENCE", 100..140), ("D.GAS", 230..360)] {
             if !gap.contains(&at) && random.u8(..3) > 0 {
-                let time = time + random.i64(..5_000) * 1_000;
+                let time = time + random.i64(0..5_000) * 1_000;
                 let price = format!("{}.{:02}", random.u32(1..90), random.u32(..100));
                 all.push(message(
                     &format!("{instrument}-{at}"),
