@@ -280,12 +280,12 @@ fn fill_in(mut env: Env, stack: Env) -> Env {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(crate) mod tests {
+mod tests {
     use std::io::IsTerminal as _;
 
     use super::*;
 
-    pub(crate) fn env(pairs: &[(&str, &str)]) -> Env {
+    fn env(pairs: &[(&str, &str)]) -> Env {
         pairs
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

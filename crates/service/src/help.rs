@@ -9,11 +9,10 @@ use crate::run::Definition;
 use crate::settings::{self, Env, Variable};
 
 /// Routes that every service has.
-const SHARED_ROUTES: [&str; 12] = [
+const SHARED_ROUTES: [&str; 11] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
-    "GET /health/cluster",
     "GET /metrics",
     "GET /info",
     "GET /stats",

@@ -10,7 +10,6 @@ pub mod avro;
 pub mod bars;
 pub mod certificates;
 pub mod check;
-pub mod documents;
 pub mod expect;
 pub mod hostile;
 pub mod http;

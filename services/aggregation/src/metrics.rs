@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_macros)]
 
-mod of_derived;
 mod of_markets;
 
 use std::sync::Arc;
@@ -16,7 +15,6 @@ use service::metrics::{Declared, Kind};
 use crate::core::partition_state::WindowCounts;
 use of_markets::{CHECK_DIFFERENCE, CHECK_HOURS, INTERVALS_DUE, INTERVALS_MISSING, PRICES_MISSING};
 
-pub use of_derived::DerivedMeters;
 pub(crate) use of_markets::{completeness, completeness_unknown, market_checks, market_checks_unknown};
 
 const LATE: &str = "ticks_late_total";
@@ -200,11 +198,6 @@ pub const DECLARED: &[Declared] = &[
         "Duration of a ClickHouse statement that computes windows.",
     )
     .with(&[&[]]),
-    of_derived::LEGS,
-    of_derived::DERIVED,
-    of_derived::SKIPPED,
-    of_derived::EVICTED,
-    of_derived::KEPT,
 ];
 
 /// The outcome of the windows of one statement.
@@ -309,8 +302,6 @@ pub struct Tally {
     pub checkpoints: u64,
     /// Records sent to the state topic.
     pub state_records: u64,
-    /// Legs sent.
-    pub legs: u64,
 }
 
 /// Handles of one worker.
@@ -323,7 +314,6 @@ pub struct Meters {
     bars_closed: [Counter; Interval::ALL.len()],
     checkpoints: Counter,
     state_records: Counter,
-    legs: Counter,
     checkpoint: Histogram,
     latency: Histogram,
 }
@@ -340,7 +330,6 @@ impl Meters {
             bars_closed: Interval::ALL.map(|interval| counter!(BARS_CLOSED, "interval" => interval.name())),
             checkpoints: counter!(CHECKPOINTS),
             state_records: counter!(STATE_RECORDS),
-            legs: counter!(of_derived::LEGS.name),
             checkpoint: histogram!(CHECKPOINT),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "aggregation"),
         }
@@ -353,7 +342,6 @@ impl Meters {
         self.closings_by_table.increment(tally.closings_by_table);
         self.checkpoints.increment(tally.checkpoints);
         self.state_records.increment(tally.state_records);
-        self.legs.increment(tally.legs);
         for (counter, count) in self.revisions.iter().zip(tally.revisions) {
             counter.increment(count);
         }

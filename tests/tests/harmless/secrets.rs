@@ -130,7 +130,6 @@ fn no_service_shows_a_password_of_an_address() {
                 "/info",
                 "/health",
                 "/health/ready",
-                "/health/cluster",
                 "/stats",
                 "/metrics",
                 "/health/projections",

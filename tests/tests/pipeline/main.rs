@@ -6,8 +6,6 @@
 mod backfill;
 mod cache;
 mod corruption;
-mod curve;
-mod derived;
 mod disorder;
 mod documents;
 mod events;
@@ -25,9 +23,7 @@ mod rebuilds;
 mod repair;
 mod replays;
 mod signals;
-mod statistics;
 mod stopping;
 mod tenants;
 mod top;
-mod traces;
 mod under_faults;

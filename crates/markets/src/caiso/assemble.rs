@@ -290,7 +290,6 @@ impl Price {
         }
         Ok(Row {
             spot: self.spot,
-            market: None,
             node,
             key: node,
             zone: node.starts_with("DLAP_").then_some(node),
@@ -305,7 +304,6 @@ impl Price {
                 loss: Some(loss),
                 ghg,
             },
-            volume: None,
             version: None,
             remarks,
         })

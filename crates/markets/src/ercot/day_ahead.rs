@@ -55,7 +55,6 @@ impl ReadRow for DayAhead {
         let (zone, hub) = place(node);
         Ok(Row {
             spot: record.spot,
-            market: None,
             node,
             key: node,
             zone,
@@ -64,7 +63,6 @@ impl ReadRow for DayAhead {
             start,
             end: start + HOUR,
             prices: Prices::alone(price),
-            volume: None,
             version: None,
             remarks,
         })

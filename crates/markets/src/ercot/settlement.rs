@@ -136,7 +136,6 @@ impl Settlement<'_> {
         };
         Ok(Row {
             spot: record.spot,
-            market: None,
             node,
             key,
             zone,
@@ -145,7 +144,6 @@ impl Settlement<'_> {
             start,
             end: start + 15 * MINUTE,
             prices: Prices::alone(price),
-            volume: None,
             version: None,
             remarks,
         })

@@ -278,7 +278,6 @@ impl ReadRow for Lmp {
         let zone = record.cell(zone);
         Ok(Row {
             spot: record.spot,
-            market: None,
             node,
             key: if key.is_empty() { node } else { key },
             zone: if is("ZONE") {
@@ -291,7 +290,6 @@ impl ReadRow for Lmp {
             start,
             end: start + self.interval,
             prices,
-            volume: None,
             version: Some(version),
             remarks,
         })

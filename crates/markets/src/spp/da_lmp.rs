@@ -86,7 +86,6 @@ impl ReadRow for DayAhead {
         };
         Ok(Row {
             spot: record.spot,
-            market: None,
             node,
             key,
             zone: Some(area).filter(|area| !area.is_empty()),
@@ -95,7 +94,6 @@ impl ReadRow for DayAhead {
             start: end - HOUR,
             end,
             prices,
-            volume: None,
             version: None,
             remarks,
         })

@@ -118,13 +118,12 @@ fn of_stage(stage: &Stage) -> Vec<Finding> {
 }
 
 fn of_call(call: &Call) -> Option<Finding> {
-    let newest = &call.newest;
-    let is_slow = newest.p95_ms > SLOW_CALL_MS;
-    let fails = newest.success_ratio < 0.9;
+    let is_slow = call.p95_ms > SLOW_CALL_MS;
+    let fails = call.success_ratio < 0.9;
     if !is_slow && !fails {
         return None;
     }
-    let next = match &*newest.dependency {
+    let next = match call.dependency.as_str() {
         "clickhouse" => "dp clickhouse slow --over 1s; dp clickhouse parts",
         "postgres" => "dp postgres activity",
         "redis" => "dp redis memory",
@@ -133,13 +132,13 @@ fn of_call(call: &Call) -> Option<Finding> {
     let problem = match fails {
         true => format!(
             "{} of {} fails in {:.0} % of the calls",
-            newest.operation,
-            newest.dependency,
-            (1.0 - newest.success_ratio) * 100.0
+            call.operation,
+            call.dependency,
+            (1.0 - call.success_ratio) * 100.0
         ),
         false => format!(
             "{} of {} takes {:.0} ms (95th percentile)",
-            newest.operation, newest.dependency, newest.p95_ms
+            call.operation, call.dependency, call.p95_ms
         ),
     };
     Some(finding(&call.service, if fails { 10 } else { 5 }, problem, next))

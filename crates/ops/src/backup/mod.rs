@@ -203,8 +203,7 @@ mod tests {
             [
                 "aggregation-local",
                 "aggregation-local-clickhouse",
-                "aggregation-local-restate",
-                "aggregation-local-derived"
+                "aggregation-local-restate"
             ]
         );
         let of_all: usize = services_of(&Store::ALL)

@@ -9,4 +9,3 @@ pub mod kafka;
 pub mod postgres;
 pub mod projection;
 pub mod redis;
-pub mod silent;
