@@ -392,7 +392,7 @@ mod tests {
             .unwrap();
         let mut sampler = Sampler::start(FREQUENCY).unwrap();
         assert!(Sampler::start(FREQUENCY).is_err_and(|error| error.contains("another")));
-        // A thread names itself; whoever looks earlier sees another name.
+        // Until a new thread sets its own name, it has that of its parent.
         known.send(()).unwrap();
         // A slow machine gives the thread little time: until there are samples, or the time is over.
         let mut seen = 0;
