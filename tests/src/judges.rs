@@ -97,7 +97,7 @@ impl Pipeline {
         Ok(vec![
             check::ticks(&self.clickhouse, "market_ticks", expected)?,
             check::ticks(&self.clickhouse, "enriched_ticks", expected)?,
-            check::late(&self.clickhouse, "late_ticks", &placed)?,
+            check::late(&self.clickhouse, check::LATE, &placed)?,
             check::bars(&self.clickhouse, check::BARS, &placed)?,
             check::postgres(&self.postgres, "", expected)?,
             check::redis(&self.redis, expected)?,

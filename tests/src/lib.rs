@@ -114,10 +114,7 @@ impl Pipeline {
     /// # Errors
     /// If a build or a start fails.
     pub fn start() -> anyhow::Result<Pipeline> {
-        build_programs()?;
-        let mut stack = Temporary::new()?;
-        stack.config_mut().service_env.extend([prompt_rows()]);
-        Pipeline::on(stack)
+        Pipeline::with_settings([])
     }
 
     /// The same, with these times for closing and forgetting windows.
@@ -125,10 +122,19 @@ impl Pipeline {
     /// # Errors
     /// If a build or a start fails.
     pub fn with_times(times: Times) -> anyhow::Result<Pipeline> {
+        Pipeline::with_settings(times::settings(&times))
+    }
+
+    /// The same, with these settings of the services.
+    ///
+    /// # Errors
+    /// If a build or a start fails.
+    pub fn with_settings(settings: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Pipeline> {
         build_programs()?;
         let mut stack = Temporary::new()?;
-        stack.config_mut().service_env.extend(times::settings(&times));
-        stack.config_mut().service_env.extend([prompt_rows()]);
+        let env = &mut stack.config_mut().service_env;
+        env.extend(settings);
+        env.extend([prompt_rows()]);
         Pipeline::on(stack)
     }
 
@@ -271,6 +277,7 @@ impl Pipeline {
             seed,
             session: 1,
             rate: RATE,
+            documents: false,
         };
         Load::start(&self.bootstrap(), plan)
     }

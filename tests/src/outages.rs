@@ -108,6 +108,7 @@ impl<'a> Outages<'a> {
             seed,
             session: 1,
             rate: self.rate,
+            documents: false,
         };
         let load = Load::start(&self.pipeline.bootstrap(), plan)?;
         let mut judge = Judge::new(u64::MAX)?;

@@ -1,6 +1,6 @@
 //! Records as readable JSON: decimals with their exact digits, times as RFC 3339, the origin also as `tick_id`.
 
-use domain::{Bar, Decimal, EnrichedTick, Interval, LateTick, Micros, Origin, Tick, Turnover};
+use domain::{Bar, Decimal, DerivedPrice, EnrichedTick, Interval, LateTick, LegPrice, Micros, Origin, Tick, Turnover};
 use serde_json::{Map, Value, json};
 
 use crate::schemas::Record;
@@ -16,6 +16,8 @@ pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError
         Record::EnrichedTick => enriched(&wire.decode_enriched(bytes)?),
         Record::Bar => bar(&wire.decode_bar(bytes)?),
         Record::LateTick => late(&wire.decode_late(bytes)?),
+        Record::LegPrice => leg(&wire.decode_leg(bytes)?),
+        Record::DerivedPrice => derived(&wire.decode_derived(bytes)?),
         Record::RawMarketTick => raw(&wire.decode_raw(bytes)?),
         Record::WindowState => {
             let state = wire.decode_window(bytes)?;
@@ -119,6 +121,67 @@ pub fn late(late: &LateTick<'_>) -> Value {
         "enriched_offset": late.enriched_offset,
         "closed_intervals": names(late.closed_intervals),
         "is_close": late.is_close,
+    })
+}
+
+/// A leg.
+pub fn leg(leg: &LegPrice<'_>) -> Value {
+    json!({
+        "tick_id": leg.origin.to_string(),
+        "origin": origin(&leg.origin),
+        "tenant_id": leg.tenant_id,
+        "series": leg.series,
+        "role": leg.role,
+        "instrument_id": leg.instrument_id,
+        "kind": leg.kind.name(),
+        "event_time": time(leg.event_time),
+        "interval_end": leg.interval_end.map_or(Value::Null, time),
+        "price": decimal(leg.price),
+        "volume": optional(leg.volume),
+        "bid": optional(leg.bid),
+        "ask": optional(leg.ask),
+        "congestion": optional(leg.congestion),
+        "loss": optional(leg.loss),
+        "currency": leg.currency,
+        "unit": leg.unit,
+        "version": leg.version,
+        "sequence": leg.sequence,
+        "log_clock": time(leg.log_clock),
+        "enriched_partition": leg.enriched_partition,
+        "enriched_offset": leg.enriched_offset,
+        "index": leg.index,
+    })
+}
+
+/// A derived price.
+pub fn derived(price: &DerivedPrice<'_>) -> Value {
+    let legs: Vec<Value> = price
+        .legs
+        .iter()
+        .map(|leg| {
+            json!({
+                "role": leg.role,
+                "instrument_id": leg.instrument_id,
+                "price": decimal(leg.price),
+                "event_time": time(leg.event_time),
+                "age": leg.age,
+                "origin": origin(&leg.origin),
+            })
+        })
+        .collect();
+    json!({
+        "tenant_id": price.tenant_id,
+        "series": price.series,
+        "kind": price.kind,
+        "event_time": time(price.event_time),
+        "value": optional(price.value),
+        "unit": price.unit,
+        "legs": legs,
+        "log_clock": time(price.log_clock),
+        "version": price.version,
+        "revision": price.revision,
+        "cause": price.cause.name(),
+        "cause_origin": origin(&price.cause_origin),
     })
 }
 

@@ -9,11 +9,13 @@
 pub mod bar;
 pub mod canonical;
 pub mod compatibility;
+pub mod derived;
 pub mod enriched;
 pub mod error;
 pub mod framing;
 pub mod json;
 pub mod late;
+pub mod leg;
 mod lookups;
 pub mod older;
 pub mod raw_tick;

@@ -12,6 +12,8 @@ pub enum Record {
     EnrichedTick,
     Bar,
     LateTick,
+    LegPrice,
+    DerivedPrice,
     WindowState,
     SequencerState,
     RawMarketTick,
@@ -19,11 +21,13 @@ pub enum Record {
 
 impl Record {
     /// Every record.
-    pub const ALL: [Record; 7] = [
+    pub const ALL: [Record; 9] = [
         Record::Tick,
         Record::EnrichedTick,
         Record::Bar,
         Record::LateTick,
+        Record::LegPrice,
+        Record::DerivedPrice,
         Record::WindowState,
         Record::SequencerState,
         Record::RawMarketTick,
@@ -36,6 +40,8 @@ impl Record {
             Record::EnrichedTick => "enriched_tick",
             Record::Bar => "bar",
             Record::LateTick => "late_tick",
+            Record::LegPrice => "leg_price",
+            Record::DerivedPrice => "derived_price",
             Record::WindowState => "window_state",
             Record::SequencerState => "sequencer_state",
             Record::RawMarketTick => "raw_market_tick",
@@ -49,6 +55,8 @@ impl Record {
             Record::EnrichedTick => include_str!("../../../schemas/avro/enriched_tick.avsc"),
             Record::Bar => include_str!("../../../schemas/avro/bar.avsc"),
             Record::LateTick => include_str!("../../../schemas/avro/late_tick.avsc"),
+            Record::LegPrice => include_str!("../../../schemas/avro/leg_price.avsc"),
+            Record::DerivedPrice => include_str!("../../../schemas/avro/derived_price.avsc"),
             Record::WindowState => include_str!("../../../schemas/avro/window_state.avsc"),
             Record::SequencerState => include_str!("../../../schemas/avro/sequencer_state.avsc"),
             Record::RawMarketTick => include_str!("../../../schemas/avro/raw_market_tick.avsc"),

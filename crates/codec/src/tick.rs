@@ -111,7 +111,7 @@ pub(crate) fn read_origin<'a>(from: &mut Reader<'a>) -> Result<Origin<'a>, Codec
 }
 
 #[inline(always)]
-fn read_kind(from: &mut Reader<'_>) -> Result<Kind, CodecError> {
+pub(crate) fn read_kind(from: &mut Reader<'_>) -> Result<Kind, CodecError> {
     let index = from.symbol("kind", KINDS.len())?;
     Ok(KINDS.get(index).copied().unwrap_or(Kind::Trade))
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{Bar, EnrichedTick, Enrichment, LateTick, Tick};
+use domain::{Bar, DerivedPrice, EnrichedTick, Enrichment, LateTick, LegPrice, Tick};
 
 use crate::framing::{self, SchemaRef};
 use crate::lookups::{Lookups, Version};
@@ -17,7 +17,7 @@ use crate::reader::Reader;
 use crate::registry::RegistryClient;
 use crate::schemas::Record;
 use crate::state::{SequencerState, WindowRecord};
-use crate::{CodecError, RawTick, bar, enriched, late, raw_tick, tick};
+use crate::{CodecError, RawTick, bar, derived, enriched, late, leg, raw_tick, tick};
 
 /// Writes and reads framed records. Cheap to clone; created once per process.
 #[derive(Debug, Clone)]
@@ -248,6 +248,28 @@ impl Wire {
     /// Reads a framed late tick.
     pub fn decode_late<'a>(&self, bytes: &'a [u8]) -> Result<LateTick<'a>, CodecError> {
         read_all(self.datum(Record::LateTick, bytes)?, late::decode)
+    }
+
+    /// Appends a framed leg.
+    pub fn encode_leg(&self, value: &LegPrice<'_>, out: &mut Vec<u8>) {
+        self.begin(Record::LegPrice, out);
+        leg::encode(value, out);
+    }
+
+    /// Reads a framed leg.
+    pub fn decode_leg<'a>(&self, bytes: &'a [u8]) -> Result<LegPrice<'a>, CodecError> {
+        read_all(self.datum(Record::LegPrice, bytes)?, leg::decode)
+    }
+
+    /// Appends a framed derived price.
+    pub fn encode_derived(&self, value: &DerivedPrice<'_>, out: &mut Vec<u8>) {
+        self.begin(Record::DerivedPrice, out);
+        derived::encode(value, out);
+    }
+
+    /// Reads a framed derived price.
+    pub fn decode_derived<'a>(&self, bytes: &'a [u8]) -> Result<DerivedPrice<'a>, CodecError> {
+        read_all(self.datum(Record::DerivedPrice, bytes)?, derived::decode)
     }
 
     /// Appends a framed window of the state topic.

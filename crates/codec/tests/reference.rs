@@ -10,8 +10,9 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use codec::{Record, Wire};
 use domain::{
-    Bar, BarVersion, Classification, Classified, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Origin,
-    QualityFlags, Tick, TimeWeighted, Turnover, Window,
+    Bar, BarVersion, Classification, Classified, Decimal, DerivedCause, DerivedLeg, DerivedPrice, EnrichedTick,
+    Enrichment, Interval, Kind, LateTick, LegPlace, LegPrice, Origin, QualityFlags, Tick, TimeWeighted, Turnover,
+    Window,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -186,6 +187,46 @@ impl Parts {
     }
 }
 
+impl Parts {
+    fn leg(&self) -> LegPrice<'_> {
+        let place = LegPlace {
+            series: &self.texts[0],
+            role: &self.texts[1],
+            unit: &self.texts[2],
+            log_clock: self.numbers[3],
+            enriched_partition: self.small.0,
+            enriched_offset: self.numbers[4],
+            index: self.small.1,
+        };
+        LegPrice::of(&self.tick(), place)
+    }
+
+    fn derived(&self) -> DerivedPrice<'_> {
+        let leg = |index: usize| DerivedLeg {
+            role: &self.texts[index],
+            instrument_id: &self.texts[index + 1],
+            price: self.decimal(index).unwrap_or_default(),
+            event_time: self.numbers[index],
+            age: self.numbers[index + 1],
+            origin: self.origin(),
+        };
+        DerivedPrice {
+            tenant_id: &self.texts[3],
+            series: &self.texts[4],
+            kind: &self.texts[5],
+            event_time: self.numbers[5],
+            value: self.decimal(4),
+            unit: &self.texts[6],
+            legs: (0..self.flags as usize % 4).map(leg).collect(),
+            log_clock: self.numbers[6],
+            version: self.numbers[7],
+            revision: self.small.0,
+            cause: DerivedCause::ALL[self.flags as usize % DerivedCause::ALL.len()],
+            cause_origin: self.origin(),
+        }
+    }
+}
+
 /// The reference reads the codec's bytes, and writes the same bytes again.
 fn agrees(record: Record, framed: &[u8]) -> Value {
     let schema = schema(record);
@@ -247,6 +288,20 @@ proptest! {
         wire.encode_late(&parts.late(), &mut late);
         prop_assert_eq!(wire.decode_late(&late).unwrap(), parts.late());
         agrees(Record::LateTick, &late);
+    }
+
+    #[test]
+    fn legs_and_derived_prices_agree_with_the_reference(parts in parts()) {
+        let (wire, mut leg, mut derived) = (Wire::single_object(), Vec::new(), Vec::new());
+        wire.encode_leg(&parts.leg(), &mut leg);
+        prop_assert_eq!(wire.decode_leg(&leg).unwrap(), parts.leg());
+        let value = agrees(Record::LegPrice, &leg);
+        prop_assert_eq!(field(&value, "role"), &Value::String(parts.texts[1].clone()));
+        prop_assert_eq!(field(&value, "enriched_offset"), &Value::Long(parts.numbers[4]));
+        wire.encode_derived(&parts.derived(), &mut derived);
+        prop_assert_eq!(wire.decode_derived(&derived).unwrap(), parts.derived());
+        let value = agrees(Record::DerivedPrice, &derived);
+        prop_assert_eq!(field(&value, "series"), &Value::String(parts.texts[4].clone()));
     }
 
     #[test]

@@ -4,11 +4,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use curves::derived::{Definition, Formula, LegPrice, Series};
+use curves::derived::{Definition, Formula, Limits, Series};
 use curves::{Block, Builder, Contract, DeliveryCalendar, Layout, Method, Month, Quote, Scratch, Shape, Tenor, Terms};
-use domain::Decimal;
+use domain::{Decimal, Kind, LegPrice, Origin};
 use jiff::civil::{Date, date};
 
 const AS_OF: Date = date(2026, 12, 18);
@@ -102,28 +103,62 @@ fn quote(contract: Contract, at: usize) -> Quote {
     }
 }
 
+fn leg<'a>(instrument_id: &'a str, role: &'a str, time: i64, price: Decimal) -> LegPrice<'a> {
+    LegPrice {
+        origin: Origin {
+            feed: "ingestion.market.raw.v1",
+            partition: 0,
+            offset: time,
+            index: 0,
+        },
+        tenant_id: "default",
+        series: "spark",
+        role,
+        instrument_id,
+        kind: Kind::Trade,
+        event_time: time,
+        interval_end: None,
+        price,
+        volume: None,
+        bid: None,
+        ask: None,
+        congestion: None,
+        loss: None,
+        currency: "USD",
+        unit: "MWh",
+        version: None,
+        sequence: None,
+        log_clock: time,
+        enriched_partition: 0,
+        enriched_offset: time,
+        index: 0,
+    }
+}
+
 fn derived(criterion: &mut Criterion) {
     let formula = Formula::SparkSpread {
         heat_rate: Decimal::from_unscaled(750_000_000).unwrap(),
     };
-    let mut series = Series::new(Definition {
+    let legs = ["PJM.WESTERN%20HUB.RTH", "GAS.TETCO_M3.SPOT"];
+    let definition = Definition {
         series: "spark".into(),
         formula,
-        legs: vec!["PJM.WESTERN%20HUB.RTH".into(), "GAS.TETCO_M3.SPOT".into()],
+        legs: legs.map(str::to_owned).to_vec(),
         max_age: 60_000_000,
-    })
-    .unwrap();
+    };
+    let limits = Limits {
+        hold: 60_000_000,
+        prices: 1_000_000,
+    };
+    let mut series = Series::new(Arc::new(definition), limits);
     let mut number = 0i64;
     criterion.bench_function("spark spread, one tick of a leg", |bencher| {
         bencher.iter(|| {
             number += 1;
-            let price = LegPrice {
-                price: Decimal::from_unscaled(4_000_000_000 + number % 1_000).unwrap(),
-                event_time: number,
-                clock: number,
-                origin: "ingestion.market.raw.v1/0/123456/0".into(),
-            };
-            black_box(series.take((number % 2) as usize, price).unwrap())
+            let at = (number % 2) as usize;
+            let price = Decimal::from_unscaled(4_000_000_000 + number % 1_000).unwrap();
+            let leg = leg(legs[at], formula.legs()[at], number * 1_000, price);
+            series.take(&leg, number, &mut |value| _ = black_box(value.value))
         });
     });
 }

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use markets::contract::{Block, Contract, Month};
 
-use crate::contract::{Block, Contract, Month};
 use crate::layout::{Basis, Layout, Scratch, Terms};
 use crate::method::{Method, Shape};
 use crate::quote::{Input, Quote, State};
@@ -140,7 +140,7 @@ impl Builder {
                 newest.insert(quote.contract, at);
             }
         }
-        let state = |at: usize, quote: &Quote| {
+        let state = |at: usize, quote: &Quote| -> Result<State, CurveError> {
             let period = quote.contract.period;
             let is_due = match period.is_balance() {
                 true => as_of.tomorrow().is_ok_and(|tomorrow| tomorrow == period.first),

@@ -9,10 +9,9 @@ use jiff::civil::{Date, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp, Zoned};
 use markets::Peak;
+use markets::contract::{Block, Commodity, ContractError, Month, Period, is_nerc};
 
 use crate::CurveError;
-use crate::contract::{Block, Commodity, Month, Period};
-use crate::holidays::is_nerc;
 
 /// A gas day begins at this hour of Central prevailing time.
 const GAS_DAY_HOUR: i8 = 9;
@@ -86,7 +85,9 @@ impl DeliveryCalendar {
     /// # Errors
     /// The day is outside the calendar, or the market has no such block.
     pub fn hours_of_day(&self, day: Date, block: Block) -> Result<i64, CurveError> {
-        let next = day.tomorrow().map_err(|_| CurveError::OutOfCalendar(day.to_string()))?;
+        let next = day
+            .tomorrow()
+            .map_err(|_| ContractError::OutOfCalendar(day.to_string()))?;
         self.hours_between(day, next, block)
     }
 
@@ -141,7 +142,7 @@ impl DeliveryCalendar {
 
     fn local(&self, day: Date, hour: i8) -> Result<Zoned, CurveError> {
         let time = day.at(hour, 0, 0, 0).to_zoned(self.zone.clone());
-        time.map_err(|_| CurveError::OutOfCalendar(day.to_string()))
+        time.map_err(|_| ContractError::OutOfCalendar(day.to_string()).into())
     }
 }
 

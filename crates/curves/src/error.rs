@@ -1,5 +1,7 @@
 //! Why a curve, a contract or a derived value cannot be made.
 
+use markets::contract::ContractError;
+
 /// An error of this crate: what, where, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CurveError {
@@ -9,23 +11,15 @@ pub enum CurveError {
     /// The market has no on-peak block.
     #[error("market {0} has no on-peak block: quote its contracts as flat")]
     NoPeak(String),
-    /// The text names no tenor.
-    #[error(
-        "\"{0}\" is no contract: write M1, 2027-01, F27, Q1-27, SUM-27, WIN-27, CAL-27 or BALMO (years 2000 to 2099)"
-    )]
-    UnknownTenor(String),
-    /// The text names no block.
-    #[error("\"{0}\" is no block: write flat, peak or off_peak")]
-    UnknownBlock(String),
+    /// A contract, or a date, cannot be placed in the calendar.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
     /// The text names no method.
     #[error("\"{0}\" is no method: write flat, linear, monotone or smooth")]
     UnknownMethod(String),
     /// The text names no horizon.
     #[error("\"{0}\" is no horizon: write 1m, 3m, 6m, 1y or all")]
     UnknownHorizon(String),
-    /// A date or time lies outside the calendar.
-    #[error("a date of {0} is outside the calendar: check the years of the contracts")]
-    OutOfCalendar(String),
     /// No quote is left to build a curve from.
     #[error("no quote can be used: {0}")]
     NoQuotes(String),
@@ -54,7 +48,4 @@ pub enum CurveError {
     /// A value is too large for exact arithmetic.
     #[error("a value of {0} is too large for exact arithmetic: check the unit of its legs")]
     TooLarge(String),
-    /// A document cannot be read as a whole.
-    #[error("{0}")]
-    Unreadable(String),
 }

@@ -4,8 +4,8 @@
 //! it delivers.
 
 use jiff::civil::Date;
+use markets::contract::{Block, Contract, Month, Period};
 
-use crate::contract::{Block, Contract, Month, Period};
 use crate::{CurveError, DeliveryCalendar};
 
 /// Days of a month on average: the unit of time in which curves are smooth.

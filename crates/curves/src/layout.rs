@@ -9,9 +9,9 @@
 use std::ops::Range;
 
 use jiff::civil::Date;
+use markets::contract::{Contract, Month};
 use nalgebra::DMatrix;
 
-use crate::contract::{Contract, Month};
 use crate::elimination::Elimination;
 use crate::grid::{Cell, Grid};
 use crate::interpolate::{Between, Strip, smoothest};

@@ -5,31 +5,29 @@
 //! mean, weighted by delivered hours, of the points of its contract.
 //! Failure: [`CurveError`]; a quote or a row that cannot be used is reported, and the others still count.
 
-mod contract;
 mod curve;
+mod definition;
 mod delivery;
 pub mod derived;
 mod elimination;
 mod error;
-mod expiry;
 mod grid;
-mod holidays;
 mod interpolate;
 mod layout;
 mod method;
 mod quote;
 pub mod rolling;
-mod settlements;
 mod snapshot;
 
-pub use contract::{Block, Commodity, Contract, Month, Period, Season, Tenor};
 pub use curve::{Builder, Curve, Point};
+pub use definition::{Definition, PricedContract, Selected};
 pub use delivery::DeliveryCalendar;
 pub use error::CurveError;
-pub use expiry::{last_trading_day, prompt};
 pub use grid::Cell;
 pub use layout::{Basis, Layout, Scratch, Terms};
+pub use markets::contract::{
+    Block, Commodity, Contract, ContractError, Month, Period, Season, Tenor, last_trading_day, prompt,
+};
 pub use method::{Method, Shape};
 pub use quote::{Input, Quote, State};
-pub use settlements::{Rejected, Settlement, Settlements};
 pub use snapshot::{CurveSnapshot, Horizon, SnapshotInput, SnapshotPoint, SnapshotTerms, Snapshots};

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
+use markets::contract::Month;
 use serde::Serialize;
 
 use crate::CurveError;
-use crate::contract::Month;
 
 /// How months inside a coarser contract, and between contracts, get their prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]

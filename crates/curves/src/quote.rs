@@ -1,8 +1,11 @@
 //! Quotes, and what became of each of them in a curve.
 
-use domain::Micros;
+use domain::{Decimal, Micros};
+use jiff::tz::TimeZone;
+use markets::Settlement;
+use markets::contract::{Commodity, Contract, ContractError};
 
-use crate::contract::Contract;
+use crate::CurveError;
 
 /// One price of one contract.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +20,35 @@ pub struct Quote {
     pub known_at: Micros,
     /// The origin of the tick, or the line of the file.
     pub source: String,
+}
+
+impl Quote {
+    /// The quote of a row of a document. It was known at its time, or at the start of its day in UTC.
+    ///
+    /// # Errors
+    /// The tenor means no days.
+    pub fn of_settlement(settlement: &Settlement, commodity: Commodity) -> Result<Quote, CurveError> {
+        let Settlement { as_of, time, .. } = *settlement;
+        let start = as_of
+            .to_zoned(TimeZone::UTC)
+            .map(|start| start.timestamp().as_microsecond());
+        let outside = |_| ContractError::OutOfCalendar(as_of.to_string());
+        Ok(Quote {
+            contract: Contract {
+                period: settlement.tenor.resolve(as_of, commodity)?,
+                block: settlement.block,
+            },
+            price: number(settlement.price),
+            volume: settlement.volume.map(number),
+            known_at: time.map_or_else(|| start.map_err(outside), Ok)?,
+            source: settlement.place.clone(),
+        })
+    }
+}
+
+/// The nearest binary number.
+pub(crate) fn number(decimal: Decimal) -> f64 {
+    decimal.unscaled() as f64 / 1e8
 }
 
 /// What became of a quote.

@@ -12,9 +12,9 @@ use std::str::FromStr;
 use domain::Micros;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use markets::contract::{Block, Contract, ContractError, Month};
 use serde::Serialize;
 
-use crate::contract::{Block, Contract, Month};
 use crate::curve::{Builder, Curve, Point};
 use crate::layout::Basis;
 use crate::method::Method;
@@ -286,7 +286,7 @@ impl Snapshots {
         };
         self.due = None;
         // The quotes are those before the end of the interval, so the day is, too.
-        let last = Timestamp::from_microsecond(due - 1).map_err(|_| CurveError::OutOfCalendar(due.to_string()))?;
+        let last = Timestamp::from_microsecond(due - 1).map_err(|_| ContractError::OutOfCalendar(due.to_string()))?;
         let day = self.builder.calendar().date_at(last);
         self.quotes.retain(|contract, _| contract.period.end > day);
         let until = self

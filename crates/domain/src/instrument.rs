@@ -22,6 +22,37 @@ pub fn write_instrument_id(market: &str, node: &str, product: &str, out: &mut St
     out.push_str(product);
 }
 
+/// A pattern of instrument ids: `*` stands for any text, also for none, every other character for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdPattern(String);
+
+impl IdPattern {
+    /// Any text is a pattern.
+    pub fn new(text: &str) -> IdPattern {
+        IdPattern(text.to_owned())
+    }
+
+    /// Whether an id has this form.
+    pub fn matches(&self, id: &str) -> bool {
+        let Some((first, rest)) = self.0.split_once('*') else {
+            return self.0 == id;
+        };
+        let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        let mut left = id.strip_prefix(first);
+        // The leftmost place of each part leaves the most for the others.
+        for part in middle.split('*') {
+            left = left.and_then(|text| text.get(text.find(part)? + part.len()..));
+        }
+        left.is_some_and(|text| text.ends_with(last))
+    }
+
+    /// The same pattern for the operator `LIKE` of SQL, in which a backslash escapes.
+    pub fn like(&self) -> String {
+        let escaped = self.0.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+        escaped.replace('*', "%")
+    }
+}
+
 /// Why an identifier that a producer sent is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifierError {
@@ -62,6 +93,38 @@ mod tests {
         assert_eq!(id, "PJM.WESTERN%20HUB.RTH");
         write_instrument_id("X", "a|b%", "P", &mut id);
         assert_eq!(id, "X.a%7Cb%25.P");
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        let matches = |pattern: &str, id: &str| IdPattern::new(pattern).matches(id);
+        for (pattern, id) in [
+            ("A", "A"),
+            ("*", ""),
+            ("A*", "A"),
+            ("A*B", "AB"),
+            ("A*B", "AxBxB"),
+            ("*.X.*", "P.X.X.Q"),
+            ("A*b*b", "Abb"),
+            (
+                "PJM.WESTERN%20HUB.*.PEAK.*",
+                "PJM.WESTERN%20HUB.2027-01.PEAK.SETTLEMENT",
+            ),
+        ] {
+            assert!(matches(pattern, id), "{pattern} {id}");
+        }
+        for (pattern, id) in [
+            ("", "A"),
+            ("A", "AB"),
+            ("A*", "CA"),
+            ("A*A", "A"),
+            ("A*b*b", "Ab"),
+            ("A*C", "ACD"),
+            ("PJM.*.PEAK.*", "PJM.H.2027-01.OFF_PEAK.SETTLEMENT"),
+        ] {
+            assert!(!matches(pattern, id), "{pattern} {id}");
+        }
+        assert_eq!(IdPattern::new(r"A%20_\*.X").like(), r"A\%20\_\\%.X");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod bar;
 pub mod claim;
 pub mod decimal;
 pub mod decimal_text;
+pub mod derived;
 pub mod error;
 pub mod event;
 #[cfg(feature = "fixtures")]
@@ -31,6 +32,7 @@ pub use bar::{Bar, BarVersion, TimeWeighted};
 pub use claim::Claim;
 pub use decimal::{Decimal, DecimalError, Turnover};
 pub use decimal_text::DecimalText;
+pub use derived::{DerivedCause, DerivedLeg, DerivedPrice, LegPlace, LegPrice};
 pub use error::{Classified, ErrorClass};
 pub use event::EventKey;
 pub use origin::{Origin, RawPosition};

@@ -25,6 +25,11 @@ impl RetryPolicy {
         first: Duration::from_millis(250),
         last: Duration::from_millis(500),
     };
+    /// For what another owner has won, and may win again.
+    pub const CONFLICT: RetryPolicy = RetryPolicy {
+        first: Duration::from_millis(100),
+        last: Duration::from_millis(3_200),
+    };
 
     /// Waits with different jitter in every process.
     pub fn waits(self) -> Waits {
@@ -85,6 +90,11 @@ mod tests {
             assert!((base..=2 * base).contains(&wait), "{wait} after {base}");
         }
         waits.succeeded();
+        let mut conflict = RetryPolicy::CONFLICT.seeded_waits(1);
+        for base in [100, 200, 400, 800, 1_600, 3_200, 3_200] {
+            let wait = ms(&mut conflict);
+            assert!((base..=2 * base).contains(&wait), "{wait} after {base}");
+        }
         let (first, other) = (ms(&mut waits), ms(&mut RetryPolicy::STANDARD.seeded_waits(2)));
         assert!((200..=400).contains(&first));
         assert_ne!(first, other);

@@ -103,8 +103,8 @@ fn contradictions_and_rejected_rows_are_listed_and_end_with_exit_code_1() {
 fn what_cannot_be_read_ends_with_exit_code_2_and_says_what_to_do() {
     let several = format!("{GOOD}2026-11-25,ICE.NBP,2027-01,flat,90,\n");
     for (text, arguments, expected) in [
-        ("as_of,price\n", &[][..], "has no column curve_id"),
-        ("", &[], "the file is empty"),
+        ("as_of,price\n", &[][..], "has no column: \"curve_id\""),
+        ("", &[], "no line with text"),
         (&several, &[], "name one with --curve: ICE.NBP, PJM.WESTERN_HUB"),
         (&several, &["--curve", "ICE.NBP"], "--market names another one"),
         (GOOD, &["--as-of", "2026-11-01"], "use a later --as-of"),

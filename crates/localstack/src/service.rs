@@ -11,6 +11,9 @@ use crate::servers::launcher;
 /// as with the default of 10,000 (docs/performance.md).
 const TUNING: [(&str, &str); 1] = [("DATA_PROC_MAX_BATCH_SIZE", "25000")];
 
+/// The services that `GET /health/cluster` asks.
+const PEERS: &str = "DATA_PROC_CLUSTER_PEERS";
+
 /// Folder of the event windows, so that a restarted normalization does not read them back.
 pub(crate) const WINDOWS: &str = "windows";
 /// Variable with the name of a replica in its consumer groups.
@@ -37,6 +40,9 @@ pub(crate) fn command(
     if is_free(WINDOW_DIR) {
         command.env(WINDOW_DIR, config.dir.join(WINDOWS));
     }
+    if is_free(PEERS) {
+        command.env(PEERS, peers(config));
+    }
     command
         .envs(env.iter().map(|(name, value)| (name, value)))
         // A killed replica gets its partitions back at once.
@@ -45,4 +51,13 @@ pub(crate) fn command(
     // Each replica has its own port, which overrides any common setting.
     command.env("DATA_PROC_HEALTH_PORT", port.to_string());
     Ok(command)
+}
+
+/// The first replica of each service, as `NAME=URL`.
+fn peers(config: &StackConfig) -> String {
+    let peer = |service: Service| {
+        let port = config.ports.of(service.into())?;
+        Some(format!("{}=http://127.0.0.1:{port}", service.name()))
+    };
+    Service::ALL.into_iter().filter_map(peer).collect::<Vec<_>>().join(",")
 }

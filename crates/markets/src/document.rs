@@ -52,6 +52,8 @@ pub(crate) struct Names {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row<'r> {
     pub spot: Spot,
+    /// The market of the row, if its document may hold prices of several.
+    pub market: Option<&'static str>,
     pub node: &'r str,
     /// The part of the instrument id between market and product. It differs from the node where a name alone is not a key.
     pub key: &'r str,
@@ -61,6 +63,8 @@ pub(crate) struct Row<'r> {
     pub start: Micros,
     pub end: Micros,
     pub prices: Prices,
+    /// Traded volume, if the document states it.
+    pub volume: Option<Decimal>,
     /// Vintage of a price that is restated.
     pub version: Option<&'r str>,
     /// Quality flags found while reading.
@@ -166,13 +170,13 @@ pub(crate) fn check_grid(stamp: Micros, interval: Micros, remarks: &mut QualityF
 }
 
 /// Opens the document of this format: unpacks an archive into `unpacked`, at most `limit` bytes, and reads the frame.
-/// Returns the name of its market too.
+/// Returns the name of its market too, if all its prices are of one.
 pub(crate) fn open<'a>(
     format: &str,
     payload: &'a [u8],
     unpacked: &'a mut Vec<u8>,
     limit: usize,
-) -> Result<(Box<dyn Document + 'a>, &'static str), Rejection> {
+) -> Result<(Box<dyn Document + 'a>, Option<&'static str>), Rejection> {
     let Some((market, known)) = registry::format(format) else {
         let shown: String = format.chars().take(60).collect();
         let message = format!(
@@ -187,5 +191,5 @@ pub(crate) fn open<'a>(
     } else {
         payload
     };
-    Ok(((known.open)(bytes, known.name)?, market.name))
+    Ok(((known.open)(bytes, known.name)?, market.map(|market| market.name)))
 }

@@ -7,11 +7,13 @@ use domain::{Kind, Micros, Origin, QualityFlags, RowRanges, Tick};
 
 use crate::check;
 use crate::document::{At, Row};
+use crate::event::venue_of;
 use crate::message::RawMessage;
 use crate::normalizer::{NormalizerConfig, Opened};
 use crate::quality::{self, History};
 use crate::rejection::{RejectedRows, Rejection};
 use crate::table::located;
+use crate::venue::Venue;
 
 /// The market status of the prices of a document that is not its whole set, so that completeness does not count on it.
 const PART: &str = "part";
@@ -42,8 +44,9 @@ impl Rows<'_, '_> {
             let Ok(number) = i32::try_from(index) else { return };
             next = number.saturating_add(1);
             let emitted = row.and_then(|row| {
-                self.check_time(&row, names.time)?;
-                write_instrument_id(&self.opened.venue.name, row.key, row.product, &mut instrument_id);
+                let venue = self.venue(&row).map_err(|rejection| located(row.spot, rejection))?;
+                self.check_time(&row, venue, names.time)?;
+                write_instrument_id(&venue.name, row.key, row.product, &mut instrument_id);
                 // Ids have the product in upper case.
                 let product = instrument_id.len().saturating_sub(row.product.len());
                 if let Some(product) = instrument_id.get_mut(product..) {
@@ -51,9 +54,9 @@ impl Rows<'_, '_> {
                 }
                 check::identifier(&instrument_id, format_args!("{} as an instrument id", names.node))?;
                 if is_selected(number) {
-                    let mut tick = self.tick(&row, &instrument_id, number);
+                    let mut tick = self.tick(&row, venue, &instrument_id, number);
                     let settings = &self.config.quality;
-                    let found = quality::findings(settings, self.opened.venue, &tick, row.remarks);
+                    let found = quality::findings(settings, venue, &tick, row.remarks);
                     if let Some(rejection) = quality::refusal(settings, found) {
                         return Err(located(row.spot, rejection));
                     }
@@ -76,17 +79,25 @@ impl Rows<'_, '_> {
         rejected
     }
 
-    fn check_time(&self, row: &Row<'_>, name: &'static str) -> Result<(), Rejection> {
+    /// The market that the row names, else that of the document.
+    fn venue(&self, row: &Row<'_>) -> Result<&Venue, Rejection> {
+        match (row.market, self.opened.venue) {
+            (None, Some(venue)) => Ok(venue),
+            (market, _) => venue_of(&self.config.venues, market.unwrap_or_default(), "the market of the row"),
+        }
+    }
+
+    fn check_time(&self, row: &Row<'_>, venue: &Venue, name: &'static str) -> Result<(), Rejection> {
         check::event_time(
             row.start,
             self.message.appended_at,
-            (self.opened.venue, row.product),
+            (venue, row.product),
             self.config.quality.max_future,
             At(row.spot, name),
         )
     }
 
-    fn tick<'t>(&'t self, row: &'t Row<'_>, instrument_id: &'t str, index: i32) -> Tick<'t> {
+    fn tick<'t>(&'t self, row: &'t Row<'_>, venue: &'t Venue, instrument_id: &'t str, index: i32) -> Tick<'t> {
         Tick {
             origin: Origin {
                 feed: self.message.feed,
@@ -101,20 +112,20 @@ impl Rows<'_, '_> {
             tenant_id: self.opened.tenant_id,
             instrument_id,
             symbol: None,
-            market: &self.opened.venue.name,
+            market: &venue.name,
             kind: Kind::Interval,
             event_time: row.start,
             interval_end: Some(row.end),
             price: row.prices.price,
-            volume: None,
+            volume: row.volume,
             bid: None,
             ask: None,
             energy: row.prices.energy,
             congestion: row.prices.congestion,
             loss: row.prices.loss,
             ghg: row.prices.ghg,
-            currency: &self.opened.venue.currency,
-            unit: &self.opened.venue.unit,
+            currency: &venue.currency,
+            unit: &venue.unit,
             node: Some(row.node),
             zone: row.zone,
             hub: row.hub,

@@ -14,8 +14,8 @@ const HEAD_BYTES: u64 = 64 * 1024;
 pub struct Format {
     /// The value of the header.
     pub name: &'static str,
-    /// Name of the market, as in instrument ids.
-    pub market: &'static str,
+    /// Name of the market, as in instrument ids; `None` if its rows name their market.
+    pub market: Option<&'static str>,
     /// What its documents hold.
     pub description: &'static str,
     /// Whether its documents become ticks. The others are dead-lettered as `unsupported_format`.
@@ -27,7 +27,7 @@ pub static FORMATS: LazyLock<Vec<Format>> = LazyLock::new(|| {
     registry::formats()
         .map(|(market, format)| Format {
             name: format.name,
-            market: market.name,
+            market: market.map(|market| market.name),
             description: format.description,
             has_parser: true,
         })

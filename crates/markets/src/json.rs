@@ -170,10 +170,10 @@ impl<'a> Reader<'a> {
 
     /// Reads an array and returns its text. `visit` is called at each element and must read it.
     pub(crate) fn elements(&mut self, mut visit: impl FnMut(&mut Reader<'a>) -> Read<()>) -> Read<&'a str> {
-        let start = self.rest;
-        if self.peek() != Some(b'[') {
+        if !self.is_at(b'[') {
             return Err(self.other_than("must be an array"));
         }
+        let start = self.rest;
         self.open()?;
         if !self.closes(b']') {
             loop {
@@ -188,13 +188,13 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the next value is an array.
-    pub(crate) fn is_at_array(&self) -> bool {
-        self.peek() == Some(b'[')
+    pub(crate) fn is_at_array(&mut self) -> bool {
+        self.is_at(b'[')
     }
 
     /// Whether the next value is an object.
-    pub(crate) fn is_at_object(&self) -> bool {
-        self.peek() == Some(b'{')
+    pub(crate) fn is_at_object(&mut self) -> bool {
+        self.is_at(b'{')
     }
 
     /// Reads a value into its slot, which must be empty. Null is a value too. Without a slot the value is discarded.

@@ -82,7 +82,8 @@ pub(crate) struct Opened<'s> {
     pub event_id: String,
     pub tenant_id: &'s str,
     pub format: &'s str,
-    pub venue: &'s Venue,
+    /// `None` if its rows name their market.
+    pub venue: Option<&'s Venue>,
     /// Whether the document is not its whole set.
     pub is_part: bool,
 }
@@ -289,7 +290,9 @@ fn open_document<'s>(
     let tenant_id = message.tenant.map_or(config.default_tenant.as_str(), str::trim);
     check::identifier(tenant_id, "header dp.tenant_id")?;
     let (document, market) = document::open(format, message.payload, unpacked, config.max_document_bytes)?;
-    let venue = venue_of(&config.venues, market, "the market of the format")?;
+    let venue = market
+        .map(|market| venue_of(&config.venues, market, "the market of the format"))
+        .transpose()?;
     let (event_key, hash) = identity::of_document(tenant_id, format, message.payload, attempt, hashed);
     let opened = Opened {
         is_part: document.is_part(),

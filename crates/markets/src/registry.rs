@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::document::Open;
 use crate::format::Head;
 use crate::venue::{PriceBounds, Scope, Venue};
-use crate::{caiso, ercot, gas, isone, miso, nyiso, pjm, spp};
+use crate::{caiso, ercot, gas, isone, miso, nyiso, pjm, settlements, spp};
 
 /// Every market whose documents are known, in the order in which users see them.
 pub(crate) const MARKETS: &[&Market] = &[
@@ -23,6 +23,14 @@ pub(crate) const MARKETS: &[&Market] = &[
     &spp::MARKET,
     &gas::MARKET,
 ];
+
+/// Formats whose rows name their market.
+pub(crate) const OF_ANY_MARKET: &[KnownFormat] = &[KnownFormat {
+    name: "curve.settlements.csv",
+    description: "settlements of contracts: months, quarters, seasons, calendars and the balance of a month",
+    recognise: settlements::csv::recognise,
+    open: settlements::csv::open,
+}];
 
 /// The facts of one market.
 #[derive(Debug)]
@@ -128,16 +136,19 @@ pub(crate) fn market(name: &str) -> Option<&'static Market> {
     MARKETS.iter().copied().find(|market| market.name == name)
 }
 
-/// The market and the row of a format.
-pub(crate) fn format(name: &str) -> Option<(&'static Market, &'static KnownFormat)> {
+/// The row of a format, and its market unless its rows name theirs.
+pub(crate) fn format(name: &str) -> Option<(Option<&'static Market>, &'static KnownFormat)> {
     formats().find(|(_, format)| format.name == name)
 }
 
 /// Every format with its market.
-pub(crate) fn formats() -> impl Iterator<Item = (&'static Market, &'static KnownFormat)> {
-    MARKETS
-        .iter()
-        .flat_map(|market| market.formats.iter().map(move |format| (*market, format)))
+pub(crate) fn formats() -> impl Iterator<Item = (Option<&'static Market>, &'static KnownFormat)> {
+    let of_one = |market: &&'static Market| {
+        let market = *market;
+        market.formats.iter().map(move |format| (Some(market), format))
+    };
+    let of_any = OF_ANY_MARKET.iter().map(|format| (None, format));
+    MARKETS.iter().flat_map(of_one).chain(of_any)
 }
 
 impl Market {
@@ -176,11 +187,8 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for (market, format) in formats() {
             assert!(seen.insert(format.name), "{}", format.name);
-            assert!(
-                format.name.starts_with(&market.name.to_ascii_lowercase()),
-                "{}",
-                format.name
-            );
+            let begins = market.map_or_else(|| "curve.".to_owned(), |market| market.name.to_ascii_lowercase());
+            assert!(format.name.starts_with(&begins), "{}", format.name);
             assert!(!format.description.is_empty());
         }
         for market in MARKETS {

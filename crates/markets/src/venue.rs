@@ -182,6 +182,14 @@ impl DescribedBounds {
     }
 }
 
+/// Whether documents of a format may hold prices of this market. Those that name their market name one of the registry.
+fn is_of(market: Option<&str>, venue: &str) -> bool {
+    match market {
+        Some(market) => market.eq_ignore_ascii_case(venue),
+        None => registry::market(venue).is_some(),
+    }
+}
+
 fn named(places: &[Places], kind: PlaceKind) -> Vec<&'static str> {
     let of_kind = places.iter().filter(|places| places.kind == kind);
     of_kind.flat_map(|places| places.names.iter().copied()).collect()
@@ -199,7 +207,7 @@ pub fn describe(venues: &[Venue]) -> Vec<MarketDescription> {
                 .chain(
                     crate::FORMATS
                         .iter()
-                        .filter(|f| f.has_parser && f.market.eq_ignore_ascii_case(&venue.name))
+                        .filter(|f| f.has_parser && is_of(f.market, &venue.name))
                         .map(|f| f.name),
                 )
                 .collect(),

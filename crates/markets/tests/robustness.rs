@@ -15,7 +15,7 @@ thread_local! {
 }
 
 /// A small document of each family of formats.
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 14] = [
     r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2026-10-02T05:00:00","A","1.5","0.1","0.2"],["2026-10-02T05:00:00","B","1.5","0.1","0.2"]]}"#,
     r#"{"LMPData":{"RefId":"02-Oct-2026 - Interval 16:50 EST","ExAnteLMP":{"HourAndMin":"16:50","Hub":[{"name":"A.HUB","LMP":"34.76","loss":"0.02","congestion":"2.00"}]}}}"#,
     "Day Ahead Market ExPost LMPs\n11/02/2025\n,,,All Hours-Ending are Eastern Standard Time (EST)\nNode,Type,Value,HE 1,HE 2,HE 3,HE 4,HE 5,HE 6,HE 7,HE 8,HE 9,HE 10,HE 11,HE 12,HE 13,HE 14,HE 15,HE 16,HE 17,HE 18,HE 19,HE 20,HE 21,HE 22,HE 23,HE 24\nA,Hub,LMP,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1\n",
@@ -28,6 +28,8 @@ const DOCUMENTS: [&str; 12] = [
     "Time Stamp,Name,PTID,LBMP ($/MWHr),Marginal Cost Losses ($/MWHr),Marginal Cost Congestion ($/MWHr)\n11/02/2025 01:00,WEST,1,51.52,2.92,0.00\n11/02/2025 01:00,WEST,1,51.52,2.92,0.00\n",
     "C,Day-Ahead Energy Market Hourly LMP Report\nH,Date,Hour Ending,Location ID,Location Name,Location Type,Locational Marginal Price,Energy Component,Congestion Component,Marginal Loss Component\nD,11/02/2025,02X,4000,.H.INTERNAL_HUB,HUB,1,1,0,0\nT,1 lines\n",
     "Interval,GMTIntervalEnd,Settlement Location,Pnode,LMP,MLC,MCC,MEC\n11/02/2025 02:00:00,11/02/2025 07:00:00,A,P,1,0,0,1\n",
+    "as_of,curve_id,contract,block,price,volume\n2026-11-25,PJM.WESTERN_HUB,M1,peak,55.25,100\n2026-11-25T22:30:00Z,GAS.HENRY_HUB,BALMO,flat,3.1,\n",
+    r#"{"response":{"total":"1","data":[{"period":"2024-03-26","series":"RNGC1","value":"1.575","units":"$/MMBTU"}]}}"#,
 ];
 
 fn outcome_of(format: &str, payload: &[u8]) -> String {

@@ -14,7 +14,7 @@ import json
 import pathlib
 import re
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -250,6 +250,56 @@ def gas(text):
         yield line("GAS", "HENRY_HUB", "SPOT", start, end - start, [number(row["price"])])
 
 
+# Weekdays near the expiries of the documents on which the exchange is closed.
+CLOSED = {date(2024, 3, 29), date(2025, 11, 27)}
+# A hub has its name of docs/markets.md.
+HUBS = {"WESTERN_HUB": "WESTERN HUB"}
+
+
+def month(day, ahead):
+    """The first day of the month so many months later."""
+    number = day.year * 12 + day.month - 1 + ahead
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def prompt(day, is_gas):
+    """The first month whose last trading day is not over: three business days before it, one for power."""
+    last, left = month(day, 1), 3 if is_gas else 1
+    while left:
+        last -= timedelta(days=1)
+        left -= last.weekday() < 5 and last not in CLOSED
+    return month(day, 1 if day <= last else 2)
+
+
+def contract(day, quoted, is_gas):
+    if quoted == "BALMO":
+        return f"BALMO-{day:%Y-%m}"
+    if re.fullmatch(r"M\d", quoted):
+        return f"{month(prompt(day, is_gas), int(quoted[1]) - 1):%Y-%m}"
+    if re.fullmatch(r"[FGHJKMNQUVXZ]\d\d", quoted):
+        return f"20{quoted[1:]}-{'FGHJKMNQUVXZ'.index(quoted[0]) + 1:02}"
+    return quoted
+
+
+def settlement(day, curve, quoted, block, price):
+    market, hub = curve.split(".", 1)
+    zone = CENTRAL if market == "GAS" else EASTERN
+    key = ".".join([HUBS.get(hub, hub), contract(day.date(), quoted, market == "GAS"), block.upper()])
+    start, end = instant(day, zone), instant(day + timedelta(days=1), zone)
+    return line(market, key, "SETTLEMENT", start, end - start, [number(price)])
+
+
+def settlements(text):
+    for row in table(text):
+        yield settlement(when(row["asof"]), row["curveid"], row["contract"], row["block"], row["price"])
+
+
+def gas_futures(text):
+    for row in json.loads(text)["response"]["data"]:
+        nearby = "M" + row["series"].removeprefix("RNGC")
+        yield settlement(when(row["period"]), "GAS.HENRY_HUB", nearby, "flat", row["value"])
+
+
 # The first pattern that is in the path.
 READERS = [
     ("miso/GetRealTimeFiveMinExPost", miso_five_minutes),
@@ -274,6 +324,8 @@ READERS = [
     ("smd_hourly", isone_workbook),
     ("DA-LMP-SL", spp),
     ("henry_hub_daily", gas),
+    ("curve_settlements", settlements),
+    ("eia_futures", gas_futures),
 ]
 
 

@@ -87,7 +87,7 @@ fn a_second_reading_of_hand_made_documents_finds_the_same_prices() {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["tests/documents", "../../examples/documents"].map(|folder| crate_folder.join(folder));
     match compared(&folders) {
-        Some((files, prices)) => assert!(files == 13 && prices > 500, "{files} documents, {prices} prices"),
+        Some((files, prices)) => assert!(files == 15 && prices > 500, "{files} documents, {prices} prices"),
         None => eprintln!("SKIPPED: python3 is missing"),
     }
 }

@@ -280,12 +280,12 @@ fn fill_in(mut env: Env, stack: Env) -> Env {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(crate) mod tests {
     use std::io::IsTerminal as _;
 
     use super::*;
 
-    fn env(pairs: &[(&str, &str)]) -> Env {
+    pub(crate) fn env(pairs: &[(&str, &str)]) -> Env {
         pairs
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

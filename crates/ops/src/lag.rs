@@ -35,7 +35,9 @@ pub fn subscriptions(names: &Names) -> Vec<Subscription> {
         (names.group("aggregation"), &names.enriched),
         (names.writer_group("aggregation"), &names.bars),
         (names.writer_group("aggregation"), &names.late),
+        (names.writer_group("aggregation"), &names.derived),
         (names.restate_group("aggregation"), &names.late),
+        (names.derived_group("aggregation"), &names.legs),
         (names.group("projection"), &names.enriched),
     ]);
     all.into_iter()

@@ -65,6 +65,8 @@ fn topics_of(record: Record, names: &Names) -> Vec<String> {
         Record::EnrichedTick => vec![names.enriched.clone()],
         Record::Bar => vec![names.bars.clone()],
         Record::LateTick => vec![names.late.clone()],
+        Record::LegPrice => vec![names.legs.clone()],
+        Record::DerivedPrice => vec![names.derived.clone()],
         Record::WindowState | Record::SequencerState => vec![names.state.clone()],
     }
 }

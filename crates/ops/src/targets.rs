@@ -4,7 +4,7 @@
 
 use anyhow::bail;
 use localstack::{Condition, Name, Service, Stack};
-use service::settings::{Environment, OTHER_PROGRAMS, SERVICE_URLS, is_http_url};
+use service::settings::{Environment, OTHER_PROGRAMS, SERVICE_URLS, named_url};
 use service::{Env, Reader};
 
 use crate::connection::{Connection, uses_stack};
@@ -33,13 +33,13 @@ pub enum Where {
 /// # Errors
 /// The message shows the form, not the text, which may contain a password.
 pub fn parse(text: &str) -> Result<Target, String> {
-    match text.split_once('=') {
-        Some((name, url)) if !name.is_empty() && is_http_url(url) => Ok(Target {
+    match named_url(text) {
+        Some((name, url)) => Ok(Target {
             name: name.to_owned(),
             at: Where::Url(url.to_owned()),
         }),
         // The text itself may contain a password.
-        _ => Err("write it as NAME=URL, such as aggregation=http://localhost:8082".to_owned()),
+        None => Err("write it as NAME=URL, such as aggregation=http://localhost:8082".to_owned()),
     }
 }
 

@@ -99,11 +99,27 @@ pub fn install_provider() {
 /// # Errors
 /// As [`Trust::client_config`].
 pub fn http_client(trust: &Trust, timeout: Option<Duration>) -> Result<reqwest::Client, TrustError> {
-    let builder = reqwest::Client::builder().use_preconfigured_tls(trust.client_config()?);
-    let builder = match timeout {
+    let builder = trusting(trust)?;
+    built(match timeout {
         Some(timeout) => builder.timeout(timeout),
         None => builder,
-    };
+    })
+}
+
+/// A client that asks the named addresses and no others: it uses no proxy and follows no redirect.
+///
+/// # Errors
+/// As for [`http_client`].
+pub fn direct_http_client(trust: &Trust, timeout: Duration) -> Result<reqwest::Client, TrustError> {
+    let builder = trusting(trust)?.timeout(timeout).no_proxy();
+    built(builder.redirect(reqwest::redirect::Policy::none()))
+}
+
+fn trusting(trust: &Trust) -> Result<reqwest::ClientBuilder, TrustError> {
+    Ok(reqwest::Client::builder().use_preconfigured_tls(trust.client_config()?))
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, TrustError> {
     builder
         .build()
         .map_err(|error| TrustError(format!("set up an HTTP client: {error}")))

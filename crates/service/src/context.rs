@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use stream::Brokers;
 use stream::kafka::describe::describe_topics;
 use stream::positions::{self, Reader};
+use stream::spans::Recorder;
 use stream::{Handler, Pace, Shutdown, StreamError, WorkerConfig, WorkerStatus};
 use tokio::runtime::Handle;
 
@@ -22,6 +23,7 @@ use crate::life::Tasks;
 use crate::metrics;
 use crate::names::Names;
 use crate::settings::Settings;
+use crate::traces::Traces;
 
 /// How long a drain may take, well below the shutdown deadline of the process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -56,6 +58,7 @@ pub struct Context<S> {
     pub health: Arc<Health>,
     /// The orders to the workers.
     pub(crate) control: Arc<Control>,
+    pub(crate) traces: Traces,
     pub(crate) pending: Vec<Pending>,
     pub(crate) routes: Routes,
     pub(crate) stats: Vec<Stats>,
@@ -70,7 +73,7 @@ impl<S> Context<S> {
         F: Fn() -> Result<Box<dyn Handler>, StreamError> + Send + Sync + 'static,
     {
         let group = self.names.group(self.service);
-        let make = Arc::new(make);
+        let (make, recorder) = (Arc::new(make), self.traces.recorder(stage));
         for number in 0..self.settings.workers {
             let make = Arc::clone(&make);
             self.worker(
@@ -80,6 +83,7 @@ impl<S> Context<S> {
                     topics: topics.to_vec(),
                     pace,
                     critical: true,
+                    recorder: recorder.clone(),
                 },
                 move || make(),
             );
@@ -97,6 +101,7 @@ impl<S> Context<S> {
             topics: topics.to_vec(),
             pace,
             critical: false,
+            recorder: None,
         };
         self.worker(member, make);
     }
@@ -133,6 +138,7 @@ impl<S> Context<S> {
             topics,
             pace,
             critical,
+            recorder,
         } = member;
         let status = WorkerStatus::new(name.clone());
         self.health.add_worker(Arc::clone(&status), critical);
@@ -142,6 +148,15 @@ impl<S> Context<S> {
         self.groups
             .push(json!({"worker": name, "group": group, "topics": topics}));
         topics.iter().for_each(|topic| metrics::topic_exists(topic));
+        let met = [&self.names.legs, &self.names.derived];
+        let met = topics.iter().filter(|topic| met.contains(topic)).cloned();
+        let aligned = self
+            .names
+            .aligned_topics()
+            .map(str::to_owned)
+            .into_iter()
+            .chain(met)
+            .collect();
         let config = WorkerConfig {
             service: self.service.to_owned(),
             generation: self.names.generation().to_owned(),
@@ -154,11 +169,12 @@ impl<S> Context<S> {
             group,
             topics,
             pace,
+            recorder,
         };
         let aligned = Aligned {
             reader: config.reader(),
             bootstrap: config.bootstrap.clone(),
-            topics: self.names.aligned_topics().map(str::to_owned).to_vec(),
+            topics: aligned,
             partitions: self.settings.topic_partitions,
         };
         let shutdown = self.shutdown.clone();
@@ -181,6 +197,8 @@ pub(crate) struct Member {
     pub(crate) pace: Pace,
     /// Whether the service is unhealthy without it.
     pub(crate) critical: bool,
+    /// Records what the stage does with traced messages.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// Topics whose partition counts must agree (INV-4).

@@ -5,12 +5,12 @@
 //! only. `docs/metrics.md` is generated from these declarations ([`document`]).
 
 mod flaws;
-
-use std::fmt::Write as _;
+mod page;
 
 use stream::metrics as stage;
 
 pub use flaws::flaws;
+pub use page::document;
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,6 +128,11 @@ pub const POOL: [&str; 5] = [
     "connection_pool_active",
     "connection_pool_wait",
 ];
+
+/// Counter.
+pub const SPANS_EXPORTED: &str = "trace_spans_exported_total";
+/// Reasons why spans are not exported, besides [`stage::QUEUE_FULL`]: the collector failed, or took a part of them only.
+pub const SPANS_LOST: [&str; 2] = ["collector_failed", "collector_refused"];
 
 const NO_LABELS: Series = &[&[]];
 const HTTP_LABELS: &[&str] = &["method", "path", "status"];
@@ -316,6 +321,33 @@ pub const SHARED: &[Declared] = &[
          error.",
     )
     .labels(&["dependency", "operation", "outcome"]),
+    Declared::new(
+        SPANS_EXPORTED,
+        Kind::Counter,
+        "spans",
+        "Spans that the collector has taken (DATA_PROC_OTLP_ENDPOINT).",
+    )
+    .with(NO_LABELS),
+    Declared::new(
+        stage::SPANS_DROPPED,
+        Kind::Counter,
+        "spans",
+        "Spans that were not exported: queue_full (more than the export takes), collector_failed, collector_refused (of a request \
+         that the collector took).",
+    )
+    .labels(&["reason"])
+    .with(&[
+        &[("reason", stage::QUEUE_FULL)],
+        &[("reason", SPANS_LOST[0])],
+        &[("reason", SPANS_LOST[1])],
+    ]),
+    Declared::new(
+        stage::TRACE_HEADERS_INVALID,
+        Kind::Counter,
+        "messages",
+        "Messages whose header traceparent cannot be read; they are processed without a trace.",
+    )
+    .with(NO_LABELS),
     pool(POOL[0], "Open connections."),
     pool(POOL[1], "Maximum number of connections."),
     pool(POOL[2], "Open connections that are idle."),
@@ -357,39 +389,4 @@ pub const SHARED: &[Declared] = &[
 
 const fn pool(name: &'static str, help: &'static str) -> Declared {
     Declared::new(name, Kind::Gauge, "connections", help).labels(&["store"])
-}
-
-/// The page `docs/metrics.md` for these services and their own metrics.
-pub fn document(services: &[(&str, &[Declared])]) -> String {
-    let mut page = "# Metrics\n\n\
-        `GET /metrics` of every service, in the Prometheus text format. In addition to the labels listed, every series \
-        carries label `service`. Counters exist from the start with value 0. Histograms export `_bucket`, `_sum` and `_count`.\n\n\
-        This page is generated from the declarations in the code: \
-        `cargo run -p e2e --example metrics-page > docs/metrics.md`; a test compares it.\n"
-        .to_owned();
-    section(&mut page, "Every service", SHARED);
-    for (service, own) in services {
-        section(&mut page, service, own);
-    }
-    page
-}
-
-fn section(page: &mut String, title: &str, metrics: &[Declared]) {
-    // Writing to a string cannot fail.
-    _ = write!(
-        page,
-        "\n## {title}\n\n| name | kind | unit | labels | meaning |\n|---|---|---|---|---|\n"
-    );
-    for declared in metrics {
-        let labels: Vec<String> = declared.labels.iter().map(|label| format!("`{label}`")).collect();
-        _ = writeln!(
-            page,
-            "| `{}` | {} | {} | {} | {} |",
-            declared.name,
-            declared.kind.name(),
-            declared.unit,
-            labels.join(", "),
-            declared.help
-        );
-    }
 }

@@ -9,10 +9,11 @@ use crate::run::Definition;
 use crate::settings::{self, Env, Variable};
 
 /// Routes that every service has.
-const SHARED_ROUTES: [&str; 11] = [
+const SHARED_ROUTES: [&str; 12] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
+    "GET /health/cluster",
     "GET /metrics",
     "GET /info",
     "GET /stats",

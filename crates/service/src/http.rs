@@ -8,6 +8,7 @@
 //! Failure: a port that cannot be bound is an error before any message is consumed; it names the port and the variable.
 
 pub mod body;
+mod cluster;
 mod connections;
 pub mod hook;
 mod host;
@@ -37,6 +38,7 @@ pub use routes::{OfTenant, Routes, Scope};
 pub use tenant::{InstrumentId, Tenant};
 
 use crate::breaker::{Breaker, Denied};
+use crate::cluster::Cluster;
 use crate::health::{Health, Level, Outcome};
 use crate::machine::Machine;
 use crate::settings::HttpSettings;
@@ -68,6 +70,8 @@ pub struct Shown {
     pub stats: Vec<Stats>,
     /// The log level, which operators change.
     pub levels: Arc<telemetry::level::Levels>,
+    /// The other services.
+    pub cluster: Cluster,
     /// Tenant of requests without one.
     pub default_tenant: String,
 }
@@ -123,6 +127,7 @@ pub fn start(settings: &HttpSettings, timeout: Duration, shown: Shown, routes: R
         .filter_map(|listener| listener.local_addr().ok())
         .collect();
     let routes = shared_routes()
+        .and(cluster::routes())
         .and(log_level::routes())
         .and(profile::routes())
         .and(routes);

@@ -18,6 +18,7 @@ use stream::kafka::probe::Probe;
 
 use crate::health::Health;
 use crate::metrics;
+pub use backlog::LARGE_LAG;
 use backlog::{Backlogs, News, Reader, Seen, Trouble};
 
 /// Each query takes a request for each group, and each service sends them.

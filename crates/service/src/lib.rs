@@ -8,6 +8,7 @@
 pub mod breaker;
 pub mod check;
 pub mod clients;
+mod cluster;
 pub mod context;
 pub mod control;
 pub mod declared;
@@ -25,11 +26,13 @@ pub mod run;
 pub mod settings;
 mod stats;
 pub mod telemetry;
+pub mod traces;
 pub mod writer;
 
 pub use breaker::{Breaker, BreakerState};
 pub use check::{Checked, check};
 pub use context::Context;
+pub use lag::LARGE_LAG;
 pub use life::StartError;
 pub use names::Names;
 pub use profile::Allocator;

@@ -17,7 +17,7 @@ pub use crate::declared::{Declared, Kind, SHARED, Series, document, flaws};
 
 use crate::declared::{
     BREAKER_STATE, BREAKER_TRANSITIONS, BUILD_INFO, CERTIFICATE_EXPIRY, DISK_FREE, HEALTH_STATUS, HTTP_CONNECTIONS,
-    HTTP_DURATION, HTTP_REFUSED, HTTP_REQUESTS, MEMORY, POOL, SETTINGS_INFO, UPTIME,
+    HTTP_DURATION, HTTP_REFUSED, HTTP_REQUESTS, MEMORY, POOL, SETTINGS_INFO, SPANS_EXPORTED, UPTIME,
 };
 use crate::health::{Health, Level};
 
@@ -192,6 +192,11 @@ pub(crate) fn http_connections(open: usize, max: usize) {
 /// Counts a rejected HTTP connection.
 pub(crate) fn http_connection_refused() {
     counter!(HTTP_REFUSED).increment(1);
+}
+
+/// Counts spans that the collector has taken.
+pub(crate) fn spans_exported(spans: u64) {
+    counter!(SPANS_EXPORTED).increment(spans);
 }
 
 /// Sets the usage of a store's pool: open, allowed, idle, in use, waiting requests.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::check;
 use crate::clients::{self, Clients, Use};
+use crate::cluster::Cluster;
 use crate::context::Context;
 use crate::control::Control;
 use crate::dump;
@@ -26,6 +27,7 @@ use crate::metrics::{self, Declared};
 use crate::names::Names;
 use crate::settings::{self, Env, Loaded, LogFormat, LogSettings, Reader};
 use crate::telemetry::{self, level::Levels};
+use crate::traces::Traces;
 
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -126,7 +128,7 @@ fn serve<S>(
     let mut info = base_info(definition, &loaded, run_id, &fingerprint);
     let mut threads = Threads::default();
     let tasks = threads.tasks(runtime.handle());
-    let mut context = build_context(definition, loaded, &runtime, &tasks, shutdown)?;
+    let mut context = build_context(definition, loaded, (&runtime, run_id), &tasks, shutdown)?;
     (definition.build)(&mut context)?;
     metrics::settings(&context.names.group(definition.name), &fingerprint);
 
@@ -141,6 +143,7 @@ fn serve<S>(
         fingerprint,
         stats: std::mem::take(&mut context.stats),
         levels: Arc::clone(&levels),
+        cluster: Cluster::new(&context.settings.cluster_peers, &context.settings.trust)?,
         default_tenant: context.settings.tenant_id.clone(),
     };
     let sources = dump::Sources {
@@ -168,6 +171,7 @@ fn serve<S>(
     watch(&context, started, recorder);
     let exit = life::wait_for_end(threads, shutdown);
     server.stop(runtime.handle());
+    std::mem::take(&mut context.traces).finish(&runtime);
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(event = "stopped", clean = exit == Exit::Clean, "service stopped");
     Ok(exit)
@@ -233,7 +237,7 @@ fn runtime() -> Result<Runtime, StartError> {
 fn build_context<S>(
     definition: &Definition<S>,
     loaded: Loaded<S>,
-    runtime: &Runtime,
+    (runtime, run_id): (&Runtime, &str),
     tasks: &Tasks,
     shutdown: &Shutdown,
 ) -> Result<Context<S>, StartError> {
@@ -257,6 +261,7 @@ fn build_context<S>(
         health.watch_slowly(tasks, check, clients::certificates::EVERY);
     }
     let wire = runtime.block_on(clients::wire(&settings))?;
+    let traces = Traces::start(runtime, definition.name, run_id, &settings)?;
     Ok(Context {
         service: definition.name,
         settings,
@@ -269,6 +274,7 @@ fn build_context<S>(
         clients,
         health,
         control,
+        traces,
         pending: Vec::new(),
         routes: http::Routes::default(),
         stats: vec![Arc::new(move || Map::from_iter([("orders".to_owned(), shown.stats())]))],

@@ -12,6 +12,7 @@ mod page;
 mod reader;
 mod refused;
 mod shared;
+mod traces;
 mod variable;
 
 use std::net::IpAddr;
@@ -20,8 +21,8 @@ use std::time::Duration;
 use security::Trust;
 use stream::{Brokers, Compression};
 
-pub use checked::is_http_url;
 pub(crate) use checked::{config_file, in_order};
+pub use checked::{is_http_url, named_url};
 pub use file::TABLES;
 pub use page::{Part, document};
 pub(crate) use reader::located;
@@ -111,6 +112,15 @@ pub struct HttpSettings {
     pub write_timeout: Duration,
 }
 
+/// A service of the pipeline, for `GET /health/cluster`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Name in the answer.
+    pub name: String,
+    /// Base URL.
+    pub url: String,
+}
+
 /// When a circuit breaker opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSettings {
@@ -162,6 +172,9 @@ pub struct Settings {
     /// Stable name of the process in its consumer groups.
     pub instance_id: Option<String>,
     pub breaker: BreakerSettings,
+    /// Base URL of the collector that spans are exported to.
+    pub otlp_endpoint: Option<Secret>,
+    pub cluster_peers: Vec<Peer>,
 }
 
 /// The shared settings, the service's own settings, and the variables to report to the operator.

@@ -61,6 +61,7 @@ impl<S> Context<S> {
             topics: sinks.iter().map(|(topic, ..)| topic.clone()).collect(),
             pace: Pace::Within(FETCH_WAIT),
             critical: false,
+            recorder: None,
         };
         self.dead_letter_codes("clickhouse", rows::DEAD_LETTER_CODES);
         let (wire, runtime) = (self.wire.clone(), self.runtime.clone());

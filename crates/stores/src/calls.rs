@@ -4,10 +4,11 @@
 //! Invariants: the memory is bounded, because operations are a closed set and each keeps at most [`KEPT`] calls. A percentile is
 //! a call that was made: of `n` calls in ascending order the one at index `floor((n - 1) * p)`, never a value between two.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A call that takes longer is slow.
 pub const SLOW: Duration = Duration::from_millis(1_000);
@@ -37,12 +38,12 @@ struct Call {
 }
 
 /// The newest calls of an operation: those of the last hour, at most 512.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// `clickhouse`, `postgres`, `redis` or `kafka`.
-    pub dependency: &'static str,
+    pub dependency: Cow<'static, str>,
     /// What was called.
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// Calls that the other figures are of.
     pub count: usize,
     /// Time since the first of them.
@@ -103,8 +104,8 @@ fn summary((dependency, operation): Operation, of: &OfOperation, now: Instant) -
     let at = |percent| percentile(&took, percent).map_or(0.0, millis);
     let succeeded = recent.iter().filter(|call| call.succeeded).count();
     Some(Summary {
-        dependency,
-        operation,
+        dependency: dependency.into(),
+        operation: operation.into(),
         count,
         window_seconds: window,
         per_second: (window >= 1.0).then(|| count as f64 / window),
@@ -167,7 +168,7 @@ mod tests {
         let [summary] = found.as_slice() else {
             unreachable!("one operation")
         };
-        assert_eq!((summary.dependency, summary.operation), PUT);
+        assert_eq!((&*summary.dependency, &*summary.operation), PUT);
         assert_eq!((summary.count, summary.slow_total), (5, 1));
         assert_eq!((summary.min_ms, summary.p50_ms, summary.max_ms), (10.0, 30.0, 1_500.0));
         assert_eq!((summary.p95_ms, summary.p99_ms), (40.0, 40.0));

@@ -79,10 +79,11 @@ mod tests {
         assert_eq!(call("after the switch", Err(())).await, Err(()));
         record(false);
         assert_eq!(call("switched off", Ok(())).await, Ok(()));
-        let known: Vec<(&str, f64)> = summaries()
+        let summaries = summaries();
+        let known: Vec<(&str, f64)> = summaries
             .iter()
             .filter(|summary| summary.dependency == "tested")
-            .map(|summary| (summary.operation, summary.success_ratio))
+            .map(|summary| (&*summary.operation, summary.success_ratio))
             .collect();
         assert_eq!(known, [("after the switch", 0.0)]);
     }

@@ -61,6 +61,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "bars_asof",
         sql: include_str!("../../../schemas/clickhouse/010_bars_asof.sql"),
     },
+    Migration {
+        version: 11,
+        name: "derived_prices",
+        sql: include_str!("../../../schemas/clickhouse/011_derived_prices.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[
@@ -98,6 +103,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         version: 7,
         name: "projection_rebuilds",
         sql: include_str!("../../../schemas/postgres/007_projection_rebuilds.sql"),
+    },
+    Migration {
+        version: 8,
+        name: "curve_instruments",
+        sql: include_str!("../../../schemas/postgres/008_curve_instruments.sql"),
     },
 ];
 

@@ -92,7 +92,7 @@ async fn migrations_run_twice_and_concurrently_and_for_each_generation() {
     );
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
-    assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 10);
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 11);
     for table in [
         "market_ticks",
         "enriched_ticks",
@@ -107,6 +107,8 @@ async fn migrations_run_twice_and_concurrently_and_for_each_generation() {
         "bars_blocks",
         "market_intervals",
         "completeness",
+        "derived_prices",
+        "derived_prices_latest",
     ] {
         for suffix in ["", "_g2"] {
             assert_eq!(

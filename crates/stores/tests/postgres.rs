@@ -74,7 +74,7 @@ async fn migrations_run_twice_and_concurrently() {
     let stack = common::started(&[Server::Postgres]);
     let postgres = connected(&stack);
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
-    assert_eq!(one.unwrap() + other.unwrap(), 7);
+    assert_eq!(one.unwrap() + other.unwrap(), 8);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
     let rows = postgres
         .query_text("SELECT name, NULL FROM schema_migrations ORDER BY version")
@@ -89,7 +89,8 @@ async fn migrations_run_twice_and_concurrently() {
             [Some("latest_prices_by_sequence".to_owned()), None],
             [Some("verify_runs".to_owned()), None],
             [Some("latest_prices_by_vintage".to_owned()), None],
-            [Some("projection_rebuilds".to_owned()), None]
+            [Some("projection_rebuilds".to_owned()), None],
+            [Some("curve_instruments".to_owned()), None]
         ]
     );
 }
@@ -420,6 +421,10 @@ async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
     assert_eq!(named("NG_HH_BALMO").tick_size, Some("0.001".parse().unwrap()));
     let regions: Vec<&str> = all.region_rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(regions, ["west", "texas"]);
+    let gas = all.curves.iter().find(|curve| curve.curve_id == "NG_HENRY_HUB");
+    assert_eq!(gas.unwrap().instruments, ["GAS.HENRY_HUB.*.SETTLEMENT"]);
+    assert_eq!(store.curves("default").await.unwrap(), all.curves);
+    assert!(store.curves("other").await.unwrap().is_empty());
 
     let keys = [
         ("default", "WTI"),

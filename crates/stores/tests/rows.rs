@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use common::clickhouse;
 use domain::{
-    Bar, BarVersion, Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin,
-    QualityFlags, Tick, TimeWeighted, Turnover, Window,
+    Bar, BarVersion, Classification, Decimal, DerivedCause, DerivedLeg, DerivedPrice, EnrichedTick, Enrichment,
+    Interval, Kind, LateTick, Micros, Origin, QualityFlags, Tick, TimeWeighted, Turnover, Window,
 };
 use localstack::{Server, Temporary};
 use proptest::collection::vec;
@@ -335,6 +335,7 @@ fn a_column_that_no_writer_fills_says_so() {
         &rows::enriched::LAYOUT,
         &rows::late::LAYOUT,
         &rows::bar::LAYOUT,
+        &rows::derived::LAYOUT,
     ] {
         let filled: Vec<&str> = layout.fields().map(|(name, _)| name).chain(["ingested_at"]).collect();
         let sql = format!(
@@ -454,6 +455,69 @@ proptest! {
             expected.push(fields);
         }
         check(&rows::late::LAYOUT, block, expected)?;
+    }
+
+    #[test]
+    fn any_derived_price_is_read_back_as_it_was(prices in vec((ticks(), 0usize..3, 0usize..3, 0..i64::MAX, any::<(i32, i64)>()), ROWS)) {
+        let (mut block, mut expected) = (Block::new(&rows::derived::LAYOUT), Vec::new());
+        for (offset, (any, legs, cause, version, (revision, age))) in (0..).zip(&prices) {
+            let (tick, cause) = (any.tick(), DerivedCause::ALL[*cause]);
+            // A separate series for each price, so that none replaces another.
+            let series = format!("{}{offset}", tick.instrument_id);
+            let leg = DerivedLeg {
+                role: "power",
+                instrument_id: tick.instrument_id,
+                price: tick.price,
+                event_time: tick.appended_at,
+                age: *age,
+                origin: tick.origin,
+            };
+            let price = DerivedPrice {
+                tenant_id: tick.tenant_id,
+                series: &series,
+                kind: "basis",
+                event_time: tick.event_time,
+                value: tick.volume,
+                unit: tick.unit,
+                legs: vec![leg; *legs],
+                log_clock: tick.appended_at,
+                version: *version,
+                revision: *revision,
+                cause,
+                cause_origin: tick.origin,
+            };
+            rows::derived::encode(&price, 5, offset, &mut block);
+            let mut fields = object(&[
+                ("tenant_id", json!(price.tenant_id)),
+                ("series", json!(series)),
+                ("kind", json!("basis")),
+                ("timestamp", time(price.event_time)),
+                ("value", price.value.map_or(Value::Null, number)),
+                ("unit", json!(price.unit)),
+                ("log_clock", time(price.log_clock)),
+                ("version", long(*version)),
+                ("revision", json!(revision)),
+                ("cause", json!(cause.name())),
+                ("cause_origin", json!(tick.origin.to_string())),
+                ("src_partition", json!(5)),
+                ("src_offset", long(offset)),
+            ]);
+            for (number_of, place) in ["first", "second"].into_iter().enumerate() {
+                let is_there = number_of < *legs;
+                for (column, value) in [
+                    ("role", json!(leg.role)),
+                    ("instrument", json!(leg.instrument_id)),
+                    ("price", number(leg.price)),
+                    ("time", time(leg.event_time)),
+                    ("age", long(*age)),
+                    ("origin", json!(tick.origin.to_string())),
+                ] {
+                    fields.insert(format!("{place}_{column}"), if is_there { value } else { Value::Null });
+                }
+            }
+            expected.push(fields);
+        }
+        check(&rows::derived::LAYOUT, block, expected)?;
     }
 
     #[test]

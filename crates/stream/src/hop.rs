@@ -16,6 +16,7 @@ use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::positions::check_range;
 use crate::read_back::{memory_start, time_at};
+use crate::record_size;
 use crate::stage_output::Held;
 pub use crate::stage_output::StageOutput;
 use crate::stall::{Cause, Stall};
@@ -42,6 +43,11 @@ pub trait Stage {
     /// How far back [`Stage::observe`] needs to see; `None` if the stage has no memory.
     fn memory(&self) -> Option<Memory> {
         None
+    }
+
+    /// The time of a message on the clock by which [`Stage::memory`] is measured, if that is not the time of the message.
+    fn time_of(&self, message: &Message<'_>) -> Micros {
+        message.timestamp
     }
 
     /// Restores what is kept of the memory from offset `from` on, without the messages from `committed` on. `time_at` is the
@@ -162,7 +168,8 @@ impl<S: Stage> Hop<S> {
                 check_range(&io.config().reader(), partition, offset, io.log_range(partition)?)?;
                 StartAt::Offset(match self.stage.memory() {
                     Some(memory) => {
-                        let start = memory_start(reader, partition, offset, memory)?;
+                        let time_of = |message: &Message<'_>| self.stage.time_of(message);
+                        let start = memory_start(reader, partition, offset, memory, &time_of)?;
                         let time_at = |at| match start.last {
                             Some((last, time)) if last == at => Some(time),
                             _ => time_at(reader, partition, at).ok().flatten(),
@@ -302,17 +309,18 @@ fn process<S: Stage>(
     io: &mut Io<'_>,
     message: &Message<'_>,
 ) -> Result<Outcome, StreamError> {
+    let headers = io.trace_headers();
     let mut send = |partition: i32, key: &[u8], value: &[u8]| {
         let output = Output {
             topic,
             partition,
             key: Some(key),
             payload: Some(value),
-            headers: &[],
+            headers: &headers,
         };
         io.send(&output).map(|_| ())
     };
-    let mut out = StageOutput::new(std::mem::take(memory), &mut send);
+    let mut out = StageOutput::new(std::mem::take(memory), record_size::headers(&headers), &mut send);
     let mut verdict = stage.process(message, &mut out)?;
     let too_large;
     (*memory, too_large) = out.finish()?;

@@ -17,10 +17,12 @@ pub mod positions;
 mod read_back;
 pub mod recent;
 pub mod record_size;
+pub mod spans;
 mod stage_output;
 pub mod stall;
 pub mod status;
 pub mod table_writer;
+pub mod trace;
 pub mod worker;
 
 pub use dead_letter::DeadLetter;

@@ -47,6 +47,12 @@ pub const LAST_WRITE: &str = "clickhouse_last_write_timestamp_seconds";
 pub const INSERT_DURATION: &str = "clickhouse_insert_seconds";
 /// Counter `{table}`: inserts rejected by the fence.
 pub const WRITES_FENCED: &str = "clickhouse_writes_fenced_total";
+/// Counter: `traceparent` headers that cannot be read.
+pub const TRACE_HEADERS_INVALID: &str = "trace_headers_invalid_total";
+/// Counter `{reason}`: spans that were not exported.
+pub const SPANS_DROPPED: &str = "trace_spans_dropped_total";
+/// Reason: more spans than the exporter takes.
+pub const QUEUE_FULL: &str = "queue_full";
 
 /// Counts an error; the values of both labels are closed sets.
 pub fn error(error_type: &'static str, component: &'static str) {
@@ -64,6 +70,16 @@ pub(crate) fn partition_blocked(group: &str, partition: &Partition, is_blocked: 
 pub(crate) fn dead_letter(stage: &str, code: &str) {
     counter!(DLQ_MESSAGES, "stage" => stage.to_owned(), "error_code" => code.to_owned()).increment(1);
     counter!(ERRORS, "error_type" => code.to_owned(), "component" => stage.to_owned()).increment(1);
+}
+
+/// Counts a `traceparent` that cannot be read.
+pub(crate) fn trace_header_invalid() {
+    counter!(TRACE_HEADERS_INVALID).increment(1);
+}
+
+/// Counts spans that were not exported.
+pub fn spans_dropped(reason: &'static str, spans: u64) {
+    counter!(SPANS_DROPPED, "reason" => reason).increment(spans);
 }
 
 /// The five signals of one worker, for each of its topics.

@@ -15,16 +15,18 @@ pub(crate) struct MemoryStart {
     pub(crate) last: Option<(i64, Micros)>,
 }
 
-/// The first offset that a memory needs, given how far it reaches back from `committed`.
+/// The first offset that a memory needs, given how far it reaches back from `committed`. `time_of` is the time of a message on the
+/// memory's clock, and never later than its append.
 pub(crate) fn memory_start(
     reader: &LogReader,
     partition: &Partition,
     committed: i64,
     memory: Memory,
+    time_of: &dyn Fn(&Message<'_>) -> Micros,
 ) -> Result<MemoryStart, StreamError> {
     let (oldest, _) = reader.log_range(partition)?;
     let by_count = (committed - memory.offsets).max(oldest);
-    let last = last_before(reader, partition, by_count, committed)?;
+    let last = last_before(reader, partition, (by_count, committed), time_of)?;
     let Some((_, last_time)) = last else {
         return Ok(MemoryStart {
             offset: committed,
@@ -59,15 +61,15 @@ pub(crate) fn time_at(reader: &LogReader, partition: &Partition, offset: i64) ->
 fn last_before(
     reader: &LogReader,
     partition: &Partition,
-    oldest: i64,
-    committed: i64,
+    (oldest, committed): (i64, i64),
+    time_of: &dyn Fn(&Message<'_>) -> Micros,
 ) -> Result<Option<(i64, Micros)>, StreamError> {
     let mut reach = 1;
     loop {
         let from = (committed - reach).max(oldest);
         let mut last = None;
         let each = |message: &Message<'_>| {
-            last = Some((message.offset, message.timestamp));
+            last = Some((message.offset, time_of(message)));
             true
         };
         reader.read_passing(partition, from, committed, each, |_, _| true)?;

@@ -9,6 +9,8 @@ const RECORD: usize = 256;
 
 /// Headers of a record to send; a value may be null.
 pub type Headers = [(String, Option<Vec<u8>>)];
+/// The same, owned.
+pub type OwnHeaders = Vec<(String, Option<Vec<u8>>)>;
 
 /// Bytes of a header.
 pub fn header(name: &str, value: Option<&[u8]>) -> usize {

@@ -18,6 +18,8 @@ type Send<'s> = dyn FnMut(i32, &[u8], &[u8]) -> Result<(), StreamError> + 's;
 pub struct StageOutput<'s> {
     held: Held,
     send: Option<&'s mut Send<'s>>,
+    /// Bytes of the headers of each record.
+    headers: usize,
     failed: Option<StreamError>,
     /// Size of an output that no topic accepts. Nothing is sent after it: the message is a dead letter.
     too_large: Option<usize>,
@@ -38,11 +40,12 @@ struct Record {
 }
 
 impl<'s> StageOutput<'s> {
-    /// Outputs for `send`, in a reused buffer.
-    pub(crate) fn new(held: Held, send: &'s mut Send<'s>) -> StageOutput<'s> {
+    /// Outputs for `send`, which adds headers of so many bytes, in a reused buffer.
+    pub(crate) fn new(held: Held, headers: usize, send: &'s mut Send<'s>) -> StageOutput<'s> {
         StageOutput {
             held,
             send: Some(send),
+            headers,
             failed: None,
             too_large: None,
         }
@@ -62,7 +65,7 @@ impl<'s> StageOutput<'s> {
         write(bytes)?;
         let end = bytes.len();
         let part = |from, to| bytes.get(from..to);
-        let size = record_size::record(part(start, middle), part(middle, end), 0);
+        let size = record_size::record(part(start, middle), part(middle, end), self.headers);
         if size > MAX_SENT_BYTES {
             self.too_large.get_or_insert(size);
         }
@@ -157,7 +160,7 @@ mod tests {
             sent.extend(value.first_chunk::<4>().map(|number| u32::from_le_bytes(*number)));
             Ok(())
         };
-        let mut out = StageOutput::new(Held::default(), &mut send);
+        let mut out = StageOutput::new(Held::default(), 0, &mut send);
         for number in 0..100_000 {
             push(&mut out, number);
             assert!(out.held.bytes.len() < HELD_BYTES);
@@ -177,7 +180,7 @@ mod tests {
                 _ => Ok(()),
             }
         };
-        let mut out = StageOutput::new(Held::default(), &mut send);
+        let mut out = StageOutput::new(Held::default(), 0, &mut send);
         (0..10_000).for_each(|number| push(&mut out, number));
         let error = out.finish().err().map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("stopped")));

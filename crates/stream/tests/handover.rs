@@ -85,6 +85,7 @@ impl Worker {
             compression: Compression::None,
             client_id: name.to_owned(),
             instance_id: None,
+            recorder: None,
             dlq_topic: DLQ.to_owned(),
             drain_timeout: Duration::from_secs(5),
         };

@@ -106,6 +106,7 @@ fn config(brokers: &Brokers) -> WorkerConfig {
         compression: Compression::None,
         client_id: "tested".to_owned(),
         instance_id: None,
+        recorder: None,
         dlq_topic: "dlq".to_owned(),
         drain_timeout: Duration::from_secs(5),
     }

@@ -116,6 +116,7 @@ fn a_right_taken_away_while_running_is_named_until_it_is_back() {
         compression: Compression::None,
         client_id: "tested".to_owned(),
         instance_id: None,
+        recorder: None,
         dlq_topic: "dlq".to_owned(),
         drain_timeout: Duration::from_secs(5),
     };

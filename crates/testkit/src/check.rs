@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 pub use bars::{Placement, bars, late};
 
-use crate::expect::Expected;
+use crate::expect::{Expected, ROWS};
 use crate::kafka::Record;
 use crate::numbers::at_scale;
 use crate::parse::Tick;
@@ -16,6 +16,8 @@ use crate::stores::{ClickHouse, Postgres, Redis, Row};
 
 /// The table of bars.
 pub const BARS: &str = "bars";
+/// The table of late ticks.
+pub const LATE: &str = "late_ticks";
 
 /// The result of one comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
         let rows = clickhouse.rows(&format!(
             "SELECT feed, raw_partition, raw_offset, raw_index, tenant_id, instrument_id, {event}, price, \
              if(isNull(volume), '-', toString(volume)), toUnixTimestamp64Micro(timestamp), \
-             has(quality_flags, 'event_id_reused') FROM {table} \
+             has(quality_flags, 'event_id_reused'), ifNull(version, '') FROM {table} \
              WHERE raw_partition = {}",
             cell(&partition, 0)?
         ))?;
@@ -125,7 +127,8 @@ fn agrees(row: &Row, tick: &Tick, has_event: bool) -> anyhow::Result<bool> {
         && at_scale(cell(row, 7)?, 8) == Some(tick.price)
         && volume == tick.volume
         && cell(row, 9)?.parse() == Ok(tick.time)
-        && (cell(row, 10)? == "1") == tick.reused_id)
+        && (cell(row, 10)? == "1") == tick.reused_id
+        && cell(row, 11)? == tick.version.as_deref().unwrap_or_default())
 }
 
 /// Compares the served prices in PostgreSQL with the newest tick of every instrument.
@@ -184,7 +187,15 @@ pub fn redis(redis: &Redis, expected: &Expected) -> anyhow::Result<Comparison> {
     Ok(comparison)
 }
 
-/// Compares the dead letters with the expected ones: at least one for each, no others, with the right code and all headers.
+/// Whether a letter names these rows. A long list ends in `...`.
+fn names_rows(rows: &str, wanted: &str) -> bool {
+    match rows.strip_suffix("...") {
+        Some(first) => wanted.starts_with(first),
+        None => rows == wanted,
+    }
+}
+
+/// Compares the dead letters with the expected ones: at least one for each, no others, with the right code, the rejected rows and all headers.
 /// (At-least-once stages may write a dead letter twice.)
 pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<Comparison> {
     let mut comparison = Comparison {
@@ -220,11 +231,16 @@ pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<C
         let code = header("dp.error.code")?;
         missing.remove(&place);
         found.insert(place.clone(), ());
+        let rows = header("dp.rejected_rows")?;
+        let is_right = |wanted: &str| match wanted.strip_prefix(ROWS) {
+            Some(wanted) => names_rows(&rows, wanted),
+            None => wanted == code && rows.is_empty(),
+        };
         match expected.dead_letters.get(&place) {
-            Some(wanted) if *wanted == code || wanted == "rows" => {}
-            Some(wanted) => comparison
-                .wrong
-                .push(format!("{place:?} has code {code} instead of {wanted}")),
+            Some(wanted) if is_right(wanted) => {}
+            Some(wanted) => comparison.wrong.push(format!(
+                "{place:?} has code {code} and rows '{rows}' instead of {wanted}"
+            )),
             None => comparison
                 .wrong
                 .push(format!("{place:?} with code {code} is not expected")),

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::kafka::Record;
 use crate::parse::{Parser, Tick};
+use crate::products::is_of_interval;
 
 /// Length of the event-id window in milliseconds of append time.
 const EVENT_WINDOW: i64 = 300_000;
+/// Begins what stands for the code of a document with some bad rows, before their numbers: `rows 1,4-6`.
+pub const ROWS: &str = "rows ";
 
 /// The expected outputs.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +20,9 @@ pub struct Expected {
     pub ticks: Vec<Tick>,
     /// Messages that repeat an event.
     pub repeated: u64,
-    /// Dead letters: (topic, partition, offset) to code. A document with some bad rows has the code `rows`.
+    /// Documents of a new event, rejected ones not counted.
+    pub documents: u64,
+    /// Dead letters: (topic, partition, offset) to code. That of a document with some bad rows is [`ROWS`] and their numbers.
     pub dead_letters: BTreeMap<(String, i32, i64), String>,
     /// Rejected rows of documents, in messages that are not repetitions.
     pub rejected_rows: u64,
@@ -100,9 +105,11 @@ impl Follower {
         }
         said.push((sound.facts, record.timestamp));
         sound.ticks.iter_mut().for_each(|tick| tick.reused_id = reused_id);
+        expected.documents += u64::from(record.header("dp.format").is_some());
         if !sound.rejected.is_empty() {
             expected.rejected_rows += sound.rejected.len() as u64;
-            expected.dead_letters.insert(place, "rows".to_owned());
+            let rows: BTreeSet<i32> = sound.rejected.into_iter().collect();
+            expected.dead_letters.insert(place, format!("{ROWS}{}", list(&rows)));
         }
         expected.ticks.extend(sound.ticks);
     }
@@ -115,6 +122,20 @@ fn numbers(list: &str) -> BTreeSet<i32> {
         Some(first.parse().ok()?..=last.parse().ok()?)
     };
     list.split(',').filter_map(range).flatten().collect()
+}
+
+/// The opposite of [`numbers`]: ranges as long as possible.
+fn list(numbers: &BTreeSet<i32>) -> String {
+    let is_first = |number: &&i32| !numbers.contains(&(**number - 1));
+    let range = |first: &i32| {
+        let last = (*first..).find(|number| !numbers.contains(&(number + 1)));
+        match last.filter(|last| last > first) {
+            Some(last) => format!("{first}-{last}"),
+            None => first.to_string(),
+        }
+    };
+    let ranges: Vec<String> = numbers.iter().filter(is_first).map(range).collect();
+    ranges.join(",")
 }
 
 impl Expected {
@@ -140,6 +161,18 @@ impl Expected {
             follower.follow(record, parser);
         }
         follower.expected
+    }
+
+    /// How many ticks give an interval another price than the one before, in the order in which the log was followed.
+    pub fn corrections(&self) -> u64 {
+        let mut known: HashMap<(&str, &str, &str, i64), i128> = HashMap::new();
+        let mut corrections = 0;
+        for tick in self.ticks.iter().filter(|tick| is_of_interval(&tick.product)) {
+            let interval = (&*tick.tenant, &*tick.instrument, &*tick.product, tick.time);
+            let before = known.insert(interval, tick.price);
+            corrections += u64::from(before.is_some_and(|price| price != tick.price));
+        }
+        corrections
     }
 
     /// The newest tick of every (tenant, instrument); of two prices of one interval the more certain one.
@@ -178,4 +211,17 @@ pub fn order(tick: &Tick) -> (i64, Option<i64>, &str, i32, i64, i32) {
         tick.offset,
         tick.index,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_listed_in_ranges() {
+        for text in ["7", "1,4-6", "0-2,9", ""] {
+            assert_eq!(list(&numbers(text)), text);
+        }
+        assert_eq!(list(&BTreeSet::from([3, 1, 2, 8, 7])), "1-3,7-8");
+    }
 }

@@ -5,6 +5,7 @@
 //! - live trades, prices of intervals and their corrections, day-ahead hours in any order;
 //! - ticks of producers that are minutes, an hour or years late;
 //! - repetitions: the same bytes, or a producer's retry with other transport fields;
+//! - if wanted, documents of several markets: new, corrected, again, days late, with a bad row ([`crate::documents`]);
 //! - messages with the event id of another tenant or of another price;
 //! - poison: an invalid price, and messages of hostile producers (bytes, sizes, headers, nulls).
 //!
@@ -44,20 +45,26 @@ pub struct LoadPlan {
     pub session: u32,
     /// Messages a second.
     pub rate: u32,
+    /// Whether some of the messages are documents of markets.
+    pub documents: bool,
 }
 
-/// The counts of published messages.
+/// The counts of what was published.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// All messages.
     pub messages: u64,
-    /// Messages with a tick of a new event.
+    /// Ticks of new events: one for each message with a tick, one for each good row of a document.
     pub ticks: u64,
+    /// Documents of new events.
+    pub documents: u64,
+    /// Bad rows of these documents.
+    pub rejected_rows: u64,
     /// Messages that repeat an event.
     pub repeated: u64,
     /// Ticks with an event id that their tenant has used for another price.
     pub reused_ids: u64,
-    /// Invalid messages.
+    /// Invalid messages, and documents with an invalid row.
     pub poison: u64,
 }
 

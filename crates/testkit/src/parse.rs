@@ -1,16 +1,22 @@
-//! Parses raw messages to ticks: shapes A, B and C, and MISO's real-time document.
+//! Parses raw messages to ticks: shapes A, B and C, and documents of MISO and PJM.
 
+mod documents;
+mod miso;
+mod pjm;
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::avro::Schema;
 use crate::kafka::Record;
 use crate::numbers::at_scale_8;
 use crate::objects::{Object, any, inner, object, string};
-use crate::products::{TEN_MINUTES, furthest, product};
+use crate::products::{furthest, product};
 use crate::times::micros;
+use documents::EARLIEST;
 
 const MARKETS: [&str; 7] = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
-const MISO_DOCUMENT: &str = "miso.rt5.expost.json";
 const MEBIBYTE: usize = 1024 * 1024;
 
 /// An expected tick.
@@ -34,7 +40,7 @@ pub struct Tick {
     pub sequence: Option<i64>,
     /// `trade`, `da`, `rt5`, …
     pub product: String,
-    /// Version or vintage of an interval price. Of the formats that this oracle reads, none has one.
+    /// Version or vintage of an interval price, which PJM's documents have.
     pub version: Option<String>,
     /// When the broker appended its message, in microseconds since 1970.
     pub appended: i64,
@@ -62,6 +68,8 @@ pub type Refusal = &'static str;
 pub struct Parser {
     schema_c: Schema,
     default_tenant: String,
+    /// The zone of PJM's local times.
+    eastern: TimeZone,
 }
 
 impl Parser {
@@ -70,6 +78,7 @@ impl Parser {
         Ok(Parser {
             schema_c: Schema::parse(schema_c)?,
             default_tenant: default_tenant.to_owned(),
+            eastern: TimeZone::get("America/New_York").context("read the time zone of PJM")?,
         })
     }
 
@@ -85,13 +94,7 @@ impl Parser {
             _ => None,
         };
         if let (None, Some(format)) = (avro, record.header("dp.format")) {
-            return if payload.len() > 50 * MEBIBYTE {
-                Err("oversize")
-            } else if format == MISO_DOCUMENT {
-                self.miso(record)
-            } else {
-                Err("unsupported_format")
-            };
+            return documents::parse(self, record, &format);
         }
         if payload.len() > MEBIBYTE {
             return Err("oversize");
@@ -116,67 +119,6 @@ impl Parser {
             rejected: Vec::new(),
         })
     }
-
-    fn miso(&self, record: &Record) -> Result<Sound, Refusal> {
-        let tenant = record
-            .header("dp.tenant_id")
-            .unwrap_or_else(|| self.default_tenant.clone());
-        let document: Value = serde_json::from_slice(&record.payload).map_err(|_| "broken_json")?;
-        let headers = document["headers"].as_array().ok_or("schema_violation")?;
-        let rows = document["data"].as_array().ok_or("schema_violation")?;
-        let column = |name: &str| {
-            headers
-                .iter()
-                .position(|header| header == name)
-                .ok_or("schema_violation")
-        };
-        let (when, node, price) = (column("INTERVAL")?, column("CPNODE")?, column("LMP")?);
-        let mut sound = Sound {
-            id: [
-                tenant.clone().into_bytes(),
-                MISO_DOCUMENT.into(),
-                record.payload.clone(),
-            ],
-            facts: String::new(),
-            ticks: Vec::new(),
-            rejected: Vec::new(),
-        };
-        for (index, row) in (0..).zip(rows) {
-            // EST is five hours behind UTC all year. The timestamp is the end of the five minutes.
-            let time = row[when]
-                .as_str()
-                .and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
-            let time = time.and_then(|time| time.to_zoned(jiff::tz::TimeZone::fixed(jiff::tz::offset(-5))).ok());
-            let read = (time, row[node].as_str(), row[price].as_str().and_then(at_scale_8));
-            let (Some(time), Some(node), Some(price)) = read else {
-                sound.rejected.push(index);
-                continue;
-            };
-            let start = time.timestamp().as_microsecond() - 300_000_000;
-            if start - record.timestamp * 1000 > TEN_MINUTES {
-                sound.rejected.push(index);
-                continue;
-            }
-            sound.ticks.push(Tick {
-                feed: record.topic.clone(),
-                partition: record.partition,
-                offset: record.offset,
-                index,
-                tenant: tenant.clone(),
-                instrument: format!("MISO.{}.RT5", percent(node)),
-                event_id: None,
-                price,
-                volume: None,
-                time: start,
-                sequence: None,
-                product: "rt5".to_owned(),
-                version: None,
-                appended: record.timestamp * 1000,
-                reused_id: false,
-            });
-        }
-        Ok(sound)
-    }
 }
 
 // UTF-16 and gzip are recognized by their first bytes.
@@ -191,19 +133,6 @@ fn wide_or_packed(payload: &[u8]) -> bool {
         b"\0[\0",
     ];
     starts.iter().any(|start| payload.starts_with(start))
-}
-
-fn percent(node: &str) -> String {
-    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    node.bytes()
-        .map(|byte| {
-            if keep(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }
 
 /// The fields that all three shapes have, as strings.
@@ -262,8 +191,7 @@ impl Fields {
                 return Err("invalid_identifier");
             }
         }
-        // 631152000 is 1990-01-01.
-        if time < 631_152_000_000_000 {
+        if time < EARLIEST {
             return Err("time_out_of_range");
         }
         let product = product(self.product.as_deref(), &self.market);
@@ -458,7 +386,7 @@ mod tests {
             assert_eq!(parse(&A.replace(from, to), None), Err(code), "{from} -> {to}");
         }
         assert_eq!(parse("[1]", None), Err("schema_violation"));
-        assert_eq!(parse("x", Some("pjm.da_hrl_lmps.csv")), Err("unsupported_format"));
+        assert_eq!(parse("x", Some("spp.da_lmp_sl.csv")), Err("unsupported_format"));
     }
 
     #[test]
@@ -484,22 +412,130 @@ mod tests {
                 "{market} {product}"
             );
         }
-        let document = r#"{"headers":["CPNODE","INTERVAL","LMP"],"data":[["A","2026-09-21T09:28:20","1"],["B","2026-09-21T09:29:20","1"]]}"#;
+        let document = r#"{"headers":["CPNODE","INTERVAL","LMP","MLC","MCC"],"data":[["A","2026-09-21T09:28:20","1","0","0"],["B","2026-09-21T09:29:20","1","0","0"]]}"#;
         assert_eq!(
-            parse(document, Some(MISO_DOCUMENT)).map(|sound| sound.rejected),
+            parse(document, Some(miso::REAL_TIME)).map(|sound| sound.rejected),
             Ok(vec![1])
         );
     }
 
     #[test]
-    fn a_miso_document_is_read_by_its_headers() {
-        let document = r#"{"headers":["CPNODE","INTERVAL","LMP","MLC","MCC"],"data":[["A B","2026-01-01T00:05:00","31.55","0","0"],["C","x","1","0","0"]]}"#;
-        let sound = parse(document, Some(MISO_DOCUMENT)).unwrap();
-        assert_eq!(sound.rejected, [1]);
-        let tick = sound.ticks.first().unwrap();
-        assert_eq!(
-            (tick.instrument.as_str(), tick.price, tick.time),
-            ("MISO.A%20B.RT5", 3_155_000_000, 1_767_243_600_000_000)
+    fn a_miso_document_is_read_by_its_headers_and_its_stamps_are_ends_in_est() {
+        let row = |stamp: &str, node: &str, price: &str, loss: &str| {
+            format!(r#"["{node}","{stamp}","{price}","{loss}","0"]"#)
+        };
+        let stamp = "2026-01-01T00:05:00";
+        let rows = [
+            row(stamp, "A B", "31.55", "0"),
+            row("x", "C", "1", "0"),
+            row("2026-01-01T00:05:00-05:00", "C", "1", "0"),
+            row(stamp, " ", "1", "0"),
+            row(stamp, "C", "n/a", "0"),
+            row(stamp, "C", "1", ""),
+            row("1980-01-01T00:05:00", "C", "1", "0"),
+            r#"["C","2026-01-01T00:05:00","1","0"]"#.to_owned(),
+            "null".to_owned(),
+            row("2026-07-01T00:05:00", "D", "-.5", "0"),
+        ];
+        let document = format!(
+            r#"{{"headers":["CPNODE","INTERVAL","LMP","MLC","MCC"],"data":[{}]}}"#,
+            rows.join(",")
         );
+        let sound = parse(&document, Some(miso::REAL_TIME)).unwrap();
+        assert_eq!(sound.rejected, [1, 2, 3, 4, 5, 6, 7, 8]);
+        let read: Vec<(&str, i128, i64)> = sound
+            .ticks
+            .iter()
+            .map(|tick| (tick.instrument.as_str(), tick.price, tick.time))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                ("MISO.A%20B.RT5", 3_155_000_000, 1_767_243_600_000_000),
+                ("MISO.D.RT5", -50_000_000, 1_782_882_000_000_000)
+            ]
+        );
+        for (from, to, code) in [
+            ("\"MCC\"", "\"MEC\"", "schema_violation"),
+            ("]}", "]", "broken_json"),
+            ("\"data\"", "\"rows\"", "schema_violation"),
+        ] {
+            let document = document.replace(from, to);
+            assert_eq!(parse(&document, Some(miso::REAL_TIME)), Err(code), "{from} -> {to}");
+        }
+    }
+
+    const PJM: &str = "datetime_beginning_utc,datetime_beginning_ept,pnode_id,pnode_name,voltage,equipment,type,zone,system_energy_price_rt,\
+        total_lmp_rt,congestion_price_rt,marginal_loss_price_rt,row_is_current,version_nbr\r\n\
+        11/2/2025 5:00:00 AM,11/2/2025 1:00:00 AM,7,A HUB,,,HUB,,40.000000,43.250000,3.000000,.25,True,2\r\n\
+        11/2/2025 6:00:00 AM,11/2/2025 1:00:00 AM,7,UNIT,230 KV,T-10,GEN,PSEG,40,-42.75,,none,False,1\r\n";
+
+    #[test]
+    fn a_pjm_document_has_vintages_and_both_passes_of_a_repeated_hour() {
+        let sound = parse(PJM, Some(pjm::HOURLY)).unwrap();
+        let read: Vec<(&str, i128, i64, Option<&str>)> = sound
+            .ticks
+            .iter()
+            .map(|tick| (tick.instrument.as_str(), tick.price, tick.time, tick.version.as_deref()))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                (
+                    "PJM.A%20HUB.RTH",
+                    4_325_000_000,
+                    1_762_059_600_000_000,
+                    Some("verified.2")
+                ),
+                (
+                    "PJM.UNIT.7.RTH",
+                    -4_275_000_000,
+                    1_762_063_200_000_000,
+                    Some("verified.1.superseded")
+                ),
+            ]
+        );
+        assert!(sound.rejected.is_empty());
+        let day_ahead = PJM.replace("_rt", "_da");
+        let sound = parse(&day_ahead, Some(pjm::DAY_AHEAD)).unwrap();
+        assert_eq!(
+            sound.ticks.first().map(|tick| tick.instrument.as_str()),
+            Some("PJM.A%20HUB.DA")
+        );
+        let quoted = PJM.replace("A HUB", "\"A HUB\"");
+        assert_eq!(parse(&quoted, Some(pjm::HOURLY)).map(|sound| sound.ticks.len()), Ok(2));
+    }
+
+    #[test]
+    fn a_row_of_pjm_that_cannot_be_read_is_rejected_alone_and_an_unknown_header_refuses_all() {
+        for (from, to) in [
+            ("43.250000", "None"),
+            ("3.000000", "three"),
+            (",7,A", ",7a,A"),
+            (",7,A HUB", ",7,"),
+            (",A HUB", ",\"A HUB"),
+            ("True,2", "True,two"),
+            ("True,2", "maybe,2"),
+            ("True,2", "True"),
+            ("True,2", "True,2,x"),
+            ("5:00:00 AM,11/2/2025 1", "5:00:00 AM,11/2/2025 12"),
+            ("11/2/2025 5:00:00 AM,", ","),
+        ] {
+            let document = PJM.replacen(from, to, 1);
+            assert_ne!(document, PJM);
+            let sound = parse(&document, Some(pjm::HOURLY)).unwrap();
+            assert_eq!((sound.rejected, sound.ticks.len()), (vec![0], 1), "{from} -> {to}");
+        }
+        for (from, to, code) in [
+            ("pnode_name", "pnode_title", "schema_violation"),
+            ("voltage", "pnode_name", "schema_violation"),
+            ("datetime_beginning_utc", "<html>", "schema_violation"),
+            ("datetime_beginning_utc", "{", "unsupported_format"),
+            ("total_lmp_rt", "total_lmp_da", "schema_violation"),
+        ] {
+            let document = PJM.replacen(from, to, 1);
+            assert_eq!(parse(&document, Some(pjm::HOURLY)), Err(code), "{from} -> {to}");
+        }
+        assert_eq!(parse("", Some(pjm::HOURLY)), Err("broken_json"));
     }
 }

@@ -1,7 +1,7 @@
 //! Products: their names, and how far a price may be ahead of its append time.
 
 const NINE_DAYS: i64 = 9 * 24 * 3600 * 1_000_000;
-pub(crate) const TEN_MINUTES: i64 = 600 * 1_000_000;
+const TEN_MINUTES: i64 = 600 * 1_000_000;
 const HOUR: i64 = 3600 * 1_000_000;
 
 /// The product that a producer names. Known products are accepted in any spelling; others are kept unchanged.
@@ -17,6 +17,11 @@ pub(crate) fn product(named: Option<&str>, market: &str) -> String {
         "da" | "rt5" | "rt15" | "rth" | "exante" | "trade" => plain,
         _ => named.to_owned(),
     }
+}
+
+/// Whether a price of this product is that of an interval. Trades are not.
+pub(crate) fn is_of_interval(product: &str) -> bool {
+    ["da", "rt5", "rt15", "rth", "exante"].contains(&product)
 }
 
 /// How far a price may be ahead of its append time. CAISO publishes prices of its 15-minute market before their intervals.

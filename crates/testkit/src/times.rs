@@ -17,6 +17,46 @@ pub fn micros(text: &str) -> Option<i64> {
     calendar(text).or_else(|| number(text))
 }
 
+/// The time on a wall, as microseconds since 1970 of a clock that shows UTC. `None` if the text is not a date and a time of day, or
+/// has a zone.
+pub fn wall(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let (_, clock) = text.split_once(['T', 't', ' '])?;
+    if clock.contains(['Z', 'z', '+', '-']) {
+        return None;
+    }
+    calendar(text)
+}
+
+/// As [`wall`], of a date with slashes: `9/1/2025 4:05:00 AM`, `06/25/2026 00:40`.
+pub fn slashed(text: &str) -> Option<i64> {
+    let (date, clock) = text.trim().split_once(' ')?;
+    let digits = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
+        let is_number = lengths.contains(&text.len()) && text.chars().all(|c| c.is_ascii_digit());
+        is_number.then(|| text.parse::<i16>().ok()).flatten()
+    };
+    let mut date = date.split('/');
+    let (month, day, year) = (date.next()?, date.next()?, date.next()?);
+    let (month, day, year) = (digits(month, 1..=2)?, digits(day, 1..=2)?, digits(year, 4..=4)?);
+    let day = jiff::civil::Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
+    let upper = clock.trim().to_uppercase();
+    let half = ["AM", "PM"].into_iter().position(|half| upper.ends_with(half));
+    let clock = upper.trim_end_matches(['A', 'P', 'M']).trim_end();
+    let mut clock = clock.split(':');
+    let (hour, minute, second) = (clock.next()?, clock.next()?, clock.next().unwrap_or("00"));
+    let (hour, minute, second) = (digits(hour, 1..=2)?, digits(minute, 2..=2)?, digits(second, 2..=2)?);
+    let hour = match half {
+        Some(half) if (1..=12).contains(&hour) => hour % 12 + 12 * i16::try_from(half).ok()?,
+        None if hour < 24 || (hour == 24 && minute == 0 && second == 0) => hour,
+        _ => return None,
+    };
+    if date.next().is_some() || clock.next().is_some() || minute > 59 || second > 59 {
+        return None;
+    }
+    let midnight = day.to_zoned(TimeZone::UTC).ok()?.timestamp().as_microsecond();
+    Some(midnight + ((i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second)) * MICRO)
+}
+
 // The number of digits before the point decides the unit.
 fn number(text: &str) -> Option<i64> {
     let (negative, whole, fraction) = written_out(text)?;
@@ -138,6 +178,41 @@ mod tests {
             "1e30",
         ] {
             assert_eq!(micros(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_time_on_a_wall_has_no_zone() {
+        for text in [
+            "2026-10-02T12:00:00",
+            "20261002 1200",
+            "10/2/2026 12:00:00 PM",
+            "10/02/2026 12:00",
+            "10/2/2026 12:00 pm",
+        ] {
+            assert_eq!(
+                wall(text).or_else(|| slashed(text)),
+                Some(1_790_942_400_000_000),
+                "{text}"
+            );
+        }
+        assert_eq!(slashed("10/2/2026 12:05:09 AM"), Some(1_790_899_509_000_000));
+        assert_eq!(slashed("10/1/2026 24:00"), slashed("10/2/2026 0:00"));
+        for text in [
+            "2026-10-02T12:00:00Z",
+            "2026-10-02T12:00:00-05:00",
+            "2026-10-02",
+            "10/2/2026",
+            "13/2/2026 12:00",
+            "10/2/26 12:00",
+            "10/2/2026 13:00 PM",
+            "10/2/2026 0:00 AM",
+            "10/2/2026 24:01",
+            "10/2/2026 12",
+            "10/2/2026 12:60",
+            "10/2/2026 12:00:00 EPT",
+        ] {
+            assert_eq!(wall(text).or_else(|| slashed(text)), None, "{text}");
         }
     }
 }

@@ -19,8 +19,13 @@ INSERT INTO taxonomy_regions (region, description) VALUES
     ('global', 'Seaborne and international')
 ON CONFLICT DO NOTHING;
 
+-- Curves of quotes: each contract whose instrument id fits a pattern.
+INSERT INTO curve_metadata (tenant_id, curve_id, curve_name, commodity, region, interpolation_method, instruments) VALUES
+    ({tenant}, 'NG_HENRY_HUB', 'Henry Hub natural gas', 'natural_gas', 'texas', 'monotone', '{GAS.HENRY_HUB.*.SETTLEMENT}'),
+    ({tenant}, 'POWER_PJM_WESTERN_HUB', 'PJM Western Hub', 'electricity', 'northeast', 'flat', '{PJM.WESTERN%20HUB.*.SETTLEMENT}')
+ON CONFLICT DO NOTHING;
+
 INSERT INTO curve_metadata (tenant_id, curve_id, curve_name, commodity, region, contract_months) VALUES
-    ({tenant}, 'NG_HENRY_HUB', 'Henry Hub natural gas', 'natural_gas', 'texas', '{1,2,3,6,12}'),
     ({tenant}, 'WTI', 'West Texas Intermediate', 'crude_oil', 'national', '{1,2,3,6,12}'),
     ({tenant}, 'BRENT', 'Brent', 'crude_oil', 'global', '{1,2,3,6,12}'),
     ({tenant}, 'POWER_MISO', 'MISO balance of month', 'electricity', 'midwest', '{1}'),

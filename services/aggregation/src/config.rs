@@ -4,6 +4,8 @@
 //! them, and the revisions of a bar (INV-1 requires the same configuration). To change them on a running system, build a
 //! new generation. The checkpoint and idle times may change at any time.
 
+mod derived;
+
 use std::time::Duration;
 
 use domain::{Interval, Micros, Product};
@@ -12,6 +14,8 @@ use stores::{HistoryLimits, ProductClose};
 
 use crate::core::log_clock::{Times, WindowRules};
 use crate::core::restate::RestateRules;
+
+pub use derived::DerivedConfig;
 
 /// The service's own settings.
 #[derive(Debug, Clone)]
@@ -22,6 +26,8 @@ pub struct Config {
     pub checkpoint_interval: Duration,
     /// Settings of the second stage, `restate`.
     pub restate: RestateConfig,
+    /// The derived series; without them, the third stage does not run.
+    pub derived: DerivedConfig,
 }
 
 /// Settings of the second stage. All of them may change at any time.
@@ -103,6 +109,7 @@ pub fn read(reader: &mut Reader<'_>) -> Config {
     };
     Config {
         restate: read_restate(reader, &rules),
+        derived: derived::read(reader),
         rules,
         checkpoint_interval: Duration::from_millis(checkpoint),
     }

@@ -1,8 +1,10 @@
 //! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: the windows and bars in this replica's memory, by tenant.
-//! `GET /completeness`: the intervals of market days that lack a price, from ClickHouse.
+//! `GET /completeness`: the intervals of market days that lack a price, `GET /derived/{series}`: the values of a derived series; both from
+//! ClickHouse.
 
 mod bar;
 mod complete;
+mod derived;
 mod described;
 pub mod stats;
 
@@ -22,10 +24,11 @@ use crate::view::Views;
 pub use bar::Stored;
 use bar::{BarsBody, Shape, time};
 pub use complete::Completeness;
+pub use derived::DerivedTable;
 
-/// Bars in an answer: the default and the maximum of `limit`.
-const USUAL_BARS: usize = 100;
-const MOST_BARS: usize = 1_000;
+/// Bars or derived prices in an answer: the default and the maximum of `limit`.
+const USUAL_LIMIT: usize = 100;
+const MOST_LIMIT: usize = 1_000;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -38,6 +41,8 @@ pub struct Shown {
     pub rules: WindowRules,
     /// The intervals that have a price.
     pub completeness: Completeness,
+    /// The derived prices.
+    pub derived: DerivedTable,
 }
 
 /// The routes.
@@ -72,6 +77,14 @@ pub fn routes(shown: Shown) -> Routes {
             &["market", "product", "day"],
             complete::completeness,
         )
+        .of_tenant(
+            Method::GET,
+            "/derived/{series}",
+            "Values of a derived series, the newest version of each time, the latest first",
+            &["from", "to", "limit"],
+            derived::prices,
+        )
+        .returning(&described::DERIVED)
         .sharing(move |config| {
             config.app_data(shown.clone());
         })
@@ -182,38 +195,46 @@ impl Wanted {
                 Problem::bad_request(format!("interval must be one of 1m, 5m, 15m, 1h, 1d, got '{name}'"))
             })?),
         };
-        let time_of = |name: &str, text: Option<String>, otherwise: Micros| match text {
-            None => Ok(otherwise),
-            Some(text) => instant(&text).ok_or_else(|| {
-                Problem::bad_request(format!(
-                    "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC if it has no offset)"
-                ))
-            }),
-        };
-        let (from, to) = (
-            time_of("from", query.from, Micros::MIN)?,
-            time_of("to", query.to, Micros::MAX)?,
-        );
-        if from >= to {
-            return Err(Problem::bad_request("from must be before to; to is exclusive"));
-        }
-        let limit = query.limit.unwrap_or(USUAL_BARS);
-        if !(1..=MOST_BARS).contains(&limit) {
-            return Err(Problem::unprocessable(format!(
-                "limit is {limit}; it must be from 1 to {MOST_BARS}"
-            )));
-        }
+        let (from, to) = range(query.from, query.to)?;
         Ok(Wanted {
             interval,
             from,
             to,
-            limit,
+            limit: checked_limit(query.limit)?,
         })
     }
 
     fn includes(&self, window: Window) -> bool {
         self.interval.is_none_or(|interval| interval == window.interval) && (self.from..self.to).contains(&window.start)
     }
+}
+
+/// `from` and `to` of a query; everything without them.
+fn range(from: Option<String>, to: Option<String>) -> Result<(Micros, Micros), Problem> {
+    let time_of = |name: &str, text: Option<String>, otherwise: Micros| match text {
+        None => Ok(otherwise),
+        Some(text) => instant(&text).ok_or_else(|| {
+            Problem::bad_request(format!(
+                "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC if it has no offset)"
+            ))
+        }),
+    };
+    let (from, to) = (time_of("from", from, Micros::MIN)?, time_of("to", to, Micros::MAX)?);
+    if from >= to {
+        return Err(Problem::bad_request("from must be before to; to is exclusive"));
+    }
+    Ok((from, to))
+}
+
+/// `limit` of a query.
+fn checked_limit(limit: Option<usize>) -> Result<usize, Problem> {
+    let limit = limit.unwrap_or(USUAL_LIMIT);
+    if !(1..=MOST_LIMIT).contains(&limit) {
+        return Err(Problem::unprocessable(format!(
+            "limit is {limit}; it must be from 1 to {MOST_LIMIT}"
+        )));
+    }
+    Ok(limit)
 }
 
 /// Parses ISO 8601; UTC if there is no offset.

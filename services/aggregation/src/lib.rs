@@ -1,9 +1,10 @@
-//! Aggregation: computes bars of 1m, 5m, 15m, 1h and 1d from enriched ticks.
+//! Aggregation: computes bars of 1m, 5m, 15m, 1h and 1d from enriched ticks, and derived prices (spreads, heat rates) from their legs.
 //!
 //! Role: [`crate::core`] contains the decisions (pure), [`stages`] connect it to the log, [`pipeline`] assembles the service.
-//! Two stages: [`stages::aggregate`] computes bars in the stream, [`stages::restate`] those of late ticks from the table.
+//! Three stages: [`stages::aggregate`] computes bars in the stream and sends legs, [`stages::restate`] computes bars of late ticks from the
+//! table, [`mod@stages::derived`] computes derived prices where legs meet.
 //! Invariants: INV-1, INV-3, INV-4.
-//! Not implemented: curves, derived series, legs.
+//! Not implemented: curves.
 //! Failure: after a transient error the state is restored from the state topic; a fatal error ends the process and names the
 //! remedy.
 
@@ -31,6 +32,7 @@ pub const DEFINITION: Definition<Config> = Definition {
         "GET /intervals",
         "GET /bars/{instrument_id}",
         "GET /completeness",
+        "GET /derived/{series}",
     ],
     default_port: 8082,
     uses: &[Use::required(Dependency::Kafka), Use::optional(Dependency::ClickHouse)],
@@ -41,6 +43,9 @@ pub const DEFINITION: Definition<Config> = Definition {
         "AGGREGATION_MAX_LATE_MS",
         "AGGREGATION_REAL_TIME_CLOSE_MS",
         "AGGREGATION_REAL_TIME_MAX_LATE_MS",
+        "AGGREGATION_DERIVED_SERIES",
+        "AGGREGATION_DERIVED_HOLD_S",
+        "AGGREGATION_DERIVED_PRICES",
     ],
     settings: config::read,
     build: pipeline::build,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_macros)]
 
+mod of_derived;
 mod of_markets;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use service::metrics::{Declared, Kind};
 use crate::core::partition_state::WindowCounts;
 use of_markets::{CHECK_DIFFERENCE, CHECK_HOURS, INTERVALS_DUE, INTERVALS_MISSING, PRICES_MISSING};
 
+pub use of_derived::DerivedMeters;
 pub(crate) use of_markets::{completeness, completeness_unknown, market_checks, market_checks_unknown};
 
 const LATE: &str = "ticks_late_total";
@@ -198,6 +200,11 @@ pub const DECLARED: &[Declared] = &[
         "Duration of a ClickHouse statement that computes windows.",
     )
     .with(&[&[]]),
+    of_derived::LEGS,
+    of_derived::DERIVED,
+    of_derived::SKIPPED,
+    of_derived::EVICTED,
+    of_derived::KEPT,
 ];
 
 /// The outcome of the windows of one statement.
@@ -302,6 +309,8 @@ pub struct Tally {
     pub checkpoints: u64,
     /// Records sent to the state topic.
     pub state_records: u64,
+    /// Legs sent.
+    pub legs: u64,
 }
 
 /// Handles of one worker.
@@ -314,6 +323,7 @@ pub struct Meters {
     bars_closed: [Counter; Interval::ALL.len()],
     checkpoints: Counter,
     state_records: Counter,
+    legs: Counter,
     checkpoint: Histogram,
     latency: Histogram,
 }
@@ -330,6 +340,7 @@ impl Meters {
             bars_closed: Interval::ALL.map(|interval| counter!(BARS_CLOSED, "interval" => interval.name())),
             checkpoints: counter!(CHECKPOINTS),
             state_records: counter!(STATE_RECORDS),
+            legs: counter!(of_derived::LEGS.name),
             checkpoint: histogram!(CHECKPOINT),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "aggregation"),
         }
@@ -342,6 +353,7 @@ impl Meters {
         self.closings_by_table.increment(tally.closings_by_table);
         self.checkpoints.increment(tally.checkpoints);
         self.state_records.increment(tally.state_records);
+        self.legs.increment(tally.legs);
         for (counter, count) in self.revisions.iter().zip(tally.revisions) {
             counter.increment(count);
         }

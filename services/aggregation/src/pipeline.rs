@@ -5,6 +5,9 @@
 //!                                                      ├──▶ aggregation.late.v1  ──▶ ClickHouse late_ticks
 //!                                                      └──▶ aggregation.state.v1 (checkpoints)
 //!
+//! enriched.market.ticks.v1 ──▶ legs of derived series ──▶ aggregation.legs.v1, by tenant and series
+//! aggregation.legs.v1 ──▶ values at each time ──▶ aggregation.derived.v1 ──▶ ClickHouse derived_prices
+//!
 //! aggregation.late.v1 ──▶ windows by newest offset ──▶ SQL over ClickHouse enriched_ticks ──▶ aggregation.bars.v1
 //! ```
 
@@ -16,11 +19,13 @@ use service::writer::tables::{ENRICHED_TICKS, MARKET_TICKS};
 use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
+use stream::hop::Hop;
 
 use crate::config::Config;
-use crate::http::{self, Completeness, Shown, Stored};
-use crate::metrics::{RestateMeters, RestateTotals};
+use crate::http::{self, Completeness, DerivedTable, Shown, Stored};
+use crate::metrics::{DerivedMeters, RestateMeters, RestateTotals};
 use crate::stages::aggregate::Aggregator;
+use crate::stages::derived::{self, Derive};
 use crate::stages::lane;
 use crate::stages::outbox::{OutputTopics, Shared};
 use crate::stages::restate::{self, RestateHandler};
@@ -29,6 +34,8 @@ use crate::{completeness, hourly};
 
 /// The view of the newest version of each bar.
 const BARS_VIEW: &str = "bars_latest";
+/// The view of the newest version of each derived price.
+const DERIVED_VIEW: &str = "derived_prices_latest";
 /// The view of the intervals of market days that have a price.
 const INTERVALS_VIEW: &str = "market_intervals";
 /// The shortest bar lasts a minute, and open bars are sent once a second: inputs and outputs may wait to be batched.
@@ -36,7 +43,7 @@ const WAIT: Duration = Duration::from_millis(250);
 /// Late ticks are rare, and wait for the table anyway.
 const RESTATE_WAIT: Duration = Duration::from_secs(1);
 
-/// Builds the service: source, the two stages, sinks, then its HTTP.
+/// Builds the service: source, the stages, sinks, then its HTTP.
 ///
 /// # Errors
 /// A client cannot be created.
@@ -45,10 +52,13 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let topics = OutputTopics {
         bars: ctx.names.bars.clone(),
         late: ctx.names.late.clone(),
+        legs: ctx.names.legs.clone(),
         state: ctx.names.state.clone(),
+        partitions: ctx.settings.topic_partitions,
     };
     stream_stage(ctx, topics.clone(), Arc::clone(&views));
     let restated = restate_stage(ctx, topics)?;
+    derived_stage(ctx);
     ctx.writer()?;
 
     ctx.routes(http::routes(Shown {
@@ -63,6 +73,12 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
             runtime: ctx.runtime.clone(),
             view: ctx.names.table(INTERVALS_VIEW),
+        },
+        derived: DerivedTable {
+            clickhouse: ctx.clients.clickhouse()?,
+            breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
+            runtime: ctx.runtime.clone(),
+            view: ctx.names.table(DERIVED_VIEW),
         },
     }));
     watches(ctx)?;
@@ -96,6 +112,21 @@ fn stream_stage(ctx: &mut Context<Config>, topics: OutputTopics, views: Arc<View
         Ok(Box::new(aggregator))
     });
     ctx.dead_letter_codes(lane::STAGE, &lane::CODES);
+}
+
+/// The third stage: derived prices from legs. Without series there is nothing to do.
+fn derived_stage(ctx: &mut Context<Config>) {
+    if ctx.own.derived.series.is_empty() {
+        return;
+    }
+    let (config, wire, output) = (ctx.own.derived.clone(), ctx.wire.clone(), ctx.names.derived.clone());
+    let group = ctx.names.derived_group(ctx.service);
+    let source = [ctx.names.legs.clone()];
+    ctx.second_stage(derived::STAGE, group, &source, Pace::Within(WAIT), move || {
+        let stage = Derive::new(&config, wire.clone(), DerivedMeters::default());
+        Ok(Box::new(Hop::new(stage, output.clone())))
+    });
+    ctx.dead_letter_codes(derived::STAGE, &derived::CODES);
 }
 
 /// The second stage: bars of late ticks from the table, in parallel with the stream.

@@ -142,6 +142,8 @@ impl Stage {
                     let topics = OutputTopics {
                         bars: BARS.to_owned(),
                         late: LATE.to_owned(),
+                        legs: "legs".to_owned(),
+                        partitions: 1,
                         state: "state".to_owned(),
                     };
                     let rules = RestateRules {
@@ -175,6 +177,7 @@ impl Stage {
             topics: vec![LATE.to_owned()],
             client_id: "restate".to_owned(),
             instance_id: None,
+            recorder: None,
             dlq_topic: DLQ.to_owned(),
             compression: Compression::Lz4,
             drain_timeout: Duration::from_secs(10),

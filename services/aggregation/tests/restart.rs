@@ -148,6 +148,8 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
     let topics = OutputTopics {
         bars: BARS.to_owned(),
         late: LATE.to_owned(),
+        legs: "legs".to_owned(),
+        partitions: 1,
         state: STATE.to_owned(),
     };
     Aggregator::new(settings, Wire::single_object(), topics, ENRICHED, views)
@@ -162,6 +164,7 @@ fn worker_config(bootstrap: &Brokers, number: usize) -> WorkerConfig {
         topics: vec![ENRICHED.to_owned()],
         client_id: format!("aggregation-{number}"),
         instance_id: None,
+        recorder: None,
         dlq_topic: "dlq".to_owned(),
         compression: Compression::Lz4,
         drain_timeout: Duration::from_secs(10),

@@ -36,6 +36,7 @@ pub const DEFINITION: Definition<Config> = Definition {
             "instrument_aliases",
             "taxonomy_commodity_rules",
             "taxonomy_region_rules",
+            "curve_metadata",
         ]),
         Use::optional(Dependency::Redis),
     ],

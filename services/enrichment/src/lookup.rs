@@ -68,7 +68,7 @@ impl Snapshot {
     /// The snapshot of a full load.
     pub fn loaded(rows: Vec<Reference>, rules: RuleBook, loaded_at: Micros) -> Snapshot {
         Snapshot {
-            rows: Arc::new(rows_of(rows)),
+            rows: Arc::new(rows_of(rows, &rules)),
             found: Rows::default(),
             rules: Arc::new(rules),
             loaded_at: Some(loaded_at),
@@ -79,7 +79,7 @@ impl Snapshot {
     fn with(&self, found: Vec<Reference>) -> Snapshot {
         let mut next = self.clone();
         for row in found {
-            next.found.add(row);
+            next.found.add(on_its_curve(row, &self.rules));
         }
         next
     }
@@ -130,10 +130,19 @@ impl Rows {
     }
 }
 
-fn rows_of(rows: Vec<Reference>) -> Rows {
+fn rows_of(rows: Vec<Reference>, rules: &RuleBook) -> Rows {
     let mut by_tenant = Rows::default();
-    rows.into_iter().for_each(|row| by_tenant.add(row));
+    rows.into_iter().for_each(|row| by_tenant.add(on_its_curve(row, rules)));
     by_tenant
+}
+
+/// A row that names no curve has the one whose pattern its instrument fits.
+fn on_its_curve(row: Reference, rules: &RuleBook) -> Reference {
+    if row.curve_id.is_some() {
+        return row;
+    }
+    let curve_id = rules.of(&row.tenant_id).curve_of(&row.instrument_id).map(str::to_owned);
+    Reference { curve_id, ..row }
 }
 
 /// The newest snapshot, and the queue of missed keys.
@@ -253,6 +262,16 @@ impl View {
                 self.guesses.clear();
             }
             let names = self.snapshot.rules.of(tenant_id).classify(subject);
+            // Once for each instrument, not for each tick.
+            if !names.is_known() {
+                tracing::warn!(
+                    event = "classification_fallback",
+                    tenant_id,
+                    instrument_id,
+                    market = subject.market,
+                    "no reference data and no rule for an instrument; it is classified as unknown with low confidence until it has a row or a rule"
+                );
+            }
             let asked_at = now - ASK_AGAIN;
             let guess = Guess {
                 names,

@@ -51,6 +51,9 @@ impl Judge {
         let mut check = Check {
             after_kills,
             ticks: expected.ticks.len() as u64,
+            documents: expected.documents,
+            rejected_rows: expected.rejected_rows,
+            corrections: expected.corrections(),
             published,
             dp_verify_ok: verified.code == 0,
             ..Check::default()
@@ -93,8 +96,12 @@ fn count(check: &mut Check, comparison: &Comparison) {
     );
     check.lost += lost;
     check.doubled += doubled;
+    match comparison.name.as_str() {
+        check::BARS => check.bars = comparison.found as u64,
+        check::LATE => check.late_ticks = comparison.found as u64,
+        _ => {}
+    }
     if comparison.name == check::BARS {
-        check.bars = comparison.found as u64;
         check.wrong_bars += wrong;
     } else {
         check.wrong += wrong;

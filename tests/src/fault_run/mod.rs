@@ -100,6 +100,7 @@ pub fn run(pipeline: &Pipeline, options: &Options) -> anyhow::Result<Report> {
             seed: options.seed,
             session: report.sessions,
             rate: options.rate,
+            documents: true,
         },
     )?;
     let pulse = Pulse::default();

@@ -28,11 +28,20 @@ pub struct Done {
 
 /// One complete check while no messages were in flight.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[allow(missing_docs)]
 pub struct Check {
     pub after_kills: u32,
     /// Ticks in the raw log, without repetitions.
     pub ticks: u64,
+    /// Documents in the raw log, without repetitions.
+    pub documents: u64,
+    /// Their rows that cannot be read, each in a dead letter.
+    pub rejected_rows: u64,
+    /// Ticks that give an interval another price than the one before.
+    pub corrections: u64,
+    /// Ticks that came when a window of theirs was forgotten, and reached their bars through the table.
+    pub late_ticks: u64,
     /// Ticks that the publishers have published; `None` if a publisher was interrupted.
     pub published: Option<u64>,
     pub lost: u64,
@@ -166,6 +175,11 @@ impl fmt::Display for Report {
             self.checks.len(),
             self.checks.iter().filter(|check| check.is_ok()).count(),
         )?;
+        writeln!(
+            f,
+            "documents {}   rejected rows {}   corrections {}   late ticks {}",
+            last.documents, last.rejected_rows, last.corrections, last.late_ticks
+        )?;
         let services = self
             .peaks
             .resident_mb
@@ -210,12 +224,22 @@ mod tests {
                 hold_seconds: 1.0,
             });
         }
+        report.checks.push(Check {
+            documents: 12,
+            corrections: 34,
+            late_ticks: 56,
+            ..Check::default()
+        });
         report.save(&path).unwrap();
         let loaded = Report::load(&path).unwrap();
         assert!(loaded.has_done(3) && !loaded.has_done(2));
         let shown = loaded.to_string();
         assert!(
             shown.contains("longest recovery 9.2") && shown.contains("seed 7"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("documents 12   rejected rows 0   corrections 34   late ticks 56"),
             "{shown}"
         );
     }

@@ -29,4 +29,9 @@ fn forty_faults_of_every_kind_lose_and_double_nothing() {
     println!("{report}");
     assert!(report.is_ok(), "{report}");
     assert_eq!(report.done.len(), DECK);
+    let last = report.checks.last().unwrap();
+    assert!(
+        last.documents > 0 && last.rejected_rows > 0 && last.corrections > 0 && last.late_ticks > 0,
+        "the load lacks documents, corrections or late ticks: {report}"
+    );
 }

@@ -130,6 +130,7 @@ fn no_service_shows_a_password_of_an_address() {
                 "/info",
                 "/health",
                 "/health/ready",
+                "/health/cluster",
                 "/stats",
                 "/metrics",
                 "/health/projections",

@@ -56,7 +56,7 @@ fn prices_of_a_real_miso_document_arrive_digit_for_digit() {
 }
 
 /// Each data line of the formats of PJM and NYISO is one tick. On a stack of its own, since the oracle of the shared one reads
-/// only documents of MISO.
+/// only documents of MISO and PJM.
 #[test]
 fn every_line_of_a_folder_of_real_documents_arrives_and_all_stores_agree() {
     let pipeline = Pipeline::start().unwrap();

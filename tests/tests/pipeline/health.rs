@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{PATIENCE, Pipeline, SERVICES};
 use localstack::{Server, Service};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A fault or its end must be visible within this time.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -235,4 +235,54 @@ fn bad_requests_of_a_client_open_no_breaker() {
         }
     }
     assert_eq!(not_back(&pipeline, Server::Postgres), None);
+}
+
+#[test]
+fn the_cluster_has_a_quorum_until_half_of_it_is_stopped() {
+    let pipeline = Pipeline::shared();
+    let asked = |service: Service| -> anyhow::Result<(u16, Value)> {
+        let (code, body) = pipeline.get(service, "/health/cluster")?;
+        Ok((code, serde_json::from_str(&body)?))
+    };
+    for service in SERVICES {
+        soon(
+            &format!("{service:?} sees all services work"),
+            PATIENCE,
+            || match asked(service) {
+                Ok((200, body)) if body["total"] == 4 && body["unhealthy"] == json!([]) => None,
+                other => Some(format!("{other:?}")),
+            },
+        );
+    }
+    let stack = pipeline.stack();
+    assert!(stack.stop(Service::Enrichment).unwrap());
+    for service in SERVICES.into_iter().filter(|service| *service != Service::Enrichment) {
+        // On a busy machine, another service may answer too late once.
+        soon(
+            &format!("{service:?} sees that one is stopped"),
+            PATIENCE,
+            || match asked(service) {
+                Ok((200, body)) if body["quorum"] == true && body["unhealthy"] == json!(["enrichment"]) => None,
+                other => Some(format!("{other:?}")),
+            },
+        );
+        let (_, body) = asked(service).unwrap();
+        assert_eq!(
+            (&body["scope"], &body["service"]),
+            (&json!("cluster"), &json!(service.name()))
+        );
+        let nodes = body["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), 4, "{body}");
+        let stopped = nodes.iter().find(|node| node["name"] == "enrichment").unwrap();
+        assert_eq!(stopped["status"], "down", "{body}");
+        assert!(stopped["error"].as_str().unwrap().contains("refused"), "{body}");
+        assert!(nodes.iter().all(|node| node["duration_ms"].is_u64()), "{body}");
+    }
+    assert!(stack.stop(Service::Normalization).unwrap());
+    let (code, body) = asked(Service::Aggregation).unwrap();
+    assert_eq!((code, &body["quorum"]), (503, &json!(false)), "{body}");
+    for service in [Service::Normalization, Service::Enrichment] {
+        stack.start(service).unwrap();
+        stack.wait_ready(service, PATIENCE).unwrap();
+    }
 }

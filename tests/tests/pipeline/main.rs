@@ -6,6 +6,8 @@
 mod backfill;
 mod cache;
 mod corruption;
+mod curve;
+mod derived;
 mod disorder;
 mod documents;
 mod events;
@@ -23,7 +25,9 @@ mod rebuilds;
 mod repair;
 mod replays;
 mod signals;
+mod statistics;
 mod stopping;
 mod tenants;
 mod top;
+mod traces;
 mod under_faults;

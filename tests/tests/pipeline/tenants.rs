@@ -158,6 +158,9 @@ const CLICKHOUSE_WITHOUT_TENANTS: [&str; 5] = [
 /// Views of interval prices; this test publishes trades. `crates/dp/tests/gaps.rs` reads them.
 const CLICKHOUSE_OF_INTERVALS: [&str; 2] = ["completeness", "market_intervals"];
 
+/// Derived prices have no instrument but a series; `derived.rs` reads them.
+const CLICKHOUSE_OF_SERIES: [&str; 2] = ["derived_prices", "derived_prices_latest"];
+
 /// The view with a parameter, whose columns ClickHouse does not list, and how it is read.
 const CLICKHOUSE_AS_OF: (&str, &str) = ("bars_asof", "bars_asof(at = '2100-01-01 00:00:00')");
 
@@ -193,6 +196,13 @@ fn check_clickhouse(pipeline: &Pipeline, pairs: &Pairs) {
             continue;
         }
         if CLICKHOUSE_OF_INTERVALS.contains(&name.as_str()) {
+            continue;
+        }
+        if CLICKHOUSE_OF_SERIES.contains(&name.as_str()) {
+            assert!(
+                engine == "View" || sorting_key.starts_with("tenant_id, series"),
+                "{name}: {sorting_key}"
+            );
             continue;
         }
         assert!(
@@ -334,7 +344,7 @@ fn ask(
     instrument: &str,
     in_header: bool,
 ) -> anyhow::Result<Answer> {
-    let target = path.replace("{instrument_id}", &encoded(instrument));
+    let target = filled(path, &encoded(instrument));
     let query = match path {
         "/prices/latest" if !instrument.is_empty() => format!("instrument_id={}&", encoded(instrument)),
         _ => String::new(),
@@ -360,6 +370,11 @@ fn ask(
             request(port, method, &target, &[json], &body)
         }
     }
+}
+
+/// The path with this name of an instrument or a series.
+fn filled(path: &str, name: &str) -> String {
+    path.replace("{instrument_id}", name).replace("{series}", name)
 }
 
 /// Whether the response of a tenant route contains only data of the pair; `None` if the route is not known here.
@@ -400,6 +415,10 @@ fn is_own(
         (Service::Projection, "/cache/invalidate") => answer["success"] == true && answer["invalidated_keys"] == 1,
         // The test's ticks are no prices of intervals.
         (Service::Aggregation, "/completeness") => answer["tenant_id"] == *tenant && answer["days"] == json!([]),
+        // No series is configured; `derived.rs` checks those of two tenants.
+        (Service::Aggregation, "/derived/{series}") => {
+            answer["tenant_id"] == *tenant && answer["series"] == *instrument && answer["values"] == json!([])
+        }
         // It reports what a message would become, without other data.
         (Service::Normalization, "/validate") => !answer.to_string().contains(MARK),
         _ => return None,
@@ -432,7 +451,7 @@ fn check_tenant_route(pipeline: &Pipeline, service: Service, route: (&str, &str)
     }
     // Two tenants in one request, and an invalid tenant, are rejected before any store is queried.
     let ((tenant, instrument), _) = pairs.iter().next().unwrap();
-    let target = path.replace("{instrument_id}", &encoded(instrument));
+    let target = filled(path, &encoded(instrument));
     let header = [("X-Tenant-Id", tenant.as_str())];
     let both = request(
         port(pipeline, service),
@@ -478,7 +497,7 @@ fn check_routes(pipeline: &Pipeline, pairs: &Pairs) {
             let unknown = request(
                 port(pipeline, service),
                 method,
-                &format!("{}?no_such=1", path.replace("{instrument_id}", "x")),
+                &format!("{}?no_such=1", filled(path, "x")),
                 &[],
                 "",
             )

@@ -46,6 +46,8 @@ fn again(record: Record, bytes: &[u8]) -> Result<Vec<u8>, CodecError> {
         Record::EnrichedTick => wire.encode_enriched(&wire.decode_enriched(bytes)?, &mut out),
         Record::Bar => wire.encode_bar(&wire.decode_bar(bytes)?, &mut out),
         Record::LateTick => wire.encode_late(&wire.decode_late(bytes)?, &mut out),
+        Record::LegPrice => wire.encode_leg(&wire.decode_leg(bytes)?, &mut out),
+        Record::DerivedPrice => wire.encode_derived(&wire.decode_derived(bytes)?, &mut out),
         Record::WindowState => wire.encode_window(&wire.decode_window(bytes)?, &mut out),
         Record::SequencerState => wire.encode_sequencer(&wire.decode_sequencer(bytes)?, &mut out),
         Record::RawMarketTick => wire.encode_raw(&wire.decode_raw(bytes)?, &mut out),

@@ -124,13 +124,14 @@ fn stage_row(stage: &Stage, names: &Names) -> Vec<String> {
 
 fn call_row(call: &Call) -> Vec<String> {
     let millis = |millis: f64| format!("{millis:.1}");
+    let Call { service, newest } = call;
     vec![
-        shortened(&call.service, 13),
-        shortened(&format!("{} {}", call.dependency, call.operation), 22),
-        millis(call.p50_ms),
-        millis(call.p95_ms),
-        millis(call.p99_ms),
-        format!("{:.1}", (1.0 - call.success_ratio) * 100.0),
+        shortened(service, 13),
+        shortened(&format!("{} {}", newest.dependency, newest.operation), 22),
+        millis(newest.p50_ms),
+        millis(newest.p95_ms),
+        millis(newest.p99_ms),
+        format!("{:.1}", (1.0 - newest.success_ratio) * 100.0),
     ]
 }
 
@@ -200,6 +201,7 @@ fn known(text: Option<String>) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use ops::analyze::Bottleneck;
+    use stores::calls::Summary;
 
     use super::*;
 
@@ -231,18 +233,21 @@ mod tests {
             }],
             calls: vec![Call {
                 service: "normalization-10".to_owned(),
-                dependency: "clickhouse".to_owned(),
-                operation: "read the end of the table".to_owned(),
-                count: 3,
-                per_second: None,
-                success_ratio: 0.5,
-                avg_ms: 1.0,
-                min_ms: 1.0,
-                p50_ms: 1_234.56,
-                p95_ms: 2_345.67,
-                p99_ms: 3_456.78,
-                max_ms: 4_000.0,
-                slow_total: 2,
+                newest: Summary {
+                    dependency: "clickhouse".into(),
+                    operation: "read the end of the table".into(),
+                    count: 3,
+                    window_seconds: 0.5,
+                    per_second: None,
+                    success_ratio: 0.5,
+                    avg_ms: 1.0,
+                    min_ms: 1.0,
+                    p50_ms: 1_234.56,
+                    p95_ms: 2_345.67,
+                    p99_ms: 3_456.78,
+                    max_ms: 4_000.0,
+                    slow_total: 2,
+                },
             }],
             machines: vec![MachineUse {
                 services: ["normalization", "enrichment", "aggregation"]

@@ -77,7 +77,7 @@ impl Args {
 }
 
 fn market(text: &str) -> Result<String, String> {
-    let mut known: Vec<&str> = markets::FORMATS.iter().map(|format| format.market).collect();
+    let mut known: Vec<&str> = markets::FORMATS.iter().filter_map(|format| format.market).collect();
     known.sort_unstable();
     known.dedup();
     let name = text.to_ascii_uppercase();

@@ -1,26 +1,27 @@
-//! `dp curve`: forward curves from files of settlements.
+//! `dp curve`: forward curves from files of settlements, and from the quotes of the pipeline.
 //!
-//! Role: reads a file, builds the curve with the crate `curves`, and prints its points, its quotes and a chart. It needs no server.
+//! Role: reads quotes, builds the curve with the crate `curves`, and prints its points, its quotes and a chart. `build` needs no server.
 //! Failure: a file, header or curve that cannot be read ends with exit code 2. Rows that cannot be read, and quotes that contradict
 //! others, are listed, the rest is printed, and the exit code is 1.
 
 mod chart;
+mod report;
 mod shown;
+mod stored;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use curves::{
-    Builder, Curve, CurveSnapshot, DeliveryCalendar, Horizon, Method, Month, Quote, Rejected, Settlement, Settlements,
-    Shape,
-};
+use curves::{Builder, Curve, CurveSnapshot, DeliveryCalendar, Horizon, Method, Month, Quote, Shape};
 use jiff::civil::Date;
+use markets::{Settlement, Settlements};
+use ops::connection::Connection;
 use ops::present::{found, print_json, print_line};
 use serde::Serialize;
 
-/// Build a forward curve from a file of settlements
+/// Build forward curves from files of settlements, and show those of the pipeline
 #[derive(Debug, clap::Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Args {
@@ -31,6 +32,8 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Build(BuildArgs),
+    Show(stored::ShowArgs),
+    List(stored::ListArgs),
 }
 
 /// Build the monthly curve that reprices every quote of a file, and draw it
@@ -86,15 +89,26 @@ struct Built {
     #[serde(flatten)]
     snapshot: CurveSnapshot,
     contradictory: bool,
-    rejected: Vec<Rejected>,
+    rejected: Vec<String>,
 }
 
-/// Runs `dp curve`.
+/// Runs `dp curve`. `connect` is called by the commands that read the pipeline.
 ///
 /// # Errors
-/// The file cannot be read, or no curve follows from it.
-pub fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
-    let Command::Build(args) = &args.command;
+/// The file, or the quotes, cannot be read, or no curve follows from them.
+pub async fn run(
+    args: &Args,
+    connect: impl Fn() -> anyhow::Result<Connection>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Build(args) => run_build(args, json),
+        Command::Show(args) => stored::show(&connect()?, args).await,
+        Command::List(args) => stored::list(&connect()?, args).await,
+    }
+}
+
+fn run_build(args: &BuildArgs, json: bool) -> anyhow::Result<ExitCode> {
     let built = build(args).with_context(|| format!("build a curve from {}", args.file.display()))?;
     let has_problem = built.contradictory || !built.rejected.is_empty();
     match json {
@@ -104,14 +118,16 @@ pub fn run(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
     Ok(found(has_problem))
 }
 
-fn build(args: &BuildArgs) -> anyhow::Result<Built> {
-    if !args.tolerance.is_finite() || args.tolerance < 0.0 {
-        bail!(
-            "--tolerance {} is no difference of prices: use 0 or more, such as 0.005",
-            args.tolerance
-        );
+fn check_tolerance(tolerance: f64) -> anyhow::Result<()> {
+    if !tolerance.is_finite() || tolerance < 0.0 {
+        bail!("--tolerance {tolerance} is no difference of prices: use 0 or more, such as 0.005");
     }
-    let text = std::fs::read_to_string(&args.file).context("read the file as UTF-8 text")?;
+    Ok(())
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<Built> {
+    check_tolerance(args.tolerance)?;
+    let text = std::fs::read(&args.file).context("read the file")?;
     let Settlements { rows, mut rejected } = Settlements::parse(&text)?;
     let id = curve_id(args, &rows, &rejected)?;
     let rows: Vec<Settlement> = rows.into_iter().filter(|row| row.curve_id == id).collect();
@@ -126,12 +142,9 @@ fn build(args: &BuildArgs) -> anyhow::Result<Built> {
     let as_of = args.as_of.or(last).context("the file has no row of this curve")?;
     let mut quotes: Vec<Quote> = Vec::new();
     for row in rows.iter().filter(|row| row.as_of <= as_of) {
-        match row.quote(calendar.commodity()) {
+        match Quote::of_settlement(row, calendar.commodity()) {
             Ok(quote) => quotes.push(quote),
-            Err(error) => rejected.push(Rejected {
-                line: row.line,
-                reason: error.to_string(),
-            }),
+            Err(error) => rejected.push(format!("{}: {error}", row.place)),
         }
     }
     if quotes.is_empty() {
@@ -173,7 +186,7 @@ fn shape(args: &BuildArgs) -> anyhow::Result<Shape> {
 }
 
 /// The curve that is asked for, or the only one of the file.
-fn curve_id(args: &BuildArgs, rows: &[Settlement], rejected: &[Rejected]) -> anyhow::Result<String> {
+fn curve_id(args: &BuildArgs, rows: &[Settlement], rejected: &[String]) -> anyhow::Result<String> {
     let ids: BTreeSet<&str> = rows.iter().map(|row| row.curve_id.as_str()).collect();
     let listed = || ids.iter().copied().collect::<Vec<_>>().join(", ");
     match (&args.curve, ids.len()) {

@@ -196,7 +196,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
         Command::Replay(args) => return replay::run(&connect()?, args),
         Command::Gaps(args) => return gaps::run(&connect()?, args).await,
-        Command::Curve(args) => return curve::run(args, json),
+        Command::Curve(args) => return curve::run(args, connect, json).await,
         Command::CheckMarket(args) => return check_market::run(&connect()?, args).await,
         Command::Bench(args) => return bench::run(place, args, json).await,
         Command::Demo(args) => return demo::run(place, args, json).await,

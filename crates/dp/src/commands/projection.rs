@@ -3,18 +3,21 @@
 mod rebuild;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ops::connection::Connection;
 use ops::inspect::projection::{Checkpoint, LATEST_PRICE, Standing, Status, checkpoints, standing};
-use ops::present::{found, grouped, print_either, table};
+use ops::inspect::silent::{Silence, silent};
+use ops::migrations::stores;
+use ops::present::{duration, found, grouped, print_either, printable, table};
 
 /// Look at projections, and rebuild them from the log
 ///
 /// A projection is what readers are served: `latest_price` is the newest price of each instrument, in PostgreSQL and Redis.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 nothing is wrong; 1 a projection lags; 2 a server is unavailable, or wrong usage\n\n\
-    Examples:\n  dp projection list\n  dp projection checkpoint latest_price\n  dp projection rebuild latest_price --full --yes"
+    after_help = "Exit codes: 0 nothing is wrong; 1 a projection lags, or an instrument is silent; 2 a server is unavailable, or wrong usage\n\n\
+    Examples:\n  dp projection list\n  dp projection checkpoint latest_price\n  dp projection silent --over 1h\n  dp projection rebuild latest_price --full --yes"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -25,6 +28,7 @@ pub struct Args {
 enum Command {
     List,
     Checkpoint(CheckpointArgs),
+    Silent(SilentArgs),
     Rebuild(rebuild::Args),
 }
 
@@ -43,6 +47,27 @@ struct CheckpointArgs {
     /// Name of the projection
     #[arg(value_name = "NAME", default_value = LATEST_PRICE, value_parser = projection)]
     name: String,
+}
+
+/// Show instruments that have had no tick for a while
+///
+/// The last to fall silent come first, since contracts that have expired are silent forever. Metric instruments_silent counts them. Exit
+/// code 1 if there is one.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp projection silent\n  dp projection silent --over 5m --tenant acme --limit 100\n  \
+    dp projection silent --json | jq '.instruments[] | {instrument_id, silent_seconds}'"
+)]
+struct SilentArgs {
+    /// Show instruments without a tick for longer than this
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    over: Duration,
+    /// Only those of this tenant [default: all tenants]
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Show at most N
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    limit: u16,
 }
 
 /// The name of a projection.
@@ -70,6 +95,13 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
             print_either(connection.json, &checkpoints, || shown(&checkpoints))?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Silent(args) => {
+            let (postgres, generation) = (stores(connection)?.postgres, connection.names.generation());
+            let asked = (args.over, args.tenant.as_deref());
+            let silence = silent(&postgres, generation, asked, args.limit).await?;
+            print_either(connection.json, &silence, || silent_text(&silence))?;
+            Ok(found(silence.total > 0))
+        }
         Command::Rebuild(args) => rebuild::run(connection, args, yes).await,
     }
 }
@@ -91,6 +123,26 @@ fn list(all: &[Standing]) -> String {
         &["projection", "status", "lag", "behind", "processed", "last stored"],
         2,
         rows,
+    )
+}
+
+fn silent_text(silence: &Silence) -> String {
+    let Silence { total, instruments } = silence;
+    if instruments.is_empty() {
+        return "no instrument has been silent that long".to_owned();
+    }
+    let rows = instruments.iter().map(|silent| {
+        vec![
+            printable(&silent.tenant_id),
+            printable(&silent.instrument_id),
+            printable(&silent.market),
+            format!("{} s", grouped(silent.silent_seconds)),
+        ]
+    });
+    let shown = table(&["tenant", "instrument", "market", "silent for"], 3, rows);
+    format!(
+        "{shown}\n{} of {total} silent instruments, the last to fall silent first",
+        instruments.len()
     )
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use stream::Brokers;
 use stream::kafka::publisher::{Place, Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
+use stream::trace::{TRACEPARENT, Traceparent};
 
 use ops::connection::Connection;
 use ops::hints::command;
@@ -26,7 +27,7 @@ use ops::simulation::{EVENT_TYPE, source};
     dp send --market MISO --instrument MISO.INDIANA.HUB.RT5 --price 31.55 --volume 10\n  \
     dp send --market ERCOT --instrument ERCOT.HB_NORTH.RT15 --price=-4.2 --time 2026-10-01T00:05:00Z\n  \
     dp send --raw '{\"oops\":1}'        # then: dp tail dlq --limit 1\n  \
-    dp send --raw @message.json")]
+    dp send --raw @message.json --traceparent new   # then: dp trace with the id that it shows")]
 pub struct Args {
     /// Market, case-insensitive: miso, caiso, ercot, pjm, nyiso, …
     #[arg(long, required_unless_present = "raw", conflicts_with = "raw")]
@@ -79,6 +80,18 @@ pub struct Args {
     /// Raw topic [default: the first of DATA_PROC_RAW_TOPICS]
     #[arg(long)]
     topic: Option<String>,
+    /// Send it with this W3C trace context, or with a new one that is recorded: then its trace id is shown
+    #[arg(long, value_name = "VALUE|new", value_parser = traceparent)]
+    traceparent: Option<Traceparent>,
+}
+
+fn traceparent(text: &str) -> Result<Traceparent, String> {
+    if text == "new" {
+        return Ok(service::traces::random(true));
+    }
+    Traceparent::parse(text.as_bytes()).ok_or_else(|| {
+        "must be `new`, or 00-TRACE-SPAN-FLAGS with 32, 16 and 2 hex digits in lower case, no id zero".to_owned()
+    })
 }
 
 #[derive(Debug, Serialize)]
@@ -88,6 +101,8 @@ struct Sent {
     topic: String,
     partition: i32,
     offset: i64,
+    /// Id of its trace.
+    trace_id: Option<String>,
     /// Why it will become a dead letter; `None` if it will not.
     will_be_refused: Option<String>,
 }
@@ -109,7 +124,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         args.instrument.clone(),
         topic.clone(),
     );
-    let place = tokio::task::spawn_blocking(move || publish(&bootstrap, &to, key.as_deref(), &payload))
+    let parent = args.traceparent;
+    let place = tokio::task::spawn_blocking(move || publish(&bootstrap, &to, key.as_deref(), &payload, parent))
         .await
         .context("send")??;
     let sent = Sent {
@@ -117,6 +133,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         topic,
         partition: place.partition,
         offset: place.offset,
+        trace_id: parent.map(|parent| parent.trace().to_string()),
         will_be_refused,
     };
     if connection.json {
@@ -126,10 +143,13 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
 }
 
 fn shown(connection: &Connection, sent: &Sent) -> String {
-    let head = format!(
+    let mut head = format!(
         "sent to {} partition {} offset {}",
         sent.topic, sent.partition, sent.offset
     );
+    if let Some(trace) = &sent.trace_id {
+        head = format!("{head}\nfollow it with: {}", command(&format!("dp trace {trace}")));
+    }
     match &sent.will_be_refused {
         Some(reason) => format!(
             "{head}\nit will become a dead letter ({reason}); show it with: {}",
@@ -144,11 +164,20 @@ fn shown(connection: &Connection, sent: &Sent) -> String {
     }
 }
 
-fn publish(bootstrap: &Brokers, topic: &str, key: Option<&str>, payload: &[u8]) -> anyhow::Result<Place> {
+fn publish(
+    bootstrap: &Brokers,
+    topic: &str,
+    key: Option<&str>,
+    payload: &[u8],
+    parent: Option<Traceparent>,
+) -> anyhow::Result<Place> {
+    let parent = parent.map(|parent| parent.to_string());
+    let headers: Vec<(&str, &[u8])> = parent.iter().map(|parent| (TRACEPARENT, parent.as_bytes())).collect();
     let record = Record {
         topic,
         key: key.map(str::as_bytes),
         payload: Some(payload),
+        headers: &headers,
         ..Record::default()
     };
     Publisher::new(bootstrap, "dp-send")?
@@ -282,6 +311,17 @@ mod tests {
         let now = jiff::Timestamp::now();
         let reason = refusal(&envelope(&args, "default", now), now).unwrap();
         assert!(reason.starts_with("unknown_market: "), "{reason}");
+    }
+
+    #[test]
+    fn a_trace_context_is_checked_before_anything_is_sent() {
+        let of = |value: &str| parse(&["--raw", "{}", "--traceparent", value]);
+        let value = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(of(value).unwrap().traceparent.unwrap().to_string(), value);
+        let new = of("new").unwrap().traceparent.unwrap();
+        assert!(new.is_sampled() && of("new").unwrap().traceparent != Some(new));
+        let error = of("0af7651916cd43dd8448eb211c80319c").unwrap_err();
+        assert!(error.contains("00-TRACE-SPAN-FLAGS"), "{error}");
     }
 
     #[test]

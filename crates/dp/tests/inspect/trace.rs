@@ -75,6 +75,14 @@ async fn write_rows(stores: &Stores, raw: &str, (partition, offset, appended): (
     stores.postgres.exec(&price).await.unwrap();
 }
 
+/// The raw message at this place, as `dp trace --recent` lists it.
+fn recent(dir: &Path, partition: i32, offset: i64) -> Value {
+    let listed = json(dir, 0, &["trace", "--recent", "100"]);
+    let messages = listed.as_array().unwrap();
+    let is_it = |message: &&Value| message["place"]["partition"] == partition && message["place"]["offset"] == offset;
+    messages.iter().find(is_it).unwrap().clone()
+}
+
 pub(super) async fn check(dir: &Path, connection: &Connection, stores: &Stores) {
     let raw = connection.names.raw[0].as_str();
     let payload = event("traced-1", "31.5");
@@ -86,7 +94,18 @@ pub(super) async fn check(dir: &Path, connection: &Connection, stores: &Stores) 
     assert_eq!(waiting["messages"][0]["place"]["offset"], offset, "{waiting:#}");
     assert_eq!(waiting["messages"][0]["ticks"], serde_json::json!([]));
 
+    let stage = || recent(dir, partition, offset)["stage"].clone();
+    assert_eq!(stage(), "raw");
+
     write_rows(stores, raw, (partition, offset, appended)).await;
+    assert_eq!(stage(), "enriched");
+    let newest = recent(dir, partition, offset);
+    assert_eq!(
+        (&newest["event_id"], &newest["instrument_id"], &newest["ticks"]),
+        (&"traced-1".into(), &"TRACED.RT5".into(), &1.into()),
+        "{newest:#}"
+    );
+    silent(dir);
     for id in ["traced-1", "order-1"] {
         let trace = json(dir, 0, &["trace", id, "--tenant", "acme"]);
         let tick = &trace["messages"][0]["ticks"][0];
@@ -132,6 +151,21 @@ pub(super) async fn check(dir: &Path, connection: &Connection, stores: &Stores) 
     );
 }
 
+/// The price of the traced tick is silent after a millisecond, and not after an hour.
+fn silent(dir: &Path) {
+    let asked = |over: &'static str| ["projection", "silent", "--tenant", "acme", "--over", over];
+    let silent = json(dir, 1, &asked("1ms"));
+    let names = silent["instruments"].as_array().unwrap().iter();
+    assert!(
+        names
+            .map(|silent| &silent["instrument_id"])
+            .any(|name| name == "TRACED.RT5"),
+        "{silent:#}"
+    );
+    assert!(shown(dir, 1, &asked("1ms")).contains("TRACED.RT5"));
+    assert_eq!(json(dir, 0, &asked("1h"))["total"], 0);
+}
+
 /// A dead letter leads to its raw message; one of a message that does not exist is shown alone.
 fn letters(dir: &Path, connection: &Connection) {
     let raw = connection.names.raw[0].as_str();
@@ -164,6 +198,14 @@ fn letters(dir: &Path, connection: &Connection) {
         .unwrap()
         .publish(&record)
         .unwrap();
+    let refused = recent(dir, partition.parse().unwrap(), offset.parse().unwrap());
+    assert_eq!(
+        (&refused["stage"], &refused["dead_letter"]),
+        (&"dlq".into(), &"no_price".into()),
+        "{refused:#}"
+    );
+    let text = shown(dir, 0, &["trace", "--recent", "1"]);
+    assert!(text.contains("dlq: no_price"), "{text}");
     for id in ["refused-1", "order-2"] {
         let trace = json(dir, 0, &["trace", id]);
         let message = &trace["messages"][0];

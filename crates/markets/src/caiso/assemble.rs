@@ -290,6 +290,7 @@ impl Price {
         }
         Ok(Row {
             spot: self.spot,
+            market: None,
             node,
             key: node,
             zone: node.starts_with("DLAP_").then_some(node),
@@ -304,6 +305,7 @@ impl Price {
                 loss: Some(loss),
                 ghg,
             },
+            volume: None,
             version: None,
             remarks,
         })

@@ -55,6 +55,7 @@ impl ReadRow for DayAhead {
         let (zone, hub) = place(node);
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key: node,
             zone,
@@ -63,6 +64,7 @@ impl ReadRow for DayAhead {
             start,
             end: start + HOUR,
             prices: Prices::alone(price),
+            volume: None,
             version: None,
             remarks,
         })

@@ -113,6 +113,7 @@ impl ReadRow for Run {
         };
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key,
             zone,
@@ -121,6 +122,7 @@ impl ReadRow for Run {
             start,
             end: start + Interval::FiveMinutes.micros(),
             prices: Prices::alone(price),
+            volume: None,
             version: None,
             remarks,
         })

@@ -136,6 +136,7 @@ impl Settlement<'_> {
         };
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key,
             zone,
@@ -144,6 +145,7 @@ impl Settlement<'_> {
             start,
             end: start + 15 * MINUTE,
             prices: Prices::alone(price),
+            volume: None,
             version: None,
             remarks,
         })

@@ -80,6 +80,7 @@ impl ReadRow for Daily {
         let day = clock::date(record.cell(date), date.name)?;
         Ok(Row {
             spot: record.spot,
+            market: None,
             node: NODE,
             key: NODE,
             zone: None,
@@ -88,6 +89,7 @@ impl ReadRow for Daily {
             start: CENTRAL.utc(day + 9 * HOUR, None)?,
             end: CENTRAL.utc(day + DAY + 9 * HOUR, None)?,
             prices: Prices::alone(record.price(price, &mut remarks)?),
+            volume: None,
             version: None,
             remarks,
         })

@@ -1,6 +1,7 @@
-//! Natural gas: daily prices of the U.S. Energy Information Administration (EIA).
+//! Natural gas: daily prices and settlements of futures of the U.S. Energy Information Administration (EIA).
 
 mod eia_daily;
+pub(crate) mod eia_futures;
 
 use crate::registry::{KnownFormat, Market, PlaceKind, Places};
 
@@ -51,10 +52,18 @@ pub(crate) const MARKET: Market = Market {
             names: &["SOCAL_CITYGATE", "PGE_CITYGATE", "OPAL", "AECO", "SUMAS"],
         },
     ],
-    formats: &[KnownFormat {
-        name: "gas.eia_daily.csv",
-        description: "daily spot prices of Henry Hub",
-        recognise: eia_daily::recognise,
-        open: eia_daily::open,
-    }],
+    formats: &[
+        KnownFormat {
+            name: "gas.eia_daily.csv",
+            description: "daily spot prices of Henry Hub",
+            recognise: eia_daily::recognise,
+            open: eia_daily::open,
+        },
+        KnownFormat {
+            name: "gas.eia_futures.json",
+            description: "settlements of the four nearby futures on Henry Hub, a page of the API (RNGC1 to RNGC4)",
+            recognise: eia_futures::recognise,
+            open: eia_futures::open,
+        },
+    ],
 };

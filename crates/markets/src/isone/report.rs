@@ -122,6 +122,7 @@ impl Report<'_> {
         let is = |wanted: &str| is_plain(record.cell(place), wanted);
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key: node,
             zone: is("loadzone").then_some(node),
@@ -130,6 +131,7 @@ impl Report<'_> {
             start,
             end: start + HOUR,
             prices: record.prices([lmp, energy, congestion, loss], &mut remarks)?,
+            volume: None,
             version: self.version,
             remarks,
         })

@@ -94,6 +94,7 @@ impl Sheet<'_> {
         let start = hour_start(day, record.cell(hour), hour.name)?;
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key: node,
             zone: node.starts_with(".Z.").then_some(node),
@@ -102,6 +103,7 @@ impl Sheet<'_> {
             start,
             end: start + HOUR,
             prices: record.prices([lmp, energy, congestion, loss], &mut remarks)?,
+            volume: None,
             version: None,
             remarks,
         })

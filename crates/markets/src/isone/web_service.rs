@@ -167,6 +167,7 @@ impl<'a> Fields<'a> {
         let is = |wanted: &str| self.kind.is_some_and(|kind| crate::table::is_plain(kind.raw, wanted));
         Ok(Row {
             spot,
+            market: None,
             node,
             key: node,
             zone: is("loadzone").then_some(node),
@@ -181,6 +182,7 @@ impl<'a> Fields<'a> {
                 loss,
                 ghg: None,
             },
+            volume: None,
             version: None,
             remarks,
         })

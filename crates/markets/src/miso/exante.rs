@@ -120,6 +120,7 @@ impl Board<'_> {
         check_grid(self.end, Interval::FiveMinutes.micros(), &mut remarks);
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key: node,
             zone: None,
@@ -128,6 +129,7 @@ impl Board<'_> {
             start: self.end - Interval::FiveMinutes.micros(),
             end: self.end,
             prices: Prices::without_energy(price, congestion, loss)?,
+            volume: None,
             version: None,
             remarks,
         })

@@ -253,6 +253,7 @@ impl<'a> Report<'a> {
             let start = self.start + i64::try_from(hour).unwrap_or(0) * HOUR;
             Ok(Row {
                 spot: lmp.spot,
+                market: None,
                 node: name,
                 key: name,
                 zone: is("Loadzone"),
@@ -262,6 +263,7 @@ impl<'a> Report<'a> {
                 start,
                 end: start + HOUR,
                 prices,
+                volume: None,
                 version: self.version,
                 remarks,
             })

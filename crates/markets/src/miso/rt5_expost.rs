@@ -148,6 +148,7 @@ impl Values<'_> {
     fn row(&self, index: usize) -> Row<'_> {
         Row {
             spot: Spot::Item("/data", index),
+            market: None,
             node: self.node.as_str(),
             key: self.node.as_str(),
             zone: None,
@@ -157,6 +158,7 @@ impl Values<'_> {
             start: self.end - Interval::FiveMinutes.micros(),
             end: self.end,
             prices: self.prices,
+            volume: None,
             version: None,
             remarks: self.remarks,
         }

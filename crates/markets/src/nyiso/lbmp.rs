@@ -139,6 +139,7 @@ impl Lbmp<'_> {
             .compare(instant, prices.energy.unwrap_or_default(), tolerance, &mut remarks);
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key: node,
             zone: Some(node),
@@ -147,6 +148,7 @@ impl Lbmp<'_> {
             start,
             end,
             prices,
+            volume: None,
             version: None,
             remarks,
         })

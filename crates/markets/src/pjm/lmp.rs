@@ -278,6 +278,7 @@ impl ReadRow for Lmp {
         let zone = record.cell(zone);
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key: if key.is_empty() { node } else { key },
             zone: if is("ZONE") {
@@ -290,6 +291,7 @@ impl ReadRow for Lmp {
             start,
             end: start + self.interval,
             prices,
+            volume: None,
             version: Some(version),
             remarks,
         })

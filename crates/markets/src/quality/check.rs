@@ -57,7 +57,7 @@ checks! {
     VolumePresent, "volume_present", MissingVolume, true,
         "a trade without a volume";
     LateArrival, "late_arrival_threshold", LateArrival, true,
-        "more seconds than this from the event to its append in the log; not applied to day-ahead prices";
+        "more seconds than this from the event to its append in the log; not applied to day-ahead prices and settlements";
     MetadataPresent, "metadata_present", MissingMetadata, true,
         "node or zone missing (CAISO: node or hub; rows of documents: node)";
     ComponentSum, "component_sum", ComponentMismatch, true,

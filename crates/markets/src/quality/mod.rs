@@ -19,6 +19,7 @@ use history::Before;
 pub(crate) use history::{History, Middle};
 pub use rules::{Rule, rules};
 
+use crate::contract::SETTLEMENT;
 use crate::rejection::{RejectCode, Rejection};
 use crate::venue::Venue;
 
@@ -173,7 +174,8 @@ fn bounds(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_>) -> (Option
 }
 
 fn is_late(settings: &QualitySettings, tick: &Tick<'_>) -> bool {
-    tick.product != "da" && tick.appended_at.saturating_sub(tick.event_time) > settings.late_after
+    // The event time of a settlement is a date.
+    !matches!(tick.product, "da" | SETTLEMENT) && tick.appended_at.saturating_sub(tick.event_time) > settings.late_after
 }
 
 // The zone of a document row comes from reference data; only single ticks must state theirs.

@@ -86,6 +86,7 @@ impl ReadRow for DayAhead {
         };
         Ok(Row {
             spot: record.spot,
+            market: None,
             node,
             key,
             zone: Some(area).filter(|area| !area.is_empty()),
@@ -94,6 +95,7 @@ impl ReadRow for DayAhead {
             start: end - HOUR,
             end,
             prices,
+            volume: None,
             version: None,
             remarks,
         })

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use service::machine::Machine;
+use stores::calls::Summary;
 
 use super::{Call, Measured, machine};
 use crate::connection::Connection;
@@ -21,7 +22,7 @@ pub type Stats = BTreeMap<String, StatsOf>;
 #[derive(Debug, Clone, Deserialize)]
 pub struct StatsOf {
     #[serde(default)]
-    calls: Vec<Call>,
+    calls: Vec<Summary>,
     machine: Option<Machine>,
 }
 
@@ -53,9 +54,9 @@ pub fn measured(before: &Stats, now: Stats, seconds: f64) -> Measured {
     let (mut calls, mut readings) = (Vec::new(), Vec::new());
     for (service, stats) in now {
         let earlier = before.get(&service).and_then(|stats| stats.machine.clone());
-        calls.extend(stats.calls.into_iter().map(|call| Call {
+        calls.extend(stats.calls.into_iter().map(|newest| Call {
             service: service.clone(),
-            ..call
+            newest,
         }));
         readings.extend(stats.machine.map(|machine| (service, earlier, machine)));
     }

@@ -118,12 +118,13 @@ fn of_stage(stage: &Stage) -> Vec<Finding> {
 }
 
 fn of_call(call: &Call) -> Option<Finding> {
-    let is_slow = call.p95_ms > SLOW_CALL_MS;
-    let fails = call.success_ratio < 0.9;
+    let newest = &call.newest;
+    let is_slow = newest.p95_ms > SLOW_CALL_MS;
+    let fails = newest.success_ratio < 0.9;
     if !is_slow && !fails {
         return None;
     }
-    let next = match call.dependency.as_str() {
+    let next = match &*newest.dependency {
         "clickhouse" => "dp clickhouse slow --over 1s; dp clickhouse parts",
         "postgres" => "dp postgres activity",
         "redis" => "dp redis memory",
@@ -132,13 +133,13 @@ fn of_call(call: &Call) -> Option<Finding> {
     let problem = match fails {
         true => format!(
             "{} of {} fails in {:.0} % of the calls",
-            call.operation,
-            call.dependency,
-            (1.0 - call.success_ratio) * 100.0
+            newest.operation,
+            newest.dependency,
+            (1.0 - newest.success_ratio) * 100.0
         ),
         false => format!(
             "{} of {} takes {:.0} ms (95th percentile)",
-            call.operation, call.dependency, call.p95_ms
+            newest.operation, newest.dependency, newest.p95_ms
         ),
     };
     Some(finding(&call.service, if fails { 10 } else { 5 }, problem, next))

@@ -8,7 +8,8 @@ pub mod collect;
 mod findings;
 mod machine;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use stores::calls::Summary;
 
 use crate::top::{Figures, Group};
 
@@ -69,24 +70,14 @@ pub struct Stage {
     pub is_behind: bool,
 }
 
-/// The newest calls of an operation by one service, as `/stats` shows them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+/// The newest calls of an operation by one service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Call {
-    #[serde(default)]
+    /// Name of the service.
     pub service: String,
-    pub dependency: String,
-    pub operation: String,
-    pub count: u64,
-    pub per_second: Option<f64>,
-    pub success_ratio: f64,
-    pub avg_ms: f64,
-    pub min_ms: f64,
-    pub p50_ms: f64,
-    pub p95_ms: f64,
-    pub p99_ms: f64,
-    pub max_ms: f64,
-    pub slow_total: u64,
+    /// As its `/stats` shows them.
+    #[serde(flatten)]
+    pub newest: Summary,
 }
 
 /// What was measured besides the figures.
@@ -105,7 +96,7 @@ pub fn analysis(figures: &Figures, measured: Measured) -> Analysis {
     let mut findings = findings::of(figures, &stages, &measured);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.cost));
     let Measured { mut calls, machines } = measured;
-    calls.sort_by(|a, b| b.p95_ms.total_cmp(&a.p95_ms));
+    calls.sort_by(|a, b| b.newest.p95_ms.total_cmp(&a.newest.p95_ms));
     let costs: u32 = findings.iter().map(|finding| finding.cost).sum();
     Analysis {
         time: figures.time,

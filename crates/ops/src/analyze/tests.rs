@@ -43,18 +43,21 @@ fn group(id: &str, lag: i64, input: f64, output: f64) -> Group {
 fn call(p95_ms: f64, success_ratio: f64) -> Call {
     Call {
         service: "projection".to_owned(),
-        dependency: "redis".to_owned(),
-        operation: format!("call of {p95_ms}"),
-        count: 10,
-        per_second: None,
-        success_ratio,
-        avg_ms: 1.0,
-        min_ms: 1.0,
-        p50_ms: 1.0,
-        p95_ms,
-        p99_ms: p95_ms,
-        max_ms: p95_ms,
-        slow_total: 0,
+        newest: Summary {
+            dependency: "redis".into(),
+            operation: format!("call of {p95_ms}").into(),
+            count: 10,
+            window_seconds: 0.5,
+            per_second: None,
+            success_ratio,
+            avg_ms: 1.0,
+            min_ms: 1.0,
+            p50_ms: 1.0,
+            p95_ms,
+            p99_ms: p95_ms,
+            max_ms: p95_ms,
+            slow_total: 0,
+        },
     }
 }
 
@@ -122,7 +125,7 @@ fn what_is_down_slow_or_failing_costs_and_the_score_ends_at_zero() {
     let found = analysis(&figures, measured);
     // Down 40, errors in 30 % of the messages 20, latency 10, a slow call 5, a failing one 10.
     assert_eq!(found.score, 15, "{:?}", found.findings);
-    let slowest: Vec<f64> = found.calls.iter().map(|call| call.p95_ms).collect();
+    let slowest: Vec<f64> = found.calls.iter().map(|call| call.newest.p95_ms).collect();
     assert_eq!(slowest, [1_200.0, 900.0, 5.0]);
     figures.processes = vec![process("a", State::Down, None); 3];
     assert_eq!(of(&figures).score, 0);

@@ -203,7 +203,8 @@ mod tests {
             [
                 "aggregation-local",
                 "aggregation-local-clickhouse",
-                "aggregation-local-restate"
+                "aggregation-local-restate",
+                "aggregation-local-derived"
             ]
         );
         let of_all: usize = services_of(&Store::ALL)

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use service::LARGE_LAG;
 use service::control::order::Order;
 
 use super::{Area, Finding, Severity};
@@ -22,9 +23,6 @@ pub(super) fn look_again(intervals: impl IntoIterator<Item = Duration>) -> Durat
     let longest = intervals.into_iter().fold(COMMIT, Duration::max);
     (longest + MARGIN).min(LONGEST)
 }
-
-/// A smaller lag is worked off in seconds; the limit of alert `ConsumerLagGrowing`.
-const BEHIND: i64 = 10_000;
 
 /// A stage that an operator has paused. Its lag is intended; that nobody forgets it is not.
 pub(super) fn paused(stage: &str, order: &Order, topic: &str) -> Finding {
@@ -135,7 +133,7 @@ pub(super) fn falling_behind(before: &[GroupLag], after: &[GroupLag], waited: Du
     });
     let behind = pairs.filter_map(|(earlier, now)| {
         let (handled, arrived) = (moved(earlier, now, |one| one.committed), moved(earlier, now, |one| Some(one.end)));
-        let is_behind = now.lag > BEHIND && now.lag > earlier.lag && handled > 0;
+        let is_behind = now.lag > LARGE_LAG && now.lag > earlier.lag && handled > 0;
         is_behind.then(|| {
             let what = format!("group {} falls behind", now.group);
             let seconds = waited.as_secs().max(1).cast_signed();
@@ -300,5 +298,15 @@ mod tests {
             Duration::from_secs(8)
         );
         assert_eq!(look_again([Duration::from_secs(600)]), LONGEST);
+    }
+
+    #[test]
+    fn the_alerts_have_the_same_limit() {
+        let rules = include_str!("../../../../monitoring/alert_rules.yml");
+        for alert in ["ConsumerLagGrowing", "ThroughputLow"] {
+            let (_, after) = rules.split_once(&format!("- alert: {alert}\n")).unwrap_or_default();
+            let rule = after.split("- alert:").next().unwrap_or_default();
+            assert!(rule.contains(&format!("> {LARGE_LAG}\n")), "{alert}: {rule}");
+        }
     }
 }

@@ -58,7 +58,9 @@ impl Masker {
         for (_, user) in credentials(text) {
             if let Some((_, password)) = user.split_once(':') {
                 self.know(password);
-                self.know(&decoded(password));
+                // What is no text after decoding is no password that anyone would see.
+                let decoded = percent_encoding::percent_decode_str(password).decode_utf8();
+                self.know(&decoded.unwrap_or_default());
             }
         }
         // A DSN of words.
@@ -101,34 +103,11 @@ fn credentials(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Percent-decoded, if it is text then.
-fn decoded(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::new(), text.bytes());
-    while let Some(byte) = rest.next() {
-        let hex = |byte: u8| char::from(byte).to_digit(16);
-        let mut ahead = rest.clone();
-        match (byte, ahead.next().and_then(hex), ahead.next().and_then(hex)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = ahead;
-            }
-            _ => bytes.push(byte),
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_default()
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn env(pairs: &[(&str, &str)]) -> Env {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
+    use crate::connection::tests::env;
 
     #[test]
     fn secrets_are_hidden_in_every_form() {

@@ -9,3 +9,4 @@ pub mod kafka;
 pub mod postgres;
 pub mod projection;
 pub mod redis;
+pub mod silent;

@@ -93,10 +93,17 @@ fn judged(given: &Given, answer: &Result<Value, String>) -> (State, String) {
         .into_iter()
         .flatten()
         .filter(|worker| worker.get("stage").and_then(Value::as_str) == Some(given.stage));
-    let (mut takes_input, mut in_flight) = (false, 0);
+    let (mut runs, mut takes_input, mut in_flight) = (false, false, 0);
     for worker in of_stage {
+        runs = true;
         takes_input |= worker.get("takes_input").and_then(Value::as_bool).unwrap_or(true);
         in_flight += worker.get("in_flight").and_then(Value::as_u64).unwrap_or(0);
+    }
+    if !runs {
+        return (
+            State::Done,
+            "does not run this stage, which its settings leave out".to_owned(),
+        );
     }
     match (given.order.paused, takes_input, in_flight) {
         (true, true, _) => (State::Waiting, "still takes input".to_owned()),
@@ -150,6 +157,8 @@ mod tests {
             (true, 8, json!([stopped, running]), State::Waiting),
             (false, 8, json!([running, writer]), State::Done),
             (false, 8, json!([stopped]), State::Waiting),
+            // The settings of the service leave this stage out.
+            (false, 8, json!([writer]), State::Done),
             (false, 7, json!([running]), State::Waiting),
         ] {
             assert_eq!(

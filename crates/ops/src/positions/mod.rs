@@ -95,6 +95,12 @@ pub fn consumers(names: &Names) -> Vec<Consumer> {
             &names.late,
             Home::Group,
         ),
+        consumer(
+            "aggregation",
+            names.derived_group("aggregation"),
+            &names.legs,
+            Home::Group,
+        ),
         stage("projection", &names.enriched, Home::Postgres),
     ]);
     all

@@ -192,6 +192,7 @@ fn stage_of(names: &Names, of: &Subscription) -> Option<&'static str> {
                 (&names.enriched, "clickhouse_enriched_ticks"),
                 (&names.bars, "clickhouse_bars"),
                 (&names.late, "clickhouse_late_ticks"),
+                (&names.derived, "clickhouse_derived_prices"),
             ];
             return tables.iter().find(|(read, _)| *read == topic).map(|(_, stage)| *stage);
         }
@@ -219,7 +220,7 @@ mod tests {
     use crate::lag::subscriptions;
 
     #[test]
-    fn each_group_but_that_of_late_ticks_has_a_stage() {
+    fn each_group_but_those_of_late_ticks_and_legs_has_a_stage() {
         let settings = service::settings::load(&service::Env::new(), 0, |_| ())
             .unwrap()
             .settings;
@@ -229,6 +230,7 @@ mod tests {
             .filter(|one| stage_of(&names, one).is_none())
             .map(|one| one.group)
             .collect();
-        assert_eq!(without, [names.restate_group("aggregation")]);
+        let expected = [names.restate_group("aggregation"), names.derived_group("aggregation")];
+        assert_eq!(without, expected);
     }
 }

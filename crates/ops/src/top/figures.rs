@@ -12,7 +12,7 @@ use crate::health::State;
 use crate::scrape::Histogram;
 
 /// The stages in the order in which data reaches them; unknown ones come last.
-const STAGES: [&str; 8] = [
+const STAGES: [&str; 9] = [
     "normalization",
     "clickhouse_market_ticks",
     "enrichment",
@@ -20,6 +20,7 @@ const STAGES: [&str; 8] = [
     "aggregation",
     "clickhouse_bars",
     "clickhouse_late_ticks",
+    "clickhouse_derived_prices",
     "latest_price",
 ];
 

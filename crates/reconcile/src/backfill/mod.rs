@@ -226,7 +226,7 @@ impl Reads {
     fn parse(&self, format: &'static str, bytes: &[u8], document: &mut Document) {
         let known = markets::FORMATS.iter().find(|known| known.name == format);
         document.format = Some(format.to_owned());
-        document.market = known.map(|known| known.market.to_owned());
+        document.market = known.and_then(|known| known.market).map(str::to_owned);
         let now = stream::status::wall_clock();
         let message = RawMessage {
             feed: &self.feed,
@@ -244,6 +244,8 @@ impl Reads {
             Ok(parsed) => {
                 let rejected = parsed.emit(now, domain::QualityFlags::NONE, &mut |tick| {
                     document.ticks += 1;
+                    // Rows of some formats name their market.
+                    document.market.get_or_insert_with(|| tick.market.to_owned());
                     if document.first.is_none_or(|first| tick.event_time < first) {
                         document.first = Some(tick.event_time);
                         document.day = markets::date_in(tick.market, tick.event_time);

@@ -1,8 +1,9 @@
 //! Traces a number back to its raw messages, and a raw message forward to all its outputs.
 //!
 //! Role: [`numbers`], [`bar`], [`follow`] and [`text`] are pure: they recompute a bar, find out what became of a message, and
-//! format a trace; [`steps`] times the path of a tick. [`tables`], [`logs`] and [`served`] query the stores and the log. [`session`] assembles the traces, [`trace`] those of an event id or a correlation id. A raw
-//! message is read with normalization's own parser and event-id window (INV-1), so the trace shows what the pipeline decided.
+//! format a trace; [`steps`] times the path of a tick. [`tables`], [`logs`] and [`served`] query the stores and the log. [`session`]
+//! assembles the traces, [`trace`] those of an event id, a correlation id or a trace id, [`recent`] the newest messages. A raw message is
+//! read with normalization's own parser and event-id window (INV-1), so the trace shows what the pipeline decided.
 //! Failure: data that a store no longer has (expired messages, merged versions) is reported as gone, never guessed.
 
 pub mod bar;
@@ -10,6 +11,7 @@ pub mod content;
 pub mod follow;
 pub mod logs;
 pub mod numbers;
+pub mod recent;
 pub mod row;
 pub mod served;
 pub mod session;

@@ -7,7 +7,7 @@ use security::{Trust, http_client};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use service::settings::mask;
-use stores::clickhouse::literal;
+use stores::postgres::copies::text;
 use stores::{Postgres, Redis};
 
 use super::tables::Instrument;
@@ -106,10 +106,8 @@ pub async fn postgres(postgres: &Postgres, generation: &str, of: Instrument<'_>)
     let sql = format!(
         "SELECT trim_scale(price)::text, trim_scale(volume)::text, ((extract(epoch FROM event_time) * 1000000)::bigint)::text, \
          feed || '/' || raw_partition || '/' || raw_offset || '/' || raw_index FROM served_latest_prices \
-         WHERE generation = {} AND tenant_id = {} AND instrument_id = {}",
-        literal(generation),
-        literal(of.tenant_id),
-        literal(of.id)
+         WHERE {}",
+        row_of(generation, of)
     );
     let rows = postgres.query_text(&sql).await.context("ask Postgres")?;
     let Some(row) = rows.into_iter().next() else {
@@ -124,6 +122,16 @@ pub async fn postgres(postgres: &Postgres, generation: &str, of: Instrument<'_>)
         event_time: At(time.context("Postgres returned no time")?.parse()?),
         tick_id: tick_id.context("Postgres returned no tick")?,
     }))
+}
+
+/// The condition on an instrument's row in Postgres, whose literals are quoted otherwise than those of ClickHouse.
+pub(super) fn row_of(generation: &str, of: Instrument<'_>) -> String {
+    format!(
+        "generation = {} AND tenant_id = {} AND instrument_id = {}",
+        text(generation),
+        text(of.tenant_id),
+        text(of.id)
+    )
 }
 
 /// The price in Redis.
@@ -196,6 +204,18 @@ mod tests {
     use super::*;
 
     const JSON: &str = r#"{"standing":"x","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"a/b/1/2/3"}"#;
+
+    #[test]
+    fn ids_are_quoted_as_postgres_reads_them() {
+        let of = Instrument {
+            tenant_id: "t",
+            id: r"a'; DROP TABLE x; --\",
+        };
+        assert_eq!(
+            row_of("", of),
+            r"generation = '' AND tenant_id = 't' AND instrument_id = 'a''; DROP TABLE x; --\'"
+        );
+    }
 
     #[test]
     fn a_served_price_keeps_its_digits_and_names_its_message() {

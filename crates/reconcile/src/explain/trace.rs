@@ -1,7 +1,7 @@
-//! Finds the messages of an event id or a correlation id, and follows each through every stage.
+//! Finds the messages of an event id, a correlation id or a trace id, and follows each through every stage.
 //!
 //! Role: the tables name most messages. What has no row is looked for among the dead letters, and among the newest raw messages,
-//! which may not have been processed yet. Then [`Session::row`] follows each message, and [`steps`](super::steps) times it.
+//! which may not have been processed yet. No table has the trace id: it is looked for in the headers of both. Then [`Session::row`] follows each message, and [`steps`](super::steps) times it.
 //! Failure: an id that is found nowhere is a trace without messages, which names what was searched.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use stores::clickhouse::literal;
 use stream::kafka::reader::LogReader;
-use stream::{Brokers, StreamError};
+use stream::trace::{self, Found, TraceId, Traceparent};
+use stream::{Brokers, Message, StreamError};
 
 use super::Place;
 use super::logs::LetterRow;
@@ -71,7 +72,7 @@ pub struct TracedTick {
 }
 
 impl Session<'_> {
-    /// Traces the messages whose event id or correlation id this is. Without `tenant`, those of all tenants.
+    /// Traces the messages whose event id, correlation id or trace id this is. Without `tenant`, those of all tenants.
     ///
     /// # Errors
     /// A server does not answer.
@@ -81,10 +82,11 @@ impl Session<'_> {
             "columns source_event_id and correlation_id of table {}",
             names.table("market_ticks")
         )];
-        let mut places = self.in_tables(id, tenant).await?;
+        let in_tables = self.in_tables(id, tenant).await?;
         searched.push(format!("headers and payloads of topic {}", names.dlq));
-        places.extend(self.in_letters(id).await?);
-        if places.is_empty() {
+        let mut places = &in_tables | &self.in_letters(id).await?;
+        let is_trace = TraceId::parse(id).is_some();
+        if places.is_empty() || is_trace {
             searched.push(format!(
                 "the newest {NEWEST} messages of each partition of {}",
                 names.raw.join(", ")
@@ -97,6 +99,8 @@ impl Session<'_> {
         }
         let mut messages = Vec::new();
         for place in places.iter().take(MESSAGES) {
+            // All ticks of a message have its trace; an event or a correlation may be one of many in a document.
+            let id = (!is_trace || in_tables.contains(place)).then_some(id);
             messages.push(self.followed(place, (id, tenant)).await?);
         }
         messages.sort_by_key(|message| message.raw.as_ref()?.kept.as_ref().map(|kept| kept.appended_at));
@@ -113,7 +117,7 @@ impl Session<'_> {
             "SELECT DISTINCT toString(feed) AS feed_, toString(raw_partition) AS partition_, toString(raw_offset) AS offset_ \
              FROM {} WHERE {} ORDER BY feed, raw_partition, raw_offset LIMIT {}",
             self.connection.names.table("market_ticks"),
-            is(id, tenant),
+            ids(Some(id), tenant),
             MESSAGES + 1
         );
         let rows = self
@@ -138,7 +142,7 @@ impl Session<'_> {
         ops::threads::reading(move || {
             let mut places = BTreeSet::new();
             each(&bootstrap, &dlq, &Wanted::default(), |letter, message| {
-                let names = letter.correlation_id == id || contains(message.payload.unwrap_or_default(), &id);
+                let names = letter.correlation_id == id || is_about(message, &id);
                 // A letter of a later stage names a record of that stage's topic, whose tick has a row.
                 if names && raw.contains(&letter.origin.topic) {
                     places.insert(Place {
@@ -166,7 +170,12 @@ impl Session<'_> {
             .context("look for the id in the raw messages")
     }
 
-    async fn followed(&self, place: &Place, (id, tenant): (&str, Option<&str>)) -> anyhow::Result<TracedMessage> {
+    /// The message, and those of its ticks that have this id and tenant.
+    async fn followed(
+        &self,
+        place: &Place,
+        (id, tenant): (Option<&str>, Option<&str>),
+    ) -> anyhow::Result<TracedMessage> {
         let RowTrace {
             raw,
             ticks,
@@ -225,7 +234,7 @@ impl Session<'_> {
     async fn details(
         &self,
         place: &Place,
-        (id, tenant): (&str, Option<&str>),
+        (id, tenant): (Option<&str>, Option<&str>),
     ) -> anyhow::Result<BTreeMap<i32, Detail>> {
         let names = &self.connection.names;
         let of = format!(
@@ -253,7 +262,7 @@ impl Session<'_> {
                 .context("read the times of the ticks")
         };
         let mut details = BTreeMap::new();
-        for row in ask(select(&columns, "market_ticks", &format!(" AND {}", is(id, tenant)))).await? {
+        for row in ask(select(&columns, "market_ticks", &format!(" AND {}", ids(id, tenant)))).await? {
             let detail = Detail {
                 event_id: Some(text(&row, "event_")?.to_owned()),
                 correlation_id: Some(text(&row, "correlation_")?.to_owned()),
@@ -321,10 +330,8 @@ fn of_store(store: &'static str, asked: anyhow::Result<(Option<Price>, Option<Mi
 async fn updated(postgres: &stores::Postgres, generation: &str, of: Instrument<'_>) -> anyhow::Result<Option<Micros>> {
     let sql = format!(
         "SELECT (extract(epoch FROM updated_at) * 1000000)::bigint FROM served_latest_prices \
-         WHERE generation = {} AND tenant_id = {} AND instrument_id = {}",
-        literal(generation),
-        literal(of.tenant_id),
-        literal(of.id)
+         WHERE {}",
+        served::row_of(generation, of)
     );
     let rows = postgres.query_text(&sql).await.context("ask Postgres")?;
     let told = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
@@ -332,10 +339,16 @@ async fn updated(postgres: &stores::Postgres, generation: &str, of: Instrument<'
         .transpose()
 }
 
-fn is(id: &str, tenant: Option<&str>) -> String {
-    let id = literal(id);
-    let tenant = tenant.map_or_else(String::new, |tenant| format!(" AND tenant_id = {}", literal(tenant)));
-    format!("(source_event_id = {id} OR correlation_id = {id}){tenant}")
+/// The condition for rows with this id and of this tenant.
+fn ids(id: Option<&str>, tenant: Option<&str>) -> String {
+    let id = id.map(literal);
+    let id = id.map(|id| format!("(source_event_id = {id} OR correlation_id = {id})"));
+    let tenant = tenant.map(|tenant| format!("tenant_id = {}", literal(tenant)));
+    let both: Vec<String> = id.into_iter().chain(tenant).collect();
+    match both.is_empty() {
+        true => "1".to_owned(),
+        false => both.join(" AND "),
+    }
 }
 
 /// Newest raw messages that contain the id. Blocks.
@@ -346,7 +359,7 @@ fn newest(bootstrap: &Brokers, topics: &[String], id: &str) -> Result<BTreeSet<P
         for partition in reader.partitions(topic)? {
             let (oldest, end) = reader.log_range(&partition)?;
             reader.read(&partition, oldest.max(end - NEWEST), end, |message| {
-                if contains(message.payload.unwrap_or_default(), id) {
+                if is_about(message, id) {
                     places.insert(Place {
                         topic: message.topic.to_owned(),
                         partition: message.partition,
@@ -358,6 +371,13 @@ fn newest(bootstrap: &Brokers, topics: &[String], id: &str) -> Result<BTreeSet<P
         }
     }
     Ok(places)
+}
+
+/// Whether the message contains the id, or belongs to the trace with this id.
+fn is_about(message: &Message<'_>, id: &str) -> bool {
+    let is_its = |parent: &Traceparent| TraceId::parse(id) == Some(parent.trace());
+    matches!(trace::find(message), Found::Trace(parent, _) if is_its(&parent))
+        || contains(message.payload.unwrap_or_default(), id)
 }
 
 /// Whether the bytes contain the id as a whole: `e-1` is not part of `e-12`.
@@ -389,8 +409,10 @@ mod tests {
     #[test]
     fn ids_are_quoted() {
         assert_eq!(
-            is("a'b", Some("t")),
+            ids(Some("a'b"), Some("t")),
             r"(source_event_id = 'a\'b' OR correlation_id = 'a\'b') AND tenant_id = 't'"
         );
+        assert_eq!(ids(None, Some("t")), "tenant_id = 't'");
+        assert_eq!(ids(None, None), "1");
     }
 }

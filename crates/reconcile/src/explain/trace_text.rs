@@ -1,10 +1,11 @@
 //! The trace of an id as text, with lines of at most 80 characters unless a name is longer. Pure.
 
 use super::follow::Fate;
+use super::recent::RecentMessage;
 use super::steps::Step;
 use super::trace::{Trace, TracedMessage, TracedTick};
 use ops::hints::localized;
-use ops::present::{printable, wrapped};
+use ops::present::{printable, table, wrapped};
 
 const COLUMNS: usize = 80;
 /// Where the description of a step begins.
@@ -19,7 +20,7 @@ pub fn trace(trace: &Trace) -> String {
     }
     if trace.messages.is_empty() {
         lines.push(format!(
-            "no message has the event id or correlation id {}",
+            "no message has the event id, correlation id or trace id {}",
             printable(&trace.id)
         ));
         lines.push("searched:".to_owned());
@@ -27,6 +28,41 @@ pub fn trace(trace: &Trace) -> String {
     }
     lines.extend(trace.notes.iter().flat_map(|note| block(0, &format!("note: {note}"))));
     lines.join("\n").trim_end().to_owned()
+}
+
+/// The newest messages as a table.
+pub fn recent(messages: &[RecentMessage]) -> String {
+    if messages.is_empty() {
+        return "the raw topics have no message: publish some with `dp send` or `dp simulate`".to_owned();
+    }
+    let id = |id: &Option<String>| id.as_deref().map_or_else(|| "-".to_owned(), printable);
+    let rows = messages.iter().map(|message| {
+        let stage = message.stage.name();
+        vec![
+            message.appended_at.to_string(),
+            message.place.to_string(),
+            match &message.dead_letter {
+                Some(code) => format!("{stage}: {}", printable(code)),
+                None => stage.to_owned(),
+            },
+            id(&message.tenant_id),
+            id(&message.instrument_id),
+            id(&message.event_id),
+            id(&message.correlation_id),
+            message.ticks.to_string(),
+        ]
+    });
+    let headers = [
+        "appended at",
+        "message",
+        "stage",
+        "tenant",
+        "instrument",
+        "event",
+        "correlation",
+        "ticks",
+    ];
+    table(&headers, headers.len() - 1, rows)
 }
 
 fn of_message(lines: &mut Vec<String>, message: &TracedMessage) {
@@ -142,7 +178,7 @@ mod tests {
         });
         assert_eq!(
             text,
-            "no message has the event id or correlation id x\\u{1b}\nsearched:\n  table a\n  topic b"
+            "no message has the event id, correlation id or trace id x\\u{1b}\nsearched:\n  table a\n  topic b"
         );
     }
 }

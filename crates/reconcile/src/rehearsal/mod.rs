@@ -25,7 +25,7 @@ use forms::TickForms;
 const ROWS_TEXT: usize = 1_000;
 
 /// What enrichment would ask its store for, and a rehearsal does not: table, and what its rows add.
-pub const LOOKUPS: [Lookup; 4] = [
+pub const LOOKUPS: [Lookup; 5] = [
     Lookup {
         table: "taxonomy_instruments",
         adds: "the instrument's own commodity, region, tier, unit, contract size, tick size and curve, instead of the guess",
@@ -41,6 +41,10 @@ pub const LOOKUPS: [Lookup; 4] = [
     Lookup {
         table: "taxonomy_region_rules",
         adds: "the tenant's own keywords of regions",
+    },
+    Lookup {
+        table: "curve_metadata",
+        adds: "the curve of an instrument that fits one of its patterns",
     },
 ];
 

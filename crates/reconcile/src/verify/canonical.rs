@@ -427,7 +427,9 @@ mod tests {
     /// A row is assigned to a block by the raw and the source partition, so these are compared without being in a text.
     #[test]
     fn every_column_that_a_writer_fills_is_compared() {
-        for table in TABLES.into_iter().filter(|table| table.record != Record::Bar) {
+        // Of these tables only the newest versions count.
+        let versioned = [Record::Bar, Record::DerivedPrice];
+        for table in TABLES.into_iter().filter(|table| !versioned.contains(&table.record)) {
             let mut compared = vec!["src_partition"];
             if let Some(raw) = RawText::of(table) {
                 compared.extend(raw.columns().iter().map(|column| column.name));

@@ -53,6 +53,13 @@ impl TableChecks<'_> {
         match (SourceText::of(table), table.record) {
             (Some(text), _) => self.by_source(table, text, report).await,
             (None, Record::Bar) => self.bars(table, report).await,
+            (None, Record::DerivedPrice) => {
+                let name = table.name;
+                report.notes.push(format!(
+                    "{name} is not compared: its rows follow from the legs in Kafka"
+                ));
+                Ok(())
+            }
             (None, _) => bail!("table {} has no form in which it is compared", table.name),
         }
     }

@@ -8,17 +8,18 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
+use stream::trace::{self, Traceparent};
 use uuid::Uuid;
 
 use super::connections::Connection;
 use super::routes::decoded;
-use super::{Problem, State, host};
-use crate::metrics;
+use super::{Problem, State, cluster, host};
+use crate::{metrics, traces};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 const PROCESS_TIME: HeaderName = HeaderName::from_static("x-process-time");
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_PARENT: HeaderName = HeaderName::from_static(trace::TRACEPARENT);
 
 /// Limit on the bytes of all header names and values together.
 const MAX_HEADERS: usize = 16 << 10;
@@ -67,8 +68,10 @@ async fn answer(
         return Ok(request.into_response(problem.error_response()));
     }
     let is_spare = request.conn_data::<Connection>().is_some_and(Connection::is_spare);
-    // Probes and scrapes are frequent and come from one address: the rate limit does not apply to them.
-    let is_probe = request.path().starts_with("/health") || request.path() == "/metrics";
+    // Probes and scrapes are frequent and come from one address: the rate limit does not apply to them. What asks other
+    // services is no probe.
+    let path = request.path();
+    let is_probe = path == "/metrics" || (path.starts_with("/health") && path != cluster::PATH);
     if is_spare && !is_probe {
         let mut response = Problem::too_many_connections().error_response();
         response.head_mut().set_connection_type(ConnectionType::Close);
@@ -133,20 +136,11 @@ fn request_id(headers: &HeaderMap) -> String {
         .unwrap_or_else(|| Uuid::new_v4().to_string())
 }
 
-/// The caller's trace context, else a new one (W3C: version, trace id, span id, flags).
+/// The caller's trace context, else a new one.
 fn trace_parent(headers: &HeaderMap) -> String {
-    let given = headers.get(TRACE_PARENT).and_then(|value| value.to_str().ok());
-    let is_valid = |text: &&str| {
-        let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-        lengths == [2, 32, 16, 2] && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
-    };
-    match given.filter(is_valid) {
-        Some(text) => text.to_owned(),
-        None => {
-            let span = Uuid::new_v4().as_u64_pair().0;
-            format!("00-{}-{span:016x}-00", Uuid::new_v4().simple())
-        }
-    }
+    let given = headers.get(TRACE_PARENT);
+    let given = given.and_then(|value| Traceparent::parse(value.as_bytes()));
+    given.unwrap_or_else(|| traces::random(false)).to_string()
 }
 
 /// Method names come from the network: only known ones become labels.

@@ -12,6 +12,7 @@ use utoipa::openapi::{
     ResponseBuilder, Schema,
 };
 
+use super::cluster;
 use super::routes::{Declared, Scope};
 use super::tenant::{TENANT_HEADER, TENANT_PARAMETER};
 
@@ -73,6 +74,29 @@ pub(super) const PROBE: Shape = Shape::Object(&[
     ("timestamp", Shape::Time),
 ]);
 
+/// Answer of `/health/cluster`.
+pub(super) const CLUSTER: Shape = Shape::Object(&[
+    ("service", Shape::Text),
+    ("scope", Shape::Text),
+    ("note", Shape::Optional(&Shape::Text)),
+    ("status", Shape::Text),
+    (
+        "nodes",
+        Shape::List(&Shape::Object(&[
+            ("name", Shape::Text),
+            ("status", Shape::Text),
+            ("duration_ms", Shape::Integer),
+            ("error", Shape::Optional(&Shape::Text)),
+        ])),
+    ),
+    ("healthy", Shape::Integer),
+    ("total", Shape::Integer),
+    ("degraded", Shape::List(&Shape::Text)),
+    ("unhealthy", Shape::List(&Shape::Text)),
+    ("quorum", Shape::Flag),
+    ("timestamp", Shape::Time),
+]);
+
 /// Answer of `/info`.
 pub(super) const INFO: Shape = Shape::Object(&[
     ("service", Shape::Text),
@@ -129,6 +153,14 @@ pub(super) const STATS: Shape = Shape::Object(&[
             ("lag", Shape::Map(&Shape::Integer)),
         ])),
     ),
+    ("messages_processed", Shape::Integer),
+    ("messages_failed", Shape::Integer),
+    ("messages_by_status", Shape::Map(&Shape::Integer)),
+    ("processing_rate_per_second", Shape::Number),
+    ("average_processing_time_ms", Shape::Number),
+    ("error_rate_percent", Shape::Number),
+    ("rate_window_seconds", Shape::Integer),
+    ("last_processing_time", Shape::Nullable(&Shape::Time)),
     ("calls", Shape::List(&CALLS)),
     ("machine", Shape::Any),
     ("timestamp", Shape::Time),
@@ -282,14 +314,18 @@ fn answers(route: &Declared, operation: OperationBuilder) -> OperationBuilder {
         refusals.push(StatusCode::UNPROCESSABLE_ENTITY);
     }
     if !is_probe {
-        refusals.extend([StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE]);
+        refusals.push(StatusCode::TOO_MANY_REQUESTS);
+    }
+    let says_why = is_probe || route.path == cluster::PATH;
+    if !says_why {
+        refusals.push(StatusCode::SERVICE_UNAVAILABLE);
     }
     for status in refusals {
         let reason = status.canonical_reason().unwrap_or("Error");
         operation = operation.response(status.as_str(), problem(reason));
     }
-    if is_probe {
-        operation = operation.response("503", body("Unhealthy or not ready; the body says why"));
+    if says_why {
+        operation = operation.response("503", body("Unhealthy, not ready or no quorum; the body says why"));
     }
     operation.response("default", problem("Any other error"))
 }

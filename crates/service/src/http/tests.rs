@@ -50,6 +50,7 @@ fn started_with(settings: &HttpSettings) -> Running {
         fingerprint: "0123456789abcdef".to_owned(),
         stats: vec![Arc::new(|| Map::from_iter([("cache_hits".to_owned(), 3.into())]))],
         levels: Arc::new(telemetry::level::Levels::new("info", Box::new(|_| Ok(())))),
+        cluster: Cluster::default(),
         default_tenant: "default".to_owned(),
     };
     let routes = Routes::default()

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Each stage commits at least once in this time if it works: the longest interval between two commits is some seconds.
 const TROUBLE_AFTER: Duration = Duration::from_secs(60);
-/// A smaller lag is worked off in seconds.
-const BEHIND: i64 = 10_000;
+/// Messages from which a group is behind: a smaller lag is worked off in seconds. The limit of alert `ConsumerLagGrowing`.
+pub const LARGE_LAG: i64 = 10_000;
 
 /// A group and one of its topics.
 pub(crate) type Reader = (String, String);
@@ -84,7 +84,7 @@ impl Known {
         let (stands, grows) = (now.duration_since(self.stands), now.duration_since(self.grows));
         if stands >= TROUBLE_AFTER {
             Some((Trouble::Stalled, stands))
-        } else if self.lag > BEHIND && grows >= TROUBLE_AFTER {
+        } else if self.lag > LARGE_LAG && grows >= TROUBLE_AFTER {
             Some((Trouble::FallsBehind, grows))
         } else {
             None

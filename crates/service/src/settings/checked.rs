@@ -5,7 +5,10 @@ use std::net::Ipv6Addr;
 use actix_web::http::Uri;
 use security::Secret;
 
-use super::{CONFIG_FILE, Reader, Variable};
+use super::{CONFIG_FILE, Peer, Reader, Variable};
+
+/// Peers that one request may ask.
+const MAX_PEERS: usize = 32;
 
 impl Reader<'_> {
     /// A secret that is an absolute HTTP URL, or empty.
@@ -29,6 +32,40 @@ impl Reader<'_> {
         }
         items
     }
+
+    /// The services of the pipeline, as `NAME=URL`. Their health needs no login, so an address has none that could be shown.
+    pub(super) fn peers(&mut self, name: &str) -> Vec<Peer> {
+        let meaning = "services that GET /health/cluster asks, this one included, as NAME=URL, separated by commas; empty = this process alone";
+        let items = self.list(name, "", meaning);
+        let is_plain = |(_, url): &(&str, &str)| !url.contains('@');
+        let peers: Vec<Peer> = items
+            .iter()
+            .filter_map(|item| named_url(item).filter(is_plain))
+            .map(|(name, url)| Peer {
+                name: name.to_owned(),
+                url: url.to_owned(),
+            })
+            .collect();
+        // The text itself may contain a password.
+        if peers.len() < items.len() {
+            self.problem(format!(
+                "{name} must list services as NAME=URL without a login, such as aggregation=http://localhost:8082"
+            ));
+        }
+        if peers.len() > MAX_PEERS {
+            self.problem(format!(
+                "{name} may name up to {MAX_PEERS} services, got {}",
+                peers.len()
+            ));
+        }
+        peers
+    }
+}
+
+/// Reads `NAME=URL`.
+pub fn named_url(text: &str) -> Option<(&str, &str)> {
+    text.split_once('=')
+        .filter(|(name, url)| !name.is_empty() && is_http_url(url))
 }
 
 /// Whether the text is `http://HOST…` or `https://HOST…`.

@@ -4,7 +4,7 @@
 
 use stream::kafka::brokers::{Login, Protocol};
 
-use super::{Reader, Settings};
+use super::{Reader, Settings, traces};
 
 /// Notes the rejected settings if the environment is not `local`.
 pub(super) fn outside_of_local(r: &mut Reader<'_>, settings: &Settings) {
@@ -79,16 +79,17 @@ fn readable_passwords(settings: &Settings) -> Vec<(&'static str, &'static str)> 
             "is redis:// with a password, which is sent unencrypted: use rediss://",
         ));
     }
-    let registry = settings
-        .schema_registry_url
-        .as_ref()
-        .map(|url| url.expose())
-        .unwrap_or_default();
-    if is_readable(&registry, "http://") && has_password(&registry) {
-        found.push((
-            "DATA_PROC_SCHEMA_REGISTRY_URL",
-            "is http:// with a password, which is sent unencrypted: use https://",
-        ));
+    for (name, url) in [
+        ("DATA_PROC_SCHEMA_REGISTRY_URL", &settings.schema_registry_url),
+        (traces::ENDPOINT, &settings.otlp_endpoint),
+    ] {
+        let url = url.as_ref().map(|url| url.expose()).unwrap_or_default();
+        if is_readable(&url, "http://") && has_password(&url) {
+            found.push((
+                name,
+                "is http:// with a password, which is sent unencrypted: use https://",
+            ));
+        }
     }
     if is_readable_dsn(&settings.postgres_dsn.expose()) {
         found.push((

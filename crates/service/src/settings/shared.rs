@@ -7,7 +7,7 @@ use stream::Compression;
 
 use super::{
     BreakerSettings, ClickHouseSettings, Environment, HttpSettings, Kind, LogFormat, LogSettings, Reader, Rule, Secret,
-    Settings, kafka, refused,
+    Settings, kafka, refused, traces,
 };
 use crate::names::is_internal;
 use crate::telemetry::level::LEVELS;
@@ -73,6 +73,8 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         generation: generation(r),
         instance_id: kafka::instance_id(r),
         breaker: breaker(r),
+        otlp_endpoint: traces::endpoint(r),
+        cluster_peers: r.peers("DATA_PROC_CLUSTER_PEERS"),
     };
     if !local {
         refuse_local_defaults(r, &settings);

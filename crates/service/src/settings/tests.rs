@@ -167,6 +167,8 @@ fn values_that_only_look_right_are_refused_by_name() {
         ("DATA_PROC_SCHEMA_REGISTRY_URL", "registry:8081", "name a host"),
         ("DATA_PROC_SCHEMA_REGISTRY_URL", "/registry", "name a host"),
         ("DATA_PROC_CLICKHOUSE_URL", "http://", "name a host"),
+        ("DATA_PROC_OTLP_ENDPOINT", "collector:4318", "name a host"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "name a host"),
         ("DATA_PROC_METRICS_PORT", "8080", "differ from DATA_PROC_HEALTH_PORT"),
         ("DATA_PROC_LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
         ("LOG_LEVEL", "verbose", "error, warn, info, debug or trace"),
@@ -194,6 +196,25 @@ fn values_that_only_look_right_are_refused_by_name() {
     ] {
         let loaded = load(&env(&[(name, value)]), 8080, |_| ());
         assert!(loaded.is_ok(), "{name}={value}: {:#?}", loaded.err());
+    }
+}
+
+#[test]
+fn peers_are_named_with_their_addresses_and_have_no_login() {
+    assert_eq!(loaded(&[]).cluster_peers, []);
+    let peers = loaded(&[("DATA_PROC_CLUSTER_PEERS", "a=http://a:8080, b=https://b/x")]).cluster_peers;
+    let peers: Vec<(&str, &str)> = peers.iter().map(|peer| (&*peer.name, &*peer.url)).collect();
+    assert_eq!(peers, [("a", "http://a:8080"), ("b", "https://b/x")]);
+    let many = vec!["a=http://a"; 33].join(",");
+    for (wrong, part) in [
+        ("http://a:8080", "NAME=URL"),
+        ("a=http://u:s3cret@a:8080", "without a login"),
+        ("a=file:///etc/passwd", "NAME=URL"),
+        (many.as_str(), "up to 32"),
+    ] {
+        let found = problems(&[("DATA_PROC_CLUSTER_PEERS", wrong)]);
+        assert!(found.len() == 1 && found[0].contains(part), "{found:#?}");
+        assert!(!found[0].contains("s3cret"), "{found:#?}");
     }
 }
 
@@ -260,6 +281,23 @@ fn outside_of_local_default_addresses_and_credentials_are_rejected() {
 }
 
 #[test]
+fn spans_are_exported_to_the_named_collector_else_to_the_usual_one() {
+    const USUAL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://usual:4318");
+    for (pairs, expected) in [
+        (&[][..], None),
+        (&[USUAL][..], Some("http://usual:4318")),
+        (
+            &[USUAL, ("DATA_PROC_OTLP_ENDPOINT", "http://own:4318")][..],
+            Some("http://own:4318"),
+        ),
+        (&[USUAL, ("DATA_PROC_OTLP_ENDPOINT", "")][..], None),
+    ] {
+        let endpoint = loaded(pairs).otlp_endpoint.map(|url| url.expose());
+        assert_eq!(endpoint.as_deref(), expected, "{pairs:?}");
+    }
+}
+
+#[test]
 fn secrets_are_masked_wherever_settings_are_printed() {
     let env = env(&[
         (
@@ -270,6 +308,7 @@ fn secrets_are_masked_wherever_settings_are_printed() {
         ("DATA_PROC_REDIS_URL", "redis://:h@nter2@r:6379/0"),
         ("DATA_PROC_CLICKHOUSE_URL", "http://u:h@nter2@c:8123"),
         ("DATA_PROC_SCHEMA_REGISTRY_URL", "http://u:h@nter2@s:8081"),
+        ("DATA_PROC_OTLP_ENDPOINT", "http://u:h@nter2@o:4318"),
     ]);
     let loaded = load(&env, 8080, |_| ()).expect("settings");
     let printed = format!("{loaded:?}");
@@ -474,6 +513,11 @@ fn outside_of_local_no_password_is_sent_unencrypted() {
             "DATA_PROC_SCHEMA_REGISTRY_URL",
             "http://u:s3cret@registry:8081",
             "https://u:s3cret@registry:8081",
+        ),
+        (
+            "DATA_PROC_OTLP_ENDPOINT",
+            "http://u:s3cret@collector:4318",
+            "https://u:s3cret@collector:4318",
         ),
     ] {
         let found = problems(&elsewhere(&[(name, refused)]));

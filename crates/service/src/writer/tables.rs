@@ -35,7 +35,7 @@ pub struct TableSpec {
 }
 
 /// Every table, in the order of the data flow.
-pub static TABLES: [&TableSpec; 4] = [&MARKET_TICKS, &ENRICHED_TICKS, &BARS, &LATE_TICKS];
+pub static TABLES: [&TableSpec; 5] = [&MARKET_TICKS, &ENRICHED_TICKS, &BARS, &LATE_TICKS, &DERIVED_PRICES];
 
 /// Every accepted tick.
 pub static MARKET_TICKS: TableSpec = TableSpec {
@@ -103,6 +103,21 @@ pub static LATE_TICKS: TableSpec = TableSpec {
         }
         rows::late::encode(&late, message.partition, message.offset, out);
         Ok(Some(message.timestamp))
+    },
+};
+
+/// Versions of derived prices: the table keeps the newest version of a time, so every version may be written.
+pub static DERIVED_PRICES: TableSpec = TableSpec {
+    name: "derived_prices",
+    service: "aggregation",
+    topic: |names| &names.derived,
+    layout: &rows::derived::LAYOUT,
+    freshness: Duration::from_secs(2),
+    record: Record::DerivedPrice,
+    encode: |wire, payload, message, _, out| {
+        let price = wire.decode_derived(payload).map_err(bad)?;
+        rows::derived::encode(&price, message.partition, message.offset, out);
+        Ok(Some(price.log_clock))
     },
 };
 

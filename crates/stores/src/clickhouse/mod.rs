@@ -8,6 +8,7 @@
 mod bars;
 mod cluster;
 pub mod copies;
+mod derived;
 mod fence;
 pub mod fenced;
 pub mod gaps;
@@ -32,6 +33,7 @@ use hyper_util::rt::TokioExecutor;
 use security::{Secret, Trust};
 
 pub use bars::{BarKey, StoredBar, newest_bars};
+pub use derived::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices};
 pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;

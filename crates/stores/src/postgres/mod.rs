@@ -29,7 +29,7 @@ pub use listen::{Notices, REFERENCE_CHANGED};
 pub use migrations::{migrate, seed_reference};
 pub use position::{Held, LoadedPosition, StoredPosition};
 pub use rebuild::{Changes, Keep, RebuildRow, Rebuilds, Swap};
-pub use reference::{ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
+pub use reference::{CurveRow, ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
 pub use restore::{Absent, absent, recreate};
 pub use verify_runs::{LastVerify, VerifyResult, VerifyRun, VerifyRuns};
 

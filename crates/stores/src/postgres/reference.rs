@@ -35,6 +35,22 @@ pub struct Rule {
     pub priority: i32,
 }
 
+/// A row of `curve_metadata`: a curve, and which instruments are its quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CurveRow {
+    pub tenant_id: String,
+    pub curve_id: String,
+    pub curve_name: String,
+    pub commodity: String,
+    pub region: String,
+    /// Months after the prompt whose monthly contracts count, 1 for the prompt; none means all.
+    pub contract_months: Vec<i32>,
+    pub interpolation_method: String,
+    /// Patterns of instrument ids.
+    pub instruments: Vec<String>,
+}
+
 /// All reference data.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
@@ -44,6 +60,8 @@ pub struct ReferenceData {
     pub commodity_rules: Vec<Rule>,
     /// Ordered by priority.
     pub region_rules: Vec<Rule>,
+    /// Ordered by tenant and id.
+    pub curves: Vec<CurveRow>,
 }
 
 /// Reads reference data. Cheap to clone.
@@ -54,6 +72,9 @@ pub struct ReferenceStore {
 
 const COLUMNS: &str = "tenant_id, instrument_id, commodity, region, product_tier, unit, \
                        (contract_size * 100000000)::bigint, (tick_size * 100000000)::bigint, curve_id";
+
+const CURVES: &str = "SELECT tenant_id, curve_id, curve_name, commodity, region, contract_months, interpolation_method, instruments \
+                      FROM curve_metadata";
 
 impl ReferenceStore {
     /// Uses this pool.
@@ -76,19 +97,35 @@ impl ReferenceStore {
         let commodities = "SELECT tenant_id, commodity, keywords, priority FROM taxonomy_commodity_rules ORDER BY priority, commodity";
         let regions =
             "SELECT tenant_id, region, keywords, priority FROM taxonomy_region_rules ORDER BY priority, region";
+        let curves = format!("{CURVES} ORDER BY tenant_id, curve_id");
         let all = async {
             Ok((
                 client.query_typed(&instruments, &[]).await?,
                 client.query_typed(commodities, &[]).await?,
                 client.query_typed(regions, &[]).await?,
+                client.query_typed(&curves, &[]).await?,
             ))
         };
-        let (instruments, commodities, regions) = within("load reference data", CALL_TIMEOUT, all).await?;
+        let (instruments, commodities, regions, curves) = within("load reference data", CALL_TIMEOUT, all).await?;
         Ok(ReferenceData {
             instruments: instruments.iter().map(instrument).collect::<Result<_, _>>()?,
             commodity_rules: commodities.iter().map(rule).collect::<Result<_, _>>()?,
             region_rules: regions.iter().map(rule).collect::<Result<_, _>>()?,
+            curves: curves.iter().map(curve).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The curves of a tenant, by id.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn curves(&self, tenant_id: &str) -> Result<Vec<CurveRow>, StoreError> {
+        let client = self.postgres.client("read curves").await?;
+        let sql = format!("{CURVES} WHERE tenant_id = $1 ORDER BY curve_id");
+        let parameters: [super::Parameter<'_>; 1] = [(&tenant_id, Type::TEXT)];
+        let call = client.query_typed(&sql, &parameters);
+        let rows = within("read curves", CALL_TIMEOUT, call).await?;
+        rows.iter().map(curve).collect()
     }
 
     /// The active instruments among these `(tenant_id, instrument_id)`, found by id or alias. Unknown ones are omitted.
@@ -139,6 +176,22 @@ fn decimal(row: &Row, column: usize) -> Result<Option<Decimal>, StoreError> {
         .map_err(|error| StoreError::postgres("read reference data", &error))?;
     let value = unscaled.map(Decimal::from_unscaled).transpose();
     value.map_err(|error| StoreError::unexpected(Store::Postgres, "read reference data", error))
+}
+
+fn curve(row: &Row) -> Result<CurveRow, StoreError> {
+    let read = || -> Result<CurveRow, tokio_postgres::Error> {
+        Ok(CurveRow {
+            tenant_id: row.try_get(0)?,
+            curve_id: row.try_get(1)?,
+            curve_name: row.try_get(2)?,
+            commodity: row.try_get(3)?,
+            region: row.try_get(4)?,
+            contract_months: row.try_get(5)?,
+            interpolation_method: row.try_get(6)?,
+            instruments: row.try_get(7)?,
+        })
+    };
+    read().map_err(|error| StoreError::postgres("read curves", &error))
 }
 
 fn rule(row: &Row) -> Result<Rule, StoreError> {

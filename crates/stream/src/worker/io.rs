@@ -1,5 +1,7 @@
 //! A handler's access to the log: start and stop partitions, send in order, see acknowledgements, commit.
 
+mod traced;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -14,10 +16,13 @@ use super::{ANSWER_WITHIN, CALL_TIMEOUT, Handler, WorkerConfig};
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
+use crate::record_size::OwnHeaders;
 use crate::status::wall_clock;
 use crate::{Message, Partition, Shutdown, StreamError, WorkerStatus};
 use delivery::StartAt;
 use delivery::acks::Ticket;
+
+use traced::Traced;
 
 /// The handler's access to the log.
 pub struct Io<'s> {
@@ -34,6 +39,8 @@ pub struct Io<'s> {
     letters: Letters,
     origins: Origins,
     identity: &'s mut Identity,
+    /// The trace of the message that is being handled.
+    pub(super) traced: Traced<'s>,
     /// Partitions that are read.
     pub(super) started: BTreeSet<Partition>,
     /// Those among them that the client does not fetch.
@@ -67,6 +74,7 @@ impl<'s> Io<'s> {
             largest_letter,
             letters: Letters::new(config),
             origins: Origins::default(),
+            traced: Traced::new(config.recorder.as_ref()),
             started: BTreeSet::new(),
             pauses: Pauses::default(),
             starting: Vec::new(),
@@ -124,13 +132,19 @@ impl<'s> Io<'s> {
             .send(output, || !shutdown.is_requested() || Instant::now() < deadline)
     }
 
+    /// The headers that outputs of the present message carry: its trace, if it has one.
+    pub fn trace_headers(&self) -> OwnHeaders {
+        self.traced.headers()
+    }
+
     /// Sends the message to the dead letter topic with its original bytes, as far as they fit, unless its letter is already
     /// there. Counted by stage and code when the broker has acknowledged it.
     pub fn dead_letter(&mut self, message: &Message<'_>, letter: &DeadLetter<'_>) -> Result<Ticket, StreamError> {
         if self.letters.is_delivered(message, letter.stage)? {
             return Ok(self.last_ticket());
         }
-        let sealed = dead_letter::seal(message, letter, wall_clock(), self.largest_letter);
+        let mut sealed = dead_letter::seal(message, letter, wall_clock(), self.largest_letter);
+        self.traced.name_sender(&mut sealed.headers);
         let about = named_by_key(message);
         tracing::error!(
             event = "dlq",

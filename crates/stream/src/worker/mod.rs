@@ -33,6 +33,7 @@ use crate::kafka::membership;
 use crate::kafka::producer::OrderedProducer;
 use crate::kafka::settings::{self, Compression, Pace};
 use crate::metrics::{self, StageSignals};
+use crate::spans::Recorder;
 use crate::stall::Stall;
 use crate::status::wall_clock;
 use crate::worker::identity::{Identity, KnownTopics};
@@ -117,6 +118,8 @@ pub struct WorkerConfig {
     pub dlq_topic: String,
     /// How long a drain may take when partitions are revoked or the process stops.
     pub drain_timeout: Duration,
+    /// Records the spans of traced messages; `None` passes their headers on unchanged.
+    pub recorder: Option<Recorder>,
 }
 
 impl WorkerConfig {

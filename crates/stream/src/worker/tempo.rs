@@ -122,7 +122,9 @@ pub(super) fn hand_over(
         };
         let message = borrow(&message);
         io.saw(&message);
+        io.traced.begin(&message);
         let outcome = handler.message(io, &message)?;
+        io.traced.end(&message, outcome);
         signals.message(&message, outcome);
         io.hold_restored(handler)?;
         if count == 0 {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::said::{Made, Said};
 use super::times::Prices;
 use super::{Ledger, LoadPlan, hostile};
+use crate::documents::{Document, Documents, Kind};
 use fastrand::Rng;
 
 /// Uses event ids of the first tenant.
@@ -20,12 +21,15 @@ pub(super) struct Maker {
     ledger: Ledger,
     recent: VecDeque<(Said, Made)>,
     prices: Prices,
+    /// If the plan wants documents. They have a random source of their own, so that the other messages are the same without them.
+    documents: Option<Documents>,
 }
 
 impl Maker {
     pub(super) fn new(plan: LoadPlan) -> Maker {
         Maker {
             random: Rng::with_seed(plan.seed ^ (u64::from(plan.session) << 40)),
+            documents: plan.documents.then(|| Documents::new(plan.seed, plan.session)),
             plan,
             ledger: Ledger::default(),
             recent: VecDeque::new(),
@@ -36,6 +40,9 @@ impl Maker {
     /// The next message; `now` in milliseconds since 1970.
     pub(super) fn next(&mut self, now: i64) -> Made {
         self.ledger.messages += 1;
+        if let Some(document) = self.documents.as_mut().and_then(|documents| documents.due(now)) {
+            return self.counted(document);
+        }
         let chance = self.random.u64(..1000);
         if chance < 30
             && let Some((said, made)) = self.chosen().cloned()
@@ -66,6 +73,25 @@ impl Maker {
         made
     }
 
+    fn counted(&mut self, document: Document) -> Made {
+        match document.kind {
+            Kind::Again => self.ledger.repeated += 1,
+            Kind::Broken => self.ledger.poison += 1,
+            _ => {
+                self.ledger.documents += 1;
+                self.ledger.ticks += document.good;
+                self.ledger.rejected_rows += document.bad;
+                self.ledger.poison += document.bad.min(1);
+            }
+        }
+        Made {
+            key: Some(document.key.into_bytes()),
+            payload: Some(document.payload),
+            headers: vec![("dp.format", Some(document.format.into()))],
+            partition: None,
+        }
+    }
+
     pub(super) fn plan(&self) -> &LoadPlan {
         &self.plan
     }
@@ -77,6 +103,7 @@ impl Maker {
     /// Earlier messages are not repeated any more.
     pub(super) fn forget_recent(&mut self) {
         self.recent.clear();
+        self.documents.iter_mut().for_each(Documents::forget_recent);
     }
 
     fn chosen(&mut self) -> Option<&mut (Said, Made)> {
@@ -124,18 +151,23 @@ mod tests {
     use crate::kafka::Record;
     use crate::parse::Parser;
 
-    #[test]
-    fn the_ledger_agrees_with_what_a_reader_of_the_log_counts() {
-        let schema = include_str!("../../../../schemas/avro/raw_market_tick.avsc");
-        let parser = Parser::new(schema, "default").unwrap();
-        let mut maker = Maker::new(LoadPlan {
+    fn plan(seed: u64, documents: bool) -> LoadPlan {
+        LoadPlan {
             topic: "raw".to_owned(),
-            seed: 7,
+            seed,
             session: 1,
             rate: 1,
-        });
+            documents,
+        }
+    }
+
+    /// The ledger of this many messages, and what the oracle expects of them.
+    fn followed(plan: LoadPlan, count: i64) -> (Ledger, Expected) {
+        let schema = include_str!("../../../../schemas/avro/raw_market_tick.avsc");
+        let parser = Parser::new(schema, "default").unwrap();
+        let mut maker = Maker::new(plan);
         let now = 1_790_000_000_000;
-        let records: Vec<Record> = (0..40_000)
+        let records: Vec<Record> = (0..count)
             .map(|offset| {
                 let made = maker.next(now + offset);
                 Record {
@@ -153,28 +185,45 @@ mod tests {
                 }
             })
             .collect();
-        let expected = Expected::of(&records, Vec::new(), &parser);
-        let ledger = maker.ledger;
-        assert_eq!(expected.messages, ledger.messages);
-        assert_eq!(expected.ticks.len() as u64, ledger.ticks);
-        assert_eq!(expected.repeated, ledger.repeated);
-        let reused = expected.ticks.iter().filter(|tick| tick.reused_id).count();
-        assert_eq!(reused as u64, ledger.reused_ids);
-        assert!(ledger.reused_ids > 20);
-        assert!(expected.ticks.iter().any(|tick| tick.tenant == OTHER_TENANT));
-        assert_eq!(expected.dead_letters.len() as u64, ledger.poison);
-        assert!(ledger.repeated > 50 && ledger.poison > 5, "{ledger:?}");
-        assert!(expected.dead_letters.values().any(|code| code == "future_time"));
+        (maker.ledger, Expected::of(&records, Vec::new(), &parser))
+    }
+
+    #[test]
+    fn the_ledger_agrees_with_what_a_reader_of_the_log_counts() {
+        for documents in [false, true] {
+            let (ledger, expected) = followed(plan(7, documents), 40_000);
+            assert_eq!(expected.messages, ledger.messages);
+            assert_eq!(expected.ticks.len() as u64, ledger.ticks);
+            assert_eq!(expected.repeated, ledger.repeated);
+            assert_eq!(expected.documents, ledger.documents);
+            assert_eq!(expected.rejected_rows, ledger.rejected_rows);
+            let reused = expected.ticks.iter().filter(|tick| tick.reused_id).count();
+            assert_eq!(reused as u64, ledger.reused_ids);
+            assert!(ledger.reused_ids > 20);
+            assert!(expected.ticks.iter().any(|tick| tick.tenant == OTHER_TENANT));
+            assert_eq!(expected.dead_letters.len() as u64, ledger.poison);
+            assert!(ledger.repeated > 50 && ledger.poison > 5, "{ledger:?}");
+            assert!(expected.dead_letters.values().any(|code| code == "future_time"));
+            let has_documents = ledger.documents > 100 && ledger.rejected_rows > 10;
+            assert_eq!(has_documents, documents, "{ledger:?}");
+        }
+    }
+
+    #[test]
+    fn documents_change_no_other_message() {
+        let (mut without, mut with) = (Maker::new(plan(5, false)), Maker::new(plan(5, true)));
+        let is_document = |made: &Made| made.headers.iter().any(|(name, _)| *name == "dp.format");
+        let others = std::iter::repeat_with(|| with.next(1_790_000_000_000)).filter(|made| !is_document(made));
+        // Event ids contain the number of the message, so the bytes differ.
+        for other in others.take(2_000) {
+            let alone = without.next(1_790_000_000_000);
+            assert_eq!((other.key, other.partition), (alone.key, alone.partition));
+        }
     }
 
     #[test]
     fn the_load_contains_every_kind_of_time() {
-        let mut maker = Maker::new(LoadPlan {
-            topic: "raw".to_owned(),
-            seed: 11,
-            session: 1,
-            rate: 1,
-        });
+        let mut maker = Maker::new(plan(11, false));
         let (now, minute) = (1_790_000_000_000, 60_000);
         let mut said: Vec<Said> = Vec::new();
         for _ in 0..5_000 {

@@ -11,6 +11,7 @@ mod coming;
 mod contribution;
 pub mod found;
 pub mod instrument;
+pub mod legs;
 pub mod log_clock;
 pub mod partition_state;
 mod places;

@@ -14,6 +14,34 @@ pub(super) const BARS: Shape = Shape::Object(&[
     ("bars", Shape::List(&BAR)),
 ]);
 
+/// Of `/derived/{series}`.
+pub(super) const DERIVED: Shape = Shape::Object(&[
+    ("tenant_id", Shape::Text),
+    ("series", Shape::Text),
+    ("values", Shape::List(&VALUE)),
+]);
+
+const VALUE: Shape = Shape::Object(&[
+    ("kind", Shape::Text),
+    ("time", Shape::Time),
+    ("value", Shape::Nullable(&Shape::Number)),
+    ("unit", Shape::Text),
+    ("legs", Shape::List(&LEG)),
+    ("version", Shape::Integer),
+    ("revision", Shape::Integer),
+    ("cause", Shape::Text),
+    ("cause_origin", Shape::Text),
+]);
+
+const LEG: Shape = Shape::Object(&[
+    ("role", Shape::Text),
+    ("instrument_id", Shape::Text),
+    ("price", Shape::Nullable(&Shape::Number)),
+    ("time", Shape::Time),
+    ("age_ms", Shape::Number),
+    ("origin", Shape::Text),
+]);
+
 const BAR: Shape = Shape::Object(&[
     ("interval", Shape::Text),
     ("window_start", Shape::Time),

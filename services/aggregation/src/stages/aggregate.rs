@@ -53,9 +53,13 @@ impl Aggregator {
         enriched_topic: &str,
         views: &Arc<Views>,
     ) -> Aggregator {
+        let shared = Shared {
+            legs: Arc::clone(&config.derived.legs),
+            ..Shared::new(wire, topics)
+        };
         Aggregator {
             config,
-            shared: Shared::new(wire, topics),
+            shared,
             meters: Meters::new(enriched_topic),
             desk: views.open_desk(),
             restoring: Vec::new(),

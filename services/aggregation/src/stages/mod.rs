@@ -1,6 +1,8 @@
-//! The two stages of aggregation: bars in the stream ([`aggregate`]), and bars of late ticks from the table ([`restate`]).
+//! The three stages of aggregation: bars and legs in the stream ([`aggregate`]), bars of late ticks from the table ([`restate`]), and
+//! derived prices from legs ([`mod@derived`]).
 
 pub mod aggregate;
+pub mod derived;
 pub mod lane;
 pub mod outbox;
 pub mod restate;

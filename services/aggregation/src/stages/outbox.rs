@@ -1,11 +1,15 @@
-//! Sends the outputs of one partition (bars, late ticks, closings, state) to the partitions of the same number (INV-4).
+//! Sends the outputs of one partition (bars, late ticks, closings, state) to the partitions of the same number (INV-4), and legs to the
+//! partition of their series.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::instrument::KEY_SEPARATOR;
-use domain::{Bar, LateTick, Micros};
+use domain::routing::partition_of;
+use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, Micros};
 use stream::{Io, Output, StreamError};
 
+use crate::core::legs::LegIndex;
 use crate::core::records::Records;
 use crate::core::window_state::{Closing, Shown};
 use crate::metrics::Tally;
@@ -16,7 +20,10 @@ use crate::metrics::Tally;
 pub struct OutputTopics {
     pub bars: String,
     pub late: String,
+    pub legs: String,
     pub state: String,
+    /// Partition count of each of them.
+    pub partitions: i32,
 }
 
 /// Buffers that all sends of a worker share.
@@ -32,6 +39,8 @@ pub struct Shared {
     pub wire: codec::Wire,
     /// Topics of the outputs.
     pub topics: OutputTopics,
+    /// Which instruments are legs.
+    pub legs: Arc<LegIndex>,
     /// Counts since the last turn.
     pub tally: Tally,
     /// How long each checkpoint completed since the last turn took.
@@ -48,6 +57,7 @@ impl Shared {
         Shared {
             wire,
             topics,
+            legs: Arc::default(),
             tally: Tally::default(),
             checkpoints_took: Vec::new(),
             newest_appended_at: None,
@@ -128,6 +138,34 @@ impl<'a, 'io> Outbox<'a, 'io> {
         self.send_scratch(Topic::Late)
     }
 
+    /// Sends the tick of this offset to where its legs meet: keyed by tenant and series, so not by its partition.
+    pub fn legs(&mut self, enriched: &EnrichedTick<'_>, offset: i64, clock: Micros) -> Result<(), StreamError> {
+        if self.shared.legs.is_empty() {
+            return Ok(());
+        }
+        let legs = Arc::clone(&self.shared.legs);
+        let tick = &enriched.tick;
+        for (index, leg) in (0..).zip(legs.of_instrument(tick.instrument_id)) {
+            let place = LegPlace {
+                series: &leg.series,
+                role: &leg.role,
+                unit: enriched.unit(),
+                log_clock: clock,
+                enriched_partition: self.partition,
+                enriched_offset: offset,
+                index,
+            };
+            let scratch = &mut self.shared.scratch;
+            scratch.begin(tick.tenant_id, &leg.series);
+            self.shared
+                .wire
+                .encode_leg(&LegPrice::of(tick, place), &mut scratch.payload);
+            self.shared.tally.legs += 1;
+            self.send_scratch(Topic::Legs)?;
+        }
+        Ok(())
+    }
+
     /// Sends records to the state topic.
     pub fn state(&mut self, records: &Records) -> Result<(), StreamError> {
         records
@@ -163,8 +201,12 @@ impl<'a, 'io> Outbox<'a, 'io> {
             topic: match topic {
                 Topic::Bars => &topics.bars,
                 Topic::Late => &topics.late,
+                Topic::Legs => &topics.legs,
             },
-            partition: self.partition,
+            partition: match topic {
+                Topic::Bars | Topic::Late => self.partition,
+                Topic::Legs => partition_of(&scratch.key, topics.partitions),
+            },
             key: Some(&scratch.key),
             payload: Some(&scratch.payload),
             headers: &[],
@@ -177,14 +219,15 @@ impl<'a, 'io> Outbox<'a, 'io> {
 enum Topic {
     Bars,
     Late,
+    Legs,
 }
 
 impl Scratch {
-    fn begin(&mut self, tenant_id: &str, instrument_id: &str) {
+    fn begin(&mut self, tenant_id: &str, of_tenant: &str) {
         self.key.clear();
         self.key.extend_from_slice(tenant_id.as_bytes());
         self.key.push(KEY_SEPARATOR as u8);
-        self.key.extend_from_slice(instrument_id.as_bytes());
+        self.key.extend_from_slice(of_tenant.as_bytes());
         self.payload.clear();
     }
 }

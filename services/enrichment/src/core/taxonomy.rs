@@ -3,13 +3,15 @@
 //! Role: pure rules. Keywords match whole tokens, never parts of words, and the longest keyword wins, so `HEATING_OIL` is
 //! a refined product and not crude oil. The order of the keywords never matters.
 //! Of an ISO location (`MARKET.<node>.<PRODUCT>`) only the market and the product are matched: the node is a proper name,
-//! and a node called `GAS_PLANT` still has an electricity price.
+//! and a node called `GAS_PLANT` still has an electricity price. The curve of an instrument is the first, by id, with a pattern that its
+//! id fits.
 //! Failure: none; an instrument that no rule matches is `unknown`.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use domain::Tick;
+use domain::instrument::IdPattern;
 
 /// Commodity and region if no rule matches.
 pub const UNKNOWN: &str = "unknown";
@@ -38,6 +40,7 @@ const REGIONS: &[(&str, &[&str])] = &[
 const TIERS: &[(&str, &[&str])] = &[
     ("premium", &["BALMO", "PROMO", "PREM", "PREMIUM"]),
     (STANDARD, &["STD", "STANDARD", "BASE"]),
+    ("futures", &["SETTLEMENT"]),
 ];
 // After every rule of the database.
 const BUILT_IN_PRIORITY: i32 = i32::MAX;
@@ -53,6 +56,14 @@ pub struct CustomRule {
     pub priority: i32,
 }
 
+/// A curve of the database, and the ids of the instruments that are its quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CurveRule {
+    pub curve_id: String,
+    pub instruments: Vec<IdPattern>,
+}
+
 /// The rules of all tenants: the built-in ones, extended or replaced by the tenant's own.
 #[derive(Debug, Clone, Default)]
 pub struct RuleBook {
@@ -63,7 +74,12 @@ pub struct RuleBook {
 impl RuleBook {
     /// The built-in rules and the rules of these tenants.
     pub fn new(tenants: &[TenantRules]) -> RuleBook {
-        let rules = |own: &TenantRules| (own.tenant_id.clone(), Rules::new(&own.commodities, &own.regions));
+        let rules = |own: &TenantRules| {
+            let mut rules = Rules::new(&own.commodities, &own.regions);
+            rules.curves.clone_from(&own.curves);
+            rules.curves.sort_by(|one, other| one.curve_id.cmp(&other.curve_id));
+            (own.tenant_id.clone(), rules)
+        };
         RuleBook {
             built_in: Rules::default(),
             by_tenant: tenants.iter().map(rules).collect(),
@@ -83,6 +99,7 @@ pub struct TenantRules {
     pub tenant_id: String,
     pub commodities: Vec<CustomRule>,
     pub regions: Vec<CustomRule>,
+    pub curves: Vec<CurveRule>,
 }
 
 /// The names of an instrument that the rules use.
@@ -116,6 +133,7 @@ pub struct Names {
     pub commodity: String,
     pub region: String,
     pub product_tier: String,
+    pub curve_id: Option<String>,
 }
 
 impl Names {
@@ -125,6 +143,7 @@ impl Names {
             commodity: UNKNOWN.to_owned(),
             region: UNKNOWN.to_owned(),
             product_tier: STANDARD.to_owned(),
+            curve_id: None,
         }
     }
 
@@ -140,6 +159,7 @@ pub struct Rules {
     commodities: Vec<Keyword>,
     regions: Vec<Keyword>,
     tiers: Vec<Keyword>,
+    curves: Vec<CurveRule>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +183,14 @@ impl Rules {
             commodities: keywords(owned(COMMODITIES), commodities),
             regions: keywords(regions_of_markets(), regions),
             tiers: keywords(owned(TIERS), &[]),
+            curves: Vec::new(),
         }
+    }
+
+    /// The curve that an instrument is a quote of.
+    pub fn curve_of(&self, instrument_id: &str) -> Option<&str> {
+        let fits = |curve: &&CurveRule| curve.instruments.iter().any(|pattern| pattern.matches(instrument_id));
+        self.curves.iter().find(fits).map(|curve| curve.curve_id.as_str())
     }
 
     /// Classifies an instrument.
@@ -178,6 +205,7 @@ impl Rules {
                 .unwrap_or_else(unknown),
             region: by_keyword(&self.regions).unwrap_or_else(unknown),
             product_tier: by_keyword(&self.tiers).unwrap_or_else(|| STANDARD.to_owned()),
+            curve_id: self.curve_of(subject.instrument_id).map(str::to_owned),
         }
     }
 }
@@ -396,6 +424,37 @@ mod tests {
     }
 
     #[test]
+    fn quotes_of_contracts_have_the_first_curve_whose_pattern_they_fit() {
+        let curve = |curve_id: &str, patterns: &[&str]| CurveRule {
+            curve_id: curve_id.into(),
+            instruments: patterns.iter().map(|text| IdPattern::new(text)).collect(),
+        };
+        let own = TenantRules {
+            tenant_id: "a".into(),
+            curves: vec![
+                curve("Z", &["*.SETTLEMENT"]),
+                curve("GAS", &["GAS.WAHA.*.SETTLEMENT", "GAS.HENRY_HUB.*.SETTLEMENT"]),
+                curve("NONE", &[]),
+            ],
+            ..TenantRules::default()
+        };
+        let book = RuleBook::new(&[own]);
+        let names = |tenant, id| book.of(tenant).classify(&subject(id, "GAS"));
+        let henry = names("a", "GAS.HENRY_HUB.2027-01.FLAT.SETTLEMENT");
+        assert_eq!(henry.curve_id.as_deref(), Some("GAS"));
+        assert_eq!(
+            (henry.commodity.as_str(), henry.product_tier.as_str()),
+            ("natural_gas", "futures")
+        );
+        assert_eq!(
+            names("a", "PJM.X.CAL-27.PEAK.SETTLEMENT").curve_id.as_deref(),
+            Some("Z")
+        );
+        assert_eq!(names("a", "GAS.HENRY_HUB.SPOT").curve_id, None);
+        assert_eq!(names("b", "GAS.HENRY_HUB.2027-01.FLAT.SETTLEMENT").curve_id, None);
+    }
+
+    #[test]
     fn confidence_grows_with_the_known_parts_of_the_location() {
         for (market, node, zone, confidence) in [
             ("ICE", None, None, 50),
@@ -438,6 +497,7 @@ mod tests {
                 commodities: shuffle(&rules.commodities),
                 regions: shuffle(&rules.regions),
                 tiers: shuffle(&rules.tiers),
+                curves: Vec::new(),
             };
             prop_assert_eq!(rules.classify(&subject(&id, "ICE")), shuffled.classify(&subject(&id, "ICE")));
         }

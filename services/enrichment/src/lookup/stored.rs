@@ -1,15 +1,17 @@
 //! [`super::source`] implemented with Postgres and Redis.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::instrument::IdPattern;
 use futures_util::future::BoxFuture;
 use service::StartError;
 use service::clients::Clients;
-use stores::postgres::{Notices, REFERENCE_CHANGED, ReferenceInstrument, Rule};
+use stores::postgres::{CurveRow, Notices, REFERENCE_CHANGED, ReferenceInstrument, Rule};
 use stores::{Postgres, Redis, ReferenceStore};
 
-use crate::core::taxonomy::{CustomRule, TenantRules};
+use crate::core::taxonomy::{CurveRule, CustomRule, TenantRules};
 use crate::lookup::refresh::Refresher;
 use crate::lookup::source::{Loaded, LookupError, ReferenceCache, ReferenceSource};
 use crate::lookup::{Key, Reference};
@@ -52,7 +54,7 @@ impl ReferenceSource for PostgresReference {
             let data = self.store.load_all().await?;
             Ok(Loaded {
                 rows: data.instruments.into_iter().map(reference).collect(),
-                rules: by_tenant(data.commodity_rules, data.region_rules),
+                rules: by_tenant(data.commodity_rules, data.region_rules, data.curves),
             })
         })
     }
@@ -105,31 +107,38 @@ fn reference(row: ReferenceInstrument) -> Reference {
     }
 }
 
-fn by_tenant(commodities: Vec<Rule>, regions: Vec<Rule>) -> Vec<TenantRules> {
-    let mut tenants: Vec<TenantRules> = Vec::new();
-    let mut add = |rule: Rule, into: fn(&mut TenantRules) -> &mut Vec<CustomRule>| {
-        let custom = CustomRule {
-            name: rule.name,
-            keywords: rule.keywords,
-            priority: rule.priority,
+fn by_tenant(commodities: Vec<Rule>, regions: Vec<Rule>, curves: Vec<CurveRow>) -> Vec<TenantRules> {
+    let mut tenants: BTreeMap<String, TenantRules> = BTreeMap::new();
+    for rule in commodities {
+        let (tenant_id, custom) = custom(rule);
+        rules_of(&mut tenants, tenant_id).commodities.push(custom);
+    }
+    for rule in regions {
+        let (tenant_id, custom) = custom(rule);
+        rules_of(&mut tenants, tenant_id).regions.push(custom);
+    }
+    for curve in curves {
+        let rule = CurveRule {
+            curve_id: curve.curve_id,
+            instruments: curve.instruments.iter().map(|text| IdPattern::new(text)).collect(),
         };
-        match tenants.iter_mut().find(|known| known.tenant_id == rule.tenant_id) {
-            Some(known) => into(known).push(custom),
-            None => {
-                let mut new = TenantRules {
-                    tenant_id: rule.tenant_id,
-                    ..TenantRules::default()
-                };
-                into(&mut new).push(custom);
-                tenants.push(new);
-            }
-        }
+        rules_of(&mut tenants, curve.tenant_id).curves.push(rule);
+    }
+    tenants.into_values().collect()
+}
+
+fn rules_of(tenants: &mut BTreeMap<String, TenantRules>, tenant_id: String) -> &mut TenantRules {
+    tenants.entry(tenant_id.clone()).or_insert_with(|| TenantRules {
+        tenant_id,
+        ..TenantRules::default()
+    })
+}
+
+fn custom(rule: Rule) -> (String, CustomRule) {
+    let custom = CustomRule {
+        name: rule.name,
+        keywords: rule.keywords,
+        priority: rule.priority,
     };
-    commodities
-        .into_iter()
-        .for_each(|rule| add(rule, |rules| &mut rules.commodities));
-    regions
-        .into_iter()
-        .for_each(|rule| add(rule, |rules| &mut rules.regions));
-    tenants
+    (rule.tenant_id, custom)
 }

@@ -85,7 +85,7 @@ fn new_rules_replace_cached_guesses() {
     let own = crate::core::taxonomy::TenantRules {
         tenant_id: "a".into(),
         commodities: vec![carbon],
-        regions: vec![],
+        ..crate::core::taxonomy::TenantRules::default()
     };
     directory.publish(|_| Snapshot::loaded(vec![], RuleBook::new(std::slice::from_ref(&own)), 1));
     view.refresh();
@@ -104,4 +104,52 @@ fn a_full_queue_of_missed_keys_never_blocks_ticks() {
     for number in 0..1000 {
         assert!(!commodity(&mut view, "a", &format!("X{number}"), 0).0);
     }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_instrument_that_no_rule_knows_is_logged_once() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let (directory, _misses) = directory();
+        let mut view = View::new(directory);
+        for instrument_id in ["QZXQ", "QZXQ", "QZXP", "QZXQ"] {
+            let unknown = Subject {
+                instrument_id,
+                market: "ICE",
+                ..Subject::default()
+            };
+            assert!(matches!(view.find("acme", &unknown, 0), Found::Guess(names) if !names.is_known()));
+        }
+        assert_eq!(commodity(&mut view, "acme", "X", 0).1, "electricity");
+    });
+    let lines = String::from_utf8(log.0.lock().clone()).unwrap();
+    let fallbacks: Vec<&str> = lines
+        .lines()
+        .filter(|line| line.contains("classification_fallback"))
+        .collect();
+    assert_eq!(fallbacks.len(), 2, "{lines}");
+    assert!(
+        fallbacks[0].contains("WARN") && fallbacks[0].contains("QZXQ") && fallbacks[0].contains("acme"),
+        "{lines}"
+    );
 }

@@ -141,7 +141,7 @@ pub fn enrich_subject<'v>(
             unit: None,
             contract_size: None,
             tick_size: None,
-            curve_id: None,
+            curve_id: names.curve_id.as_deref(),
             confidence_percent: if names.is_known() {
                 taxonomy::rule_confidence(subject)
             } else {

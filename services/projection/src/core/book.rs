@@ -14,8 +14,9 @@ use rustc_hash::FxBuildHasher;
 use stores::{LatestPrice, OwnedOrigin};
 
 use super::ages::Ages;
+use super::expiry::Expiries;
 use super::names::{Names, SharedNames};
-use super::rules::{Notice, Rule, fired};
+use super::rules::{MAX_AGE, Notice, Rule, fired};
 
 /// A store of the prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,8 @@ struct Entry {
     waiting: [bool; 2],
     /// The first rule that fired since it was written to Redis.
     rule: Option<Rule>,
+    /// Whether it is in the queue of prices that become too old.
+    is_queued: bool,
 }
 
 /// Newest prices by the tenant and instrument of the ticks, whatever the keys of their messages are.
@@ -58,8 +61,11 @@ pub struct Book {
     names: SharedNames,
     /// Waiting entries, by [`Target`], the oldest first.
     waiting: [VecDeque<u32>; 2],
-    /// Of the prices that were taken for Redis.
+    /// Of the prices that were taken for Redis, and of those that have become too old.
     notices: Vec<Notice>,
+    expiries: Expiries,
+    /// When too old prices were looked for the last time.
+    looked_at: Option<Micros>,
 }
 
 impl Book {
@@ -110,6 +116,7 @@ impl Book {
             appended_at: price.appended_at,
             waiting: [false; 2],
             rule: None,
+            is_queued: false,
         });
     }
 
@@ -152,6 +159,7 @@ impl Book {
                     appended_at: tick.appended_at,
                     waiting: [false; 2],
                     rule: None,
+                    is_queued: false,
                 })
             }
             Some(place) => {
@@ -172,7 +180,30 @@ impl Book {
         };
         self.wait(Target::Redis, place);
         self.wait(Target::Postgres, place);
+        self.queue(place);
         true
+    }
+
+    /// Looks for prices that have become too old since the last look, in at most `most` steps, for [`Book::take_notices`]. The first look
+    /// finds none: what is too old by then was told by the owner before, or is told when it is replaced.
+    pub fn expire(&mut self, now: Micros, most: usize) {
+        if self.looked_at.replace(now).is_none() {
+            // Places are u32, so the number of entries fits.
+            (0..self.entries.len() as u32).for_each(|place| self.queue(place));
+        }
+        let Book {
+            entries,
+            expiries,
+            notices,
+            ..
+        } = self;
+        let due_of = |place: u32| entries.get(place as usize).map_or(Micros::MAX, Entry::expires_at);
+        for place in expiries.take(now, most, due_of) {
+            if let Some(entry) = entries.get_mut(place as usize) {
+                entry.is_queued = false;
+                notices.push(entry.notice(Rule::Age));
+            }
+        }
     }
 
     /// Takes up to `most` prices that wait for this store.
@@ -204,7 +235,8 @@ impl Book {
         taken
     }
 
-    /// The notices of the prices that were taken for Redis, one for each price: they are published after these prices are written.
+    /// The notices of the prices that were taken for Redis, one for each price: they are published after these prices are written. And those
+    /// of prices that have become too old.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
@@ -254,6 +286,18 @@ impl Book {
         place
     }
 
+    /// Queues a price that will become too old. One that is too old already gets no notice: in a backlog, each would get one.
+    fn queue(&mut self, place: u32) {
+        let (Some(looked_at), Some(entry)) = (self.looked_at, self.entries.get_mut(place as usize)) else {
+            return;
+        };
+        let due = entry.expires_at();
+        if !entry.is_queued && due >= looked_at {
+            entry.is_queued = true;
+            self.expiries.add(due, place);
+        }
+    }
+
     fn wait(&mut self, target: Target, place: u32) {
         let waits = self
             .entries
@@ -298,14 +342,23 @@ impl Entry {
         self.appended_at = tick.appended_at;
     }
 
+    /// After this time it is too old.
+    fn expires_at(&self) -> Micros {
+        self.appended_at.saturating_add(MAX_AGE)
+    }
+
     fn take_notice(&mut self) -> Option<Notice> {
         let rule = self.rule.take()?;
+        Some(self.notice(rule))
+    }
+
+    fn notice(&self, rule: Rule) -> Notice {
         let (tenant_id, instrument_id) = self.id();
-        Some(Notice {
+        Notice {
             tenant_id: tenant_id.to_owned(),
             instrument_id: instrument_id.to_owned(),
             rule,
-        })
+        }
     }
 
     fn to_price(&self, src_partition: i32) -> LatestPrice {
@@ -427,5 +480,50 @@ mod tests {
         book.wait_again(Target::Redis);
         assert_eq!(book.take_waiting(Target::Redis, 9).len(), 1);
         assert_eq!(book.take_notices(), [], "a refill changes no price");
+    }
+
+    #[test]
+    fn a_price_that_becomes_too_old_is_told_once() {
+        let mut book = Book::new(0);
+        let take = |book: &mut Book, instrument_id: &str, time: Micros| {
+            let enriched = EnrichedTick {
+                tick: Tick {
+                    instrument_id,
+                    price: Decimal::from_integer(5).unwrap(),
+                    event_time: time,
+                    appended_at: time,
+                    ..domain::fixtures::tick()
+                },
+                enrichment: enrichment(),
+            };
+            assert!(book.take_in(&enriched));
+        };
+        let told = |book: &mut Book, now: Micros| -> Vec<String> {
+            book.expire(now, 2);
+            let notices = book.take_notices();
+            assert!(notices.iter().all(|notice| notice.rule == Rule::Age), "{notices:?}");
+            notices.into_iter().map(|notice| notice.instrument_id).collect()
+        };
+        take(&mut book, "old", 1);
+        let start = 2 + MAX_AGE;
+        assert_eq!(told(&mut book, start), [""; 0], "it was too old before the first look");
+        take(&mut book, "backlog", 1);
+        assert_eq!(told(&mut book, start), [""; 0], "it is too old when it comes");
+        for instrument in ["a", "b", "c"] {
+            take(&mut book, instrument, start);
+        }
+        assert_eq!(told(&mut book, start + MAX_AGE), [""; 0]);
+        take(&mut book, "b", start + 9);
+        let late = start + MAX_AGE + 1;
+        let mut all = told(&mut book, late);
+        all.extend(told(&mut book, late));
+        all.sort();
+        assert_eq!(all, ["a", "c"], "b is newer, and two steps a look suffice");
+        assert_eq!(told(&mut book, start + MAX_AGE + 10), ["b"]);
+        assert_eq!(told(&mut book, start + MAX_AGE + 11), [""; 0]);
+        // A new price waits again.
+        take(&mut book, "a", late);
+        assert_eq!(told(&mut book, late + MAX_AGE), [""; 0]);
+        assert_eq!(told(&mut book, late + MAX_AGE + 1), ["a"]);
     }
 }

@@ -27,6 +27,9 @@ const COPY_CHECK: Micros = 1_000_000;
 /// Shortest time between refills after evictions: a Redis too small for all prices would evict again at once.
 const REFILL_AFTER_EVICTION: Micros = 60_000_000;
 
+/// Most prices that are looked at for their age in one turn.
+const AGED_PER_TURN: usize = 1_000;
+
 /// The prices that waited for Redis when the round began.
 #[derive(Debug, Clone, Copy)]
 struct RedisRound {
@@ -140,6 +143,10 @@ impl Lane {
         if (commits || drain || now >= self.redis_due) && self.book.waiting(Target::Redis) > 0 {
             self.fill_redis(&mut work);
         }
+        if !drain {
+            self.book.expire(now, AGED_PER_TURN);
+        }
+        work.notices = Arc::new(self.book.take_notices());
         // The run id must be known before the first write, or a restart right after it would go unnoticed. A refill writes rows that a
         // rebuild may have replaced.
         let writes_blindly = work.refill.is_some() || self.redis_run.is_none() && !work.redis.is_empty();
@@ -215,7 +222,7 @@ impl Lane {
             || self.stored_offset() != Some(self.next_offset) && (self.stored.is_some() || self.next_offset > 0)
     }
 
-    /// When the next work is due, apart from the check of the copy; `None` if only a tick or an answer changes that.
+    /// When the next work is due, apart from the check of the copy and of the ages; `None` if only a tick or an answer changes that.
     pub fn due(&self) -> Option<Micros> {
         if self.under_way.is_some() {
             return None;
@@ -257,7 +264,6 @@ impl Lane {
         round.left -= prices.len();
         let ends = round.left == 0;
         work.redis = Arc::new(prices);
-        work.notices = Arc::new(self.book.take_notices());
         work.refill = round.is_refill.then_some(RefillPart { begins, ends });
         work.after_eviction = round.is_refill && ends && std::mem::take(&mut self.has_evicted);
     }

@@ -2,7 +2,7 @@
 
 pub mod ages;
 pub mod book;
-pub mod conflict;
+pub mod expiry;
 pub mod invalidation;
 pub mod lane;
 #[cfg(test)]

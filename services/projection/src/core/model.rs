@@ -11,6 +11,7 @@ use stores::postgres::{Held, LoadedPosition};
 
 use super::book::{Book, Target};
 use super::lane::Lane;
+use super::rules::{MAX_AGE, Rule};
 use super::work::{Answers, Cadence, Committed, CopySeen, Next, Work};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -606,4 +607,35 @@ fn a_price_has_the_unit_of_the_reference_data_if_it_has_one() {
         units.extend(book.take_waiting(Target::Redis, 10).into_iter().map(|price| price.unit));
     }
     assert_eq!(units, ["MMBtu", "MWh", "MMBtu"]);
+}
+
+#[test]
+fn a_price_that_becomes_too_old_gives_a_notice_without_a_price() {
+    let mut lane = Lane::new(CADENCE, 0, None, Book::new(0));
+    let start = domain::fixtures::tick().appended_at;
+    let told = |lane: &mut Lane, now| {
+        let mut told = Vec::new();
+        while let Some(work) = lane.work(now, false) {
+            told.extend(work.notices.iter().map(|notice| (notice.rule, work.redis.len())));
+            let answers = Answers {
+                redis_ok: true,
+                committed: work.commit.is_some().then_some(Committed::Yes),
+                ..Answers::default()
+            };
+            lane.finished(&answers, now);
+        }
+        told
+    };
+    assert!(told(&mut lane, start).is_empty());
+    let tick = LogTick {
+        instrument: 0,
+        event_time: 1,
+        version: None,
+        sequence: None,
+        raw_offset: 1,
+    };
+    assert!(lane.take_in(0, &enriched(&tick)));
+    assert!(told(&mut lane, start + MAX_AGE).is_empty());
+    assert_eq!(told(&mut lane, start + MAX_AGE + 1), [(Rule::Age, 0)]);
+    assert!(told(&mut lane, start + 2 * MAX_AGE).is_empty());
 }

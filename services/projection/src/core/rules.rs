@@ -1,6 +1,7 @@
 //! Which change of a served price tells programs to drop their own copies of it: the rules of channel `cache:invalidation`.
 //!
-//! Invariant: a rule depends on the two prices only, so every replica decides the same for the same log.
+//! Invariant: what fires when a price is replaced depends on the two prices only, so every replica decides the same for the same
+//! log. A price that is not replaced fires by the clock, once, in the process that serves its partition at that time.
 
 use domain::{Decimal, Micros};
 use serde_json::json;
@@ -9,15 +10,15 @@ use serde_json::json;
 pub const CHANNEL: &str = "cache:invalidation";
 /// From this change on, in percent of the price before it.
 const CHANGE_PERCENT: i128 = 1;
-/// A price that is replaced after a longer time was expired: the time to live in Redis is the same.
-const MAX_AGE: Micros = 3_600_000_000;
+/// A price that is older has expired: the time to live in Redis is the same.
+pub const MAX_AGE: Micros = 3_600_000_000;
 
 /// Why copies of a price are no longer valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// The price has changed by at least 1 %.
     PriceChange,
-    /// The price before it was older than 3,600 s.
+    /// The price has become older than 3,600 s, or one that old was replaced.
     Age,
     /// An operator or a service asked for it.
     Manual,

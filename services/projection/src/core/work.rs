@@ -44,7 +44,7 @@ pub struct RefillPart {
 pub struct Work {
     /// Prices for Redis, written before the commit.
     pub redis: Arc<Vec<LatestPrice>>,
-    /// For the channel `cache:invalidation`, after these prices are written.
+    /// For the channel `cache:invalidation`, after these prices are written; also of prices that have become too old.
     pub notices: Arc<Vec<Notice>>,
     /// Set if these prices are part of a complete refill.
     pub refill: Option<RefillPart>,

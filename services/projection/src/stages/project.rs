@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
 use delivery::{StartAt, Ticket};
-use domain::{Classified, ErrorClass, Micros};
+use domain::{Classified, ErrorClass, Micros, RetryPolicy, Waits};
 use stream::offload::Offload;
 use stream::positions::check_range;
 use stream::status::wall_clock;
@@ -19,7 +19,6 @@ use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
 use super::written::count;
 use crate::core::ages::Ages;
-use crate::core::conflict;
 use crate::core::lane::Lane;
 use crate::core::pending::earlier;
 use crate::core::work::{Answers, Cadence, Committed, Next, Work};
@@ -68,8 +67,8 @@ struct Active {
     dead_letter: Ticket,
     /// What Postgres refuses until an operator corrects it.
     refused: Option<String>,
-    /// Conflicts since the last commit that succeeded.
-    conflicts: u32,
+    /// There is no last attempt, because a partition without an owner would never be served again: `ProjectionConflicts` fires.
+    conflict_waits: Waits,
 }
 
 enum Done {
@@ -201,7 +200,7 @@ impl Projector {
                 };
                 let next = lane.finished(&answers, io.now());
                 if answers.committed == Some(Committed::Yes) {
-                    active.conflicts = 0;
+                    active.conflict_waits.succeeded();
                 }
                 if answers.refused.is_some() {
                     active.refused = answers.refused;
@@ -213,9 +212,8 @@ impl Projector {
                     Next::Stored(next_offset) => io.commit(&partition, next_offset),
                     Next::Reload => {
                         self.parts.meters.conflicts.increment(1);
-                        active.conflicts = active.conflicts.saturating_add(1);
-                        let (attempt, delay) = (active.conflicts, conflict::delay(active.conflicts));
-                        tracing::warn!(partition = %partition, attempt, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
+                        let delay = active.conflict_waits.after_failure().as_micros() as Micros;
+                        tracing::warn!(partition = %partition, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
                         io.stop(&partition)?;
                         active.state = State::retry(io.now() + delay);
                     }
@@ -287,7 +285,7 @@ impl Handler for Projector {
                 assignment: self.assignments,
                 dead_letter: Ticket::default(),
                 refused: None,
-                conflicts: 0,
+                conflict_waits: RetryPolicy::CONFLICT.waits(),
             };
             self.lanes.insert(partition.clone(), active);
             self.load(partition, self.assignments, io.config(), read);

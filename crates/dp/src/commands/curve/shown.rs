@@ -1,6 +1,6 @@
 //! A curve as text: its points, the quotes that are not points, the rows that were rejected, and a chart.
 
-use curves::{Block, CurveSnapshot, Rejected, SnapshotInput, SnapshotPoint, State};
+use curves::{Block, CurveSnapshot, SnapshotInput, SnapshotPoint, State};
 use ops::present::table;
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ const LISTED: usize = 30;
 /// Width of the longest reason of a rejected row.
 const REASON: usize = 68;
 
-pub(super) fn text(snapshot: &CurveSnapshot, rejected: &[Rejected]) -> String {
+pub(super) fn text(snapshot: &CurveSnapshot, rejected: &[String]) -> String {
     let holds = |input: &&SnapshotInput| matches!(input.state, State::Repriced | State::Consistent);
     let held = snapshot.inputs.iter().filter(holds).count();
     let mut parts = vec![format!(
@@ -33,7 +33,7 @@ pub(super) fn text(snapshot: &CurveSnapshot, rejected: &[Rejected]) -> String {
         let listed = rejected
             .iter()
             .take(SHOWN)
-            .map(|row| format!("  {}", shortened(&row.to_string(), REASON)));
+            .map(|row| format!("  {}", shortened(row, REASON)));
         let more = rejected.len().saturating_sub(SHOWN);
         let more = (more > 0).then(|| format!("  and {more} more (--json)"));
         let lines: Vec<String> = listed.chain(more).collect();
@@ -82,7 +82,7 @@ fn quotes(snapshot: &CurveSnapshot) -> Option<String> {
     (!others.is_empty()).then(|| table(&headers, 4, others.iter().map(row)))
 }
 
-fn contradictions(snapshot: &CurveSnapshot) -> Vec<String> {
+pub(super) fn contradictions(snapshot: &CurveSnapshot) -> Vec<String> {
     let wrong = snapshot
         .inputs
         .iter()
@@ -100,7 +100,7 @@ fn contradictions(snapshot: &CurveSnapshot) -> Vec<String> {
 }
 
 /// The flat prices if there are some, otherwise those of the block that has prices.
-fn chart_of(snapshot: &CurveSnapshot) -> Option<String> {
+pub(super) fn chart_of(snapshot: &CurveSnapshot) -> Option<String> {
     let first = snapshot.points.first()?.block;
     let has_flat = snapshot.points.iter().any(|point| point.block == Block::Flat);
     let block = if has_flat { Block::Flat } else { first };
@@ -114,14 +114,14 @@ fn price(value: f64) -> String {
     format!("{value:.4}")
 }
 
-fn residual(input: &SnapshotInput) -> String {
+pub(super) fn residual(input: &SnapshotInput) -> String {
     input
         .residual
         .map_or_else(String::new, |residual| format!("{residual:.4}"))
 }
 
 /// The public name of a value, as `--json` has it.
-fn name(value: &impl Serialize) -> String {
+pub(super) fn name(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),

@@ -18,7 +18,7 @@ fn every_declared_route_is_described() {
     assert_eq!(document["info"]["title"], "tested");
     let info = json_of(&get(&running, "/info", "").1);
     let routes = info["routes"].as_array().unwrap();
-    assert_eq!(routes.len(), 18);
+    assert_eq!(routes.len(), 19);
     for route in routes {
         let method = route["method"].as_str().unwrap().to_lowercase();
         let operation = &document["paths"][route["path"].as_str().unwrap()][&method];
@@ -95,6 +95,7 @@ fn the_shared_routes_answer_what_is_described() {
         ("/health", &openapi::HEALTH),
         ("/health/live", &openapi::PROBE),
         ("/health/ready", &openapi::PROBE),
+        ("/health/cluster", &openapi::CLUSTER),
         ("/stats", &openapi::STATS),
         ("/log-level", &openapi::LOG_LEVEL),
     ] {

@@ -5,6 +5,7 @@
 //! Failure: none; every domain value has a row.
 
 pub mod bar;
+pub mod derived;
 pub mod enriched;
 pub mod late;
 pub mod tick;

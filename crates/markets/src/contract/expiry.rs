@@ -5,16 +5,14 @@
 
 use jiff::civil::Date;
 
-use crate::CurveError;
-use crate::contract::{Commodity, Month};
-use crate::holidays::is_exchange_closed;
+use super::{Commodity, ContractError, Month, is_exchange_closed};
 
 /// The last trading day of a delivery month.
 ///
 /// # Errors
 /// The month is outside the calendar.
-pub fn last_trading_day(month: Month, commodity: Commodity) -> Result<Date, CurveError> {
-    let outside = || CurveError::OutOfCalendar(month.to_string());
+pub fn last_trading_day(month: Month, commodity: Commodity) -> Result<Date, ContractError> {
+    let outside = || ContractError::OutOfCalendar(month.to_string());
     let mut left = match commodity {
         Commodity::Gas => 3,
         Commodity::Power => 1,
@@ -31,7 +29,7 @@ pub fn last_trading_day(month: Month, commodity: Commodity) -> Result<Date, Curv
 ///
 /// # Errors
 /// The month is outside the calendar.
-pub fn prompt(as_of: Date, commodity: Commodity) -> Result<Month, CurveError> {
+pub fn prompt(as_of: Date, commodity: Commodity) -> Result<Month, ContractError> {
     let next = Month::of(as_of).plus(1);
     let is_over = as_of > last_trading_day(next, commodity)?;
     Ok(next.plus(i32::from(is_over)))

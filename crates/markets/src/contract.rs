@@ -1,6 +1,7 @@
-//! Contracts: which days they deliver, and their names.
+//! Contracts: which days they deliver, their names, and their instrument ids.
 //!
-//! Role: a tenor is what a quote says (`M1`, `Q1-27`); a period is the absolute days that it means on the day of the quote.
+//! Role: a tenor is what a quote says (`M1`, `Q1-27`); a period is the absolute days that it means on the day of the quote. The id of
+//! an instrument names the absolute contract: `GAS.HENRY_HUB.2027-01.FLAT.SETTLEMENT`.
 //! Invariant: a period never changes its meaning: a relative tenor becomes a month, and the balance of a month keeps its date.
 //! Failure: a text that names no tenor is refused with the forms that are known.
 
@@ -10,8 +11,13 @@ use std::str::FromStr;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::CurveError;
-use crate::expiry;
+mod error;
+mod expiry;
+mod holidays;
+
+pub use error::ContractError;
+pub use expiry::{last_trading_day, prompt};
+pub use holidays::{is_exchange_closed, is_nerc};
 
 /// What is delivered: it decides seasons and expiries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -46,14 +52,14 @@ impl Block {
 }
 
 impl FromStr for Block {
-    type Err = CurveError;
+    type Err = ContractError;
 
-    fn from_str(text: &str) -> Result<Block, CurveError> {
+    fn from_str(text: &str) -> Result<Block, ContractError> {
         match text.trim().to_ascii_lowercase().as_str() {
             "flat" | "atc" | "7x24" | "base" | "" => Ok(Block::Flat),
             "peak" | "on_peak" | "5x16" | "6x16" => Ok(Block::Peak),
             "off_peak" | "offpeak" | "off" => Ok(Block::OffPeak),
-            _ => Err(CurveError::UnknownBlock(text.to_owned())),
+            _ => Err(ContractError::UnknownBlock(text.to_owned())),
         }
     }
 }
@@ -97,8 +103,8 @@ impl Month {
     ///
     /// # Errors
     /// The year is outside the calendar.
-    pub fn first(self) -> Result<Date, CurveError> {
-        let outside = || CurveError::OutOfCalendar(self.to_string());
+    pub fn first(self) -> Result<Date, ContractError> {
+        let outside = || ContractError::OutOfCalendar(self.to_string());
         let year = i16::try_from(self.year()).map_err(|_| outside())?;
         Date::new(year, self.of_year().cast_signed(), 1).map_err(|_| outside())
     }
@@ -140,11 +146,11 @@ pub enum Tenor {
 const MONTH_CODES: &str = "FGHJKMNQUVXZ";
 
 impl FromStr for Tenor {
-    type Err = CurveError;
+    type Err = ContractError;
 
-    fn from_str(text: &str) -> Result<Tenor, CurveError> {
+    fn from_str(text: &str) -> Result<Tenor, ContractError> {
         let name = text.trim().to_ascii_uppercase();
-        tenor(&name).ok_or_else(|| CurveError::UnknownTenor(text.trim().to_owned()))
+        tenor(&name).ok_or_else(|| ContractError::UnknownTenor(text.trim().to_owned()))
     }
 }
 
@@ -231,8 +237,8 @@ impl Tenor {
     ///
     /// # Errors
     /// The days are outside the calendar, or `BALMO` is quoted on the last day of a month.
-    pub fn resolve(self, as_of: Date, commodity: Commodity) -> Result<Period, CurveError> {
-        let outside = || CurveError::OutOfCalendar(self.to_string());
+    pub fn resolve(self, as_of: Date, commodity: Commodity) -> Result<Period, ContractError> {
+        let outside = || ContractError::OutOfCalendar(self.to_string());
         let (start, months) = match self {
             Tenor::Relative(ahead) => {
                 let month = expiry::prompt(as_of, commodity)?.plus(i32::from(ahead) - 1);
@@ -244,9 +250,7 @@ impl Tenor {
                     Month::of(as_of).plus(1).first()?,
                 );
                 if first >= end {
-                    return Err(CurveError::NoQuotes(format!(
-                        "BALMO of {as_of}, the last day of its month, has no day left"
-                    )));
+                    return Err(ContractError::NoDayLeft(as_of));
                 }
                 return Ok(Period {
                     first,
@@ -289,12 +293,17 @@ impl Period {
     ///
     /// # Errors
     /// The year is outside the calendar.
-    pub fn month(month: Month) -> Result<Period, CurveError> {
+    pub fn month(month: Month) -> Result<Period, ContractError> {
         Ok(Period {
             first: month.first()?,
             end: month.plus(1).first()?,
             tenor: Tenor::Month(month),
         })
+    }
+
+    /// Whether it is a whole calendar month.
+    pub fn is_month(self) -> bool {
+        !self.is_balance() && self.first_month().plus(1) == self.end_month()
     }
 
     /// Whether it is the rest of a month.
@@ -315,6 +324,55 @@ impl fmt::Display for Period {
 pub struct Contract {
     pub period: Period,
     pub block: Block,
+}
+
+/// The product of the prices of contracts, as in ticks.
+pub const SETTLEMENT: &str = "settlement";
+/// What the balance of a month is called in instrument ids, before its month.
+const BALANCE: &str = "BALMO-";
+
+impl Contract {
+    /// Writes the part of an instrument id between market and product: `<hub>.<contract>.<BLOCK>`.
+    pub fn write_key(self, hub: &str, out: &mut String) {
+        use std::fmt::Write as _;
+
+        out.clear();
+        // Writing to a String cannot fail.
+        _ = match self.period.tenor {
+            Tenor::BalanceOfMonth => write!(out, "{hub}.{BALANCE}{}", self.period.first_month()),
+            tenor => write!(out, "{hub}.{tenor}"),
+        };
+        _ = write!(out, ".{}", self.block.name().to_ascii_uppercase());
+    }
+
+    /// The contract of an instrument id, from a price of this trade date. The trade date matters for the balance of a month only.
+    ///
+    /// # Errors
+    /// The id does not name an absolute contract, or the trade date is outside the month of its balance.
+    pub fn of_instrument(id: &str, trade_date: Date, commodity: Commodity) -> Result<Contract, ContractError> {
+        let refused = || ContractError::NotAContract(id.to_owned());
+        let mut parts = id.rsplitn(4, '.');
+        let (product, block) = (parts.next(), parts.next());
+        let (Some(block), Some(name), Some(_)) = (block, parts.next(), parts.next()) else {
+            return Err(refused());
+        };
+        if !product.is_some_and(|product| product.eq_ignore_ascii_case(SETTLEMENT)) || block.is_empty() {
+            return Err(refused());
+        }
+        let tenor = match name.strip_prefix(BALANCE) {
+            Some(month) if month == Month::of(trade_date).to_string() => Tenor::BalanceOfMonth,
+            Some(_) => return Err(refused()),
+            None => name.parse()?,
+        };
+        let is_absolute = name.starts_with(BALANCE) || !matches!(tenor, Tenor::Relative(_) | Tenor::BalanceOfMonth);
+        match is_absolute {
+            true => Ok(Contract {
+                period: tenor.resolve(trade_date, commodity)?,
+                block: block.parse()?,
+            }),
+            false => Err(refused()),
+        }
+    }
 }
 
 impl fmt::Display for Contract {
@@ -388,6 +446,39 @@ mod tests {
                 .resolve(date(2026, 11, 30), Commodity::Power)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn instrument_ids_name_absolute_contracts() {
+        let as_of = date(2026, 11, 24);
+        let mut key = String::new();
+        for (tenor, block, expected) in [
+            ("M1", Block::Flat, "HENRY_HUB.2026-12.FLAT"),
+            ("Z26", Block::Peak, "HENRY_HUB.2026-12.PEAK"),
+            ("WIN-27", Block::OffPeak, "HENRY_HUB.WIN-27.OFF_PEAK"),
+            ("BALMO", Block::Flat, "HENRY_HUB.BALMO-2026-11.FLAT"),
+        ] {
+            let period = tenor.parse::<Tenor>().unwrap().resolve(as_of, Commodity::Gas).unwrap();
+            let contract = Contract { period, block };
+            contract.write_key("HENRY_HUB", &mut key);
+            assert_eq!(key, expected);
+            let id = format!("GAS.{key}.SETTLEMENT");
+            let read = Contract::of_instrument(&id, as_of, Commodity::Gas).unwrap();
+            assert_eq!((read.period.first, read.period.end), (period.first, period.end), "{id}");
+            assert_eq!(read.block, block);
+        }
+        for id in [
+            "GAS.HENRY_HUB.SPOT",
+            "GAS.HENRY_HUB.2027-01.FLAT.DA",
+            "GAS.HENRY_HUB.M1.FLAT.SETTLEMENT",
+            "GAS.HENRY_HUB.BALMO.FLAT.SETTLEMENT",
+            "GAS.HENRY_HUB.BALMO-2026-12.FLAT.SETTLEMENT",
+            "GAS.HENRY_HUB.2027-01.NIGHT.SETTLEMENT",
+            "GAS.HENRY_HUB.2027-01..SETTLEMENT",
+            "2027-01.FLAT.SETTLEMENT",
+        ] {
+            assert!(Contract::of_instrument(id, as_of, Commodity::Gas).is_err(), "{id}");
+        }
     }
 
     proptest! {

@@ -1,0 +1,93 @@
+//! A curve of the pipeline as text: a chart, its points, and its quotes with their numbers and residuals.
+
+use curves::{SnapshotInput, SnapshotPoint, State};
+use ops::present::{iso, table};
+
+use super::shown::{chart_of, contradictions, name, residual};
+use super::stored::Shown;
+use crate::cells::shortened;
+
+/// Instruments that are no quotes, and are written out.
+const LEFT_OUT: usize = 4;
+/// Width of a reason.
+const REASON: usize = 76;
+/// Width of the numbers of quotes.
+const NUMBERS: usize = 6;
+/// Prices from here on have two decimals, so that columns keep their width.
+const LARGE: f64 = 999.0;
+
+pub(super) fn text(shown: &Shown) -> String {
+    let snapshot = &shown.snapshot;
+    let mut parts = vec![
+        format!("{} ({})", snapshot.curve_id, shown.curve_name),
+        format!("as known at {}", iso(snapshot.as_of)),
+        format!(
+            "settlements of {}, {}, hours of {}",
+            snapshot.day,
+            snapshot.method.name(),
+            snapshot.market
+        ),
+    ];
+    parts.extend(chart_of(snapshot));
+    parts.push(points(shown));
+    parts.push(quotes(shown));
+    parts.extend(contradictions(snapshot));
+    if !shown.left_out.is_empty() {
+        parts.push(format!("{} instruments are no quotes:", shown.left_out.len()));
+        let first = shown.left_out.iter().take(LEFT_OUT);
+        parts.extend(first.map(|reason| format!("  {}", shortened(reason, REASON))));
+    }
+    parts.join("\n")
+}
+
+fn points(shown: &Shown) -> String {
+    let row = |point: &SnapshotPoint| {
+        vec![
+            date(&point.delivery_start),
+            date(&point.delivery_end),
+            point.block.name().to_owned(),
+            name(&point.method),
+            shortened(&numbers(shown, point), NUMBERS),
+            price(point.price),
+            format!("{:.1}", point.confidence),
+        ]
+    };
+    let headers = ["from", "until", "block", "method", "quotes", "price", "sure"];
+    table(&headers, 5, shown.snapshot.points.iter().map(row))
+}
+
+/// The numbers of the quotes that a point is made from.
+fn numbers(shown: &Shown, point: &SnapshotPoint) -> String {
+    let inputs = shown.snapshot.inputs.iter().zip(1..);
+    let of_point = inputs.filter(|(input, _)| input.state == State::Repriced && point.sources.contains(&input.source));
+    let numbers: Vec<String> = of_point.map(|(_, number): (_, usize)| number.to_string()).collect();
+    numbers.join(",")
+}
+
+fn quotes(shown: &Shown) -> String {
+    let row = |(input, number): (&SnapshotInput, usize)| {
+        vec![
+            number.to_string(),
+            input.contract.clone(),
+            input.block.name().to_owned(),
+            name(&input.state),
+            price(input.price),
+            input.curve_price.map_or_else(String::new, price),
+            residual(input),
+        ]
+    };
+    let headers = ["no", "quote", "block", "state", "price", "curve", "residual"];
+    table(&headers, 4, shown.snapshot.inputs.iter().zip(1..).map(row))
+}
+
+/// The local date of a time with its zone.
+fn date(time: &str) -> String {
+    time.chars().take(10).collect()
+}
+
+fn price(value: f64) -> String {
+    match value.abs() < LARGE {
+        true => format!("{value:.4}"),
+        false => format!("{value:.2}"),
+    }
+}

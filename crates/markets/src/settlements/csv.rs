@@ -1,0 +1,71 @@
+//! Settlements of contracts of any market: `curve.settlements.csv`.
+//!
+//! Columns `as_of` (a date, or a time with its offset), `curve_id` (`MARKET.<hub>`), `contract`, `block`, `price` and optionally
+//! `volume`, in any order.
+
+use domain::QualityFlags;
+
+use super::{CURVE, Dated, ReadSettlement, Settlement, as_of};
+use crate::contract::ContractError;
+use crate::document::{Document, Names};
+use crate::encoding::csv_text;
+use crate::format::Head;
+use crate::rejection::{RejectCode, Rejection};
+use crate::rowwise::Rowwise;
+use crate::table::{Column, Csv, Known, Record, columns, optional, required};
+
+const COLUMNS: [Known; 6] = [
+    required(&["as_of"]),
+    required(&[CURVE]),
+    required(&["contract"]),
+    required(&["block"]),
+    required(&["price"]),
+    optional(&["volume"]),
+];
+
+pub(crate) struct Rows {
+    columns: [Column; COLUMNS.len()],
+}
+
+pub(crate) fn recognise(head: &Head<'_>) -> bool {
+    !head.is_json() && !head.is_xml() && head.has_columns(&["asof", "curveid", "contract", "block", "price"])
+}
+
+pub(crate) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
+    Ok(Box::new(read(payload)?))
+}
+
+pub(super) fn read(payload: &[u8]) -> Result<Rowwise<Csv<'_>, Dated<Rows>>, Rejection> {
+    let (csv, names) = Csv::open(csv_text(payload)?)?;
+    let columns = columns(&names, &COLUMNS)?;
+    // Any cell at the end of a line may be cut: a contract or a date, too, may be whole without its last digits.
+    Ok(Rowwise {
+        table: csv.guarded(&columns),
+        reader: Dated(Rows { columns }),
+    })
+}
+
+impl ReadSettlement for Rows {
+    fn names(&self) -> Names {
+        Names {
+            time: "as_of",
+            node: CURVE,
+        }
+    }
+
+    fn settlement(&self, record: &Record<'_>, remarks: &mut QualityFlags) -> Result<Settlement, Rejection> {
+        let [day, curve, contract, block, price, volume] = self.columns;
+        let refused = |error: ContractError| Rejection::new(RejectCode::SchemaViolation, error.to_string());
+        let (as_of, time) = as_of(record.cell(day), day.name)?;
+        Ok(Settlement {
+            place: record.spot.to_string(),
+            as_of,
+            time,
+            curve_id: record.node(curve)?.to_owned(),
+            tenor: record.text(contract)?.parse().map_err(refused)?,
+            block: record.text(block)?.parse().map_err(refused)?,
+            price: record.price(price, remarks)?,
+            volume: record.component(volume, remarks)?,
+        })
+    }
+}

@@ -1,0 +1,122 @@
+//! The newest versions of derived prices in the table.
+//!
+//! Failure: nothing is retried here. The caller limits the time, since a client waits for the response.
+
+use domain::Micros;
+use serde::Deserialize;
+
+use super::{ClickHouse, literal};
+use crate::StoreError;
+
+/// The times that `DateTime64` can hold: 1900 to 2299.
+const TIMES: (Micros, Micros) = (-2_208_988_800_000_000, 10_413_791_999_999_999);
+
+/// Which values are asked for.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct DerivedQuestion {
+    pub tenant_id: String,
+    pub series: String,
+    /// The earliest time.
+    pub from: Micros,
+    /// The latest time, exclusive.
+    pub to: Micros,
+    /// Most values; the newest are returned.
+    pub limit: usize,
+}
+
+/// A leg's columns: role, instrument, price, time, age and origin; a price is its text with all digits.
+pub type StoredLeg = (
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<Micros>,
+    Option<i64>,
+    Option<String>,
+);
+
+/// A derived price's row.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs)]
+pub struct StoredDerived {
+    pub kind: String,
+    pub time: Micros,
+    /// Text with all digits.
+    pub value: Option<String>,
+    pub unit: String,
+    pub first: StoredLeg,
+    pub second: StoredLeg,
+    pub version: u64,
+    pub revision: i32,
+    pub cause: String,
+    pub cause_origin: String,
+}
+
+/// The newest values of a series from this view, the latest time first.
+///
+/// # Errors
+/// The error of the server.
+pub async fn derived_prices(
+    clickhouse: &ClickHouse,
+    view: &str,
+    question: &DerivedQuestion,
+) -> Result<Vec<StoredDerived>, StoreError> {
+    clickhouse
+        .rows("read derived prices", &statement(clickhouse.database(), view, question))
+        .await
+}
+
+fn statement(database: &str, view: &str, question: &DerivedQuestion) -> String {
+    let time = |micros: Micros| {
+        format!(
+            "fromUnixTimestamp64Micro(toInt64({}), 'UTC')",
+            micros.clamp(TIMES.0, TIMES.1)
+        )
+    };
+    let leg = |place: &str| {
+        format!(
+            "tuple(CAST({place}_role, 'Nullable(String)'), CAST({place}_instrument, 'Nullable(String)'), toString({place}_price), \
+             toUnixTimestamp64Micro({place}_time), {place}_age, {place}_origin) AS {place}"
+        )
+    };
+    format!(
+        "SELECT toString(kind) AS kind, toUnixTimestamp64Micro(timestamp) AS time, toString(value) AS value, toString(unit) AS unit, \
+         {first}, {second}, version, revision, toString(cause) AS cause, cause_origin \
+         FROM {database}.{view} \
+         WHERE tenant_id = {tenant} AND series = {series} AND timestamp >= {from} AND timestamp < {to} \
+         ORDER BY timestamp DESC LIMIT {limit} \
+         SETTINGS prefer_column_name_to_alias = 1, output_format_json_named_tuples_as_objects = 0",
+        first = leg("first"),
+        second = leg("second"),
+        tenant = literal(&question.tenant_id),
+        series = literal(&question.series),
+        from = time(question.from),
+        to = time(question.to),
+        limit = question.limit,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_times_are_literals_that_the_server_accepts() {
+        let question = DerivedQuestion {
+            tenant_id: "o'neil".to_owned(),
+            series: "s".to_owned(),
+            from: Micros::MIN,
+            to: Micros::MAX,
+            limit: 7,
+        };
+        let sql = statement("db", "derived_prices_latest_g2", &question);
+        assert!(sql.contains(&format!("tenant_id = {}", literal("o'neil"))), "{sql}");
+        for part in [
+            "db.derived_prices_latest_g2",
+            "(toInt64(-2208988800000000), 'UTC')",
+            "LIMIT 7",
+        ] {
+            assert!(sql.contains(part), "{sql}");
+        }
+    }
+}

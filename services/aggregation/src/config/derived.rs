@@ -1,0 +1,177 @@
+//! `AGGREGATION_DERIVED_*`: the derived series, and how long their legs are kept.
+//!
+//! An item is name, kind and legs, then settings: `spark:spark_spread:power=PJM.WESTERN%20HUB.RT5:gas=NG_HH_M1:heat_rate=7.5:max_age=1h`.
+//! Kinds and the names of their legs are those of [`curves::derived::Formula`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use curves::derived::{Definition, Formula, Limits};
+use domain::Decimal;
+use service::Reader;
+use service::settings::parse_duration;
+
+use crate::core::legs::LegIndex;
+
+const NAME: &str = "AGGREGATION_DERIVED_SERIES";
+const EXPECTED: &str = "expected NAME:KIND:LEG=INSTRUMENT:…, then if needed heat_rate=NUMBER and max_age=DURATION, for example \
+                        spark:spark_spread:power=PJM.WESTERN%20HUB.RT5:gas=NG_HH_M1:heat_rate=7.5:max_age=1h";
+const MAX_AGE: Duration = Duration::from_secs(15 * 60);
+const DAY_S: u64 = 86_400;
+
+/// The derived series.
+#[derive(Debug, Clone)]
+pub struct DerivedConfig {
+    /// Their definitions, in the order of the configuration.
+    pub series: Vec<Arc<Definition>>,
+    /// Which instruments are legs.
+    pub legs: Arc<LegIndex>,
+    /// How much is kept of each series and tenant.
+    pub limits: Limits,
+}
+
+/// Reads the settings.
+pub(super) fn read(reader: &mut Reader<'_>) -> DerivedConfig {
+    let items = reader.list(
+        NAME,
+        "",
+        "derived series, separated by commas: NAME:KIND:LEG=INSTRUMENT:…, optionally heat_rate=7.5 and max_age=15m (docs/derived.md); empty = none",
+    );
+    let hold = reader.number(
+        "AGGREGATION_DERIVED_HOLD_S",
+        DAY_S,
+        60..=4 * DAY_S,
+        "how far back a price that comes late or is corrected revises derived prices, in seconds of the log's clock; legs of this time are kept in memory",
+    );
+    let prices = reader.number(
+        "AGGREGATION_DERIVED_PRICES",
+        200_000,
+        100..=100_000_000,
+        "most prices of legs in memory for each derived series and tenant",
+    );
+    let mut series: Vec<Arc<Definition>> = Vec::new();
+    for item in items {
+        match definition(&item) {
+            Ok(new) if series.iter().any(|known| known.series == new.series) => {
+                reader.problem(format!("{NAME} defines '{}' twice", new.series));
+            }
+            Ok(new) => series.push(Arc::new(new)),
+            Err(why) => reader.problem(format!("{NAME} contains '{item}': {why}")),
+        }
+    }
+    DerivedConfig {
+        legs: Arc::new(LegIndex::of(&series)),
+        series,
+        limits: Limits {
+            hold: i64::try_from(hold).unwrap_or(i64::MAX / 1_000_000) * 1_000_000,
+            prices: usize::try_from(prices).unwrap_or(usize::MAX),
+        },
+    }
+}
+
+fn definition(item: &str) -> Result<Definition, String> {
+    let mut parts = item.split(':').map(str::trim);
+    let (Some(series), Some(kind)) = (parts.next(), parts.next()) else {
+        return Err(EXPECTED.to_owned());
+    };
+    let (mut named, mut heat_rate, mut max_age) = (Vec::new(), None, MAX_AGE);
+    for part in parts {
+        match part.split_once('=').ok_or_else(|| EXPECTED.to_owned())? {
+            ("heat_rate", text) => {
+                let number: Decimal = text.parse().map_err(|error| format!("heat_rate '{text}': {error}"))?;
+                heat_rate = Some(number);
+            }
+            ("max_age", text) => {
+                max_age =
+                    parse_duration(text).ok_or_else(|| format!("max_age '{text}' is not a duration such as 15m"))?;
+            }
+            leg => named.push(leg),
+        }
+    }
+    let formula = Formula::named(kind, heat_rate.unwrap_or_default())
+        .ok_or_else(|| format!("there is no kind '{kind}'; use one of {}", Formula::NAMES.join(", ")))?;
+    if heat_rate.is_some() != matches!(formula, Formula::SparkSpread { .. }) {
+        return Err("a spark_spread needs a heat_rate, and no other kind has one".to_owned());
+    }
+    let roles = formula.legs();
+    let role_of = |role: &str| named.iter().filter(|(name, _)| *name == role).count();
+    if named.len() != roles.len() || roles.iter().any(|role| role_of(role) != 1) {
+        return Err(format!("a {kind} has the legs {}, each once", roles.join(", ")));
+    }
+    let instrument = |role: &&str| named.iter().find(|(name, _)| name == role);
+    let definition = Definition {
+        series: series.to_owned(),
+        formula,
+        legs: roles
+            .iter()
+            .filter_map(instrument)
+            .map(|(_, instrument)| (*instrument).to_owned())
+            .collect(),
+        max_age: i64::try_from(max_age.as_micros()).unwrap_or(i64::MAX),
+    };
+    definition.check().map_err(|error| error.to_string())?;
+    Ok(definition)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use service::Env;
+
+    fn config(text: &str) -> Result<DerivedConfig, String> {
+        let env = Env::from([(NAME.to_owned(), text.to_owned())]);
+        let mut reader = Reader::new(&env);
+        let config = read(&mut reader);
+        let finished = reader.finish().map(|_| config);
+        finished.map_err(|error| error.problems.join("\n"))
+    }
+
+    #[test]
+    fn without_a_value_there_is_no_series() {
+        let none = config("").unwrap();
+        assert!(none.series.is_empty() && none.legs.is_empty());
+        assert_eq!(none.limits.hold, 86_400_000_000);
+    }
+
+    #[test]
+    fn series_are_read_with_their_legs_in_the_order_of_the_formula() {
+        let read = config(
+            "spark:spark_spread:gas=NG_HH_M1:power=PJM.WESTERN%20HUB.RT5:heat_rate=7.5:max_age=1h, \
+             quote : bid_ask_spread : quote=NG_HH_M1",
+        );
+        let read = read.unwrap();
+        let [spark, quote] = read.series.as_slice() else {
+            unreachable!("two series");
+        };
+        assert_eq!(spark.legs, ["PJM.WESTERN%20HUB.RT5", "NG_HH_M1"]);
+        let heat_rate = "7.5".parse().unwrap();
+        assert_eq!(spark.formula, Formula::SparkSpread { heat_rate });
+        assert_eq!((spark.max_age, quote.max_age), (3_600_000_000, 900_000_000));
+        assert_eq!(read.legs.of_instrument("NG_HH_M1").len(), 2);
+    }
+
+    #[test]
+    fn each_bad_definition_is_refused_with_the_reason() {
+        for (text, part) in [
+            ("spark", "expected NAME:KIND"),
+            ("s:crack_spread:oil=A", "there is no kind 'crack_spread'"),
+            ("s:basis:local=A", "has the legs local, reference"),
+            ("s:basis:local=A:local=B", "each once"),
+            ("s:basis:local=A:reference=A", "different instruments"),
+            ("s:basis:local=A:reference=", "is empty"),
+            ("s:basis:local=A:reference=B:max_age=soon", "'soon' is not a duration"),
+            ("s:basis:local=A:reference=B:heat_rate=7", "no other kind"),
+            ("s:spark_spread:power=A:gas=B", "needs a heat_rate"),
+            ("s:spark_spread:power=A:gas=B:heat_rate=-1", "must be positive"),
+            (
+                "s:basis:local=A:reference=B,s:basis:local=C:reference=D",
+                "defines 's' twice",
+            ),
+            ("a|b:basis:local=A:reference=B", "'|'"),
+        ] {
+            let refused = config(text).unwrap_err();
+            assert!(refused.contains(part) && refused.contains(NAME), "{text}: {refused}");
+        }
+    }
+}

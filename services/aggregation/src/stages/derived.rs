@@ -1,0 +1,348 @@
+//! The third stage: reads legs and writes the derived prices that follow.
+//!
+//! Role: a [`Stage`] of [`stream::hop`], which keeps the order of outputs and commits; the decisions are those of [`curves::derived`].
+//! Invariants: a value goes to the partition number of its leg. Legs of several enriched partitions meet in one partition, so their sequencer is
+//! keyed by the enriched partition and ordered by (enriched offset, index). The version of a value is the offset of its leg: equal versions
+//! have equal content. After an assignment, earlier legs are read again without outputs ([`curves::derived::read_back`]).
+//! Failure: a record that cannot be read is a dead letter; a leg that cannot be used is counted.
+
+use std::sync::Arc;
+
+use codec::{CodecError, Record, Wire};
+use curves::derived::{Definition, Limits, Reason, Series, Taken, read_back};
+use delivery::Sequencer;
+use domain::instrument::KEY_SEPARATOR;
+use domain::{Classified, ErrorClass, LegPrice, Micros, RawPosition};
+use rustc_hash::FxHashMap;
+use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
+use stream::{Message, Partition, StreamError};
+
+use crate::config::DerivedConfig;
+use crate::metrics::DerivedMeters;
+
+/// Name in metrics and dead letters.
+pub const STAGE: &str = "derived";
+const MISSING_PAYLOAD: &str = "missing_payload";
+/// Codes of this stage's dead letters: its own, then the codec's.
+pub const CODES: [&str; 6] = [
+    MISSING_PAYLOAD,
+    Rejected::OVERSIZE,
+    "truncated",
+    "invalid_utf8",
+    "invalid_value",
+    "unknown_schema",
+];
+/// Most legs that are read again.
+const MOST_READ_BACK: i64 = 50_000_000;
+
+/// A series of one tenant.
+struct Lane {
+    series: Series,
+    sequencer: Sequencer,
+}
+
+type Lanes = FxHashMap<Box<[u8]>, Lane>;
+
+/// Computes the derived prices of one worker.
+pub struct Derive {
+    wire: Wire,
+    definitions: FxHashMap<Box<str>, Arc<Definition>>,
+    limits: Limits,
+    read_back: Micros,
+    /// By partition, then by tenant and series.
+    lanes: FxHashMap<i32, Lanes>,
+    key: Vec<u8>,
+    meters: DerivedMeters,
+}
+
+impl Derive {
+    /// A stage without legs.
+    pub fn new(config: &DerivedConfig, wire: Wire, meters: DerivedMeters) -> Derive {
+        let longest = config.series.iter().map(|definition| definition.max_age).max();
+        let named = |definition: &Arc<Definition>| (definition.series.as_str().into(), Arc::clone(definition));
+        Derive {
+            wire,
+            definitions: config.series.iter().map(named).collect(),
+            limits: config.limits,
+            read_back: read_back(config.limits.hold, longest.unwrap_or_default()),
+            lanes: FxHashMap::default(),
+            key: Vec::new(),
+            meters,
+        }
+    }
+
+    /// Takes a leg; its values go to `out`, if there is one.
+    fn leg(&mut self, message: &Message<'_>, leg: &LegPrice<'_>, mut out: Option<&mut StageOutput<'_>>) -> Verdict {
+        let Some(definition) = self.definitions.get(leg.series) else {
+            self.meters.skipped(Reason::UnknownLeg);
+            return Verdict::Done;
+        };
+        self.key.clear();
+        self.key.extend_from_slice(leg.tenant_id.as_bytes());
+        self.key.push(KEY_SEPARATOR as u8);
+        self.key.extend_from_slice(leg.series.as_bytes());
+        let lanes = self.lanes.entry(message.partition).or_default();
+        if !lanes.contains_key(self.key.as_slice()) {
+            let lane = Lane {
+                series: Series::new(Arc::clone(definition), self.limits),
+                sequencer: Sequencer::default(),
+            };
+            lanes.insert(self.key.as_slice().into(), lane);
+        }
+        let Some(lane) = lanes.get_mut(self.key.as_slice()) else {
+            return Verdict::Done;
+        };
+        let position = RawPosition {
+            offset: leg.enriched_offset,
+            index: leg.index,
+        };
+        if !lane.sequencer.accept("", leg.enriched_partition, position) {
+            return Verdict::Duplicate;
+        }
+        let (wire, key) = (&self.wire, self.key.as_slice());
+        let taken = lane.series.take(leg, message.offset, &mut |price| {
+            if let Some(out) = &mut out {
+                let Ok(()) = out.push(message.partition, &[key], |bytes| {
+                    wire.encode_derived(price, bytes);
+                    Ok::<(), std::convert::Infallible>(())
+                });
+            }
+        });
+        let counts = lane.series.take_counts();
+        if out.is_some() {
+            self.meters.add(&counts);
+            if taken == Taken::Skipped(Reason::TooLate) {
+                tracing::warn!(
+                    event = "leg_too_late",
+                    tenant_id = leg.tenant_id,
+                    series = leg.series,
+                    role = leg.role,
+                    instrument_id = leg.instrument_id,
+                    tick_id = %leg.origin,
+                    event_time = leg.event_time,
+                    log_clock = leg.log_clock,
+                    "a leg came after the hold time: derived prices of its time keep their values; raise AGGREGATION_DERIVED_HOLD_S if prices usually come that late"
+                );
+            }
+        }
+        Verdict::Done
+    }
+}
+
+impl Stage for Derive {
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError> {
+        let Some(payload) = message.payload else {
+            return Ok(rejected(MISSING_PAYLOAD, "the leg has no value".to_owned()));
+        };
+        // The leg borrows from the codec: a clone of the handle is free.
+        let wire = self.wire.clone();
+        let payload = wire.current(Record::LegPrice, payload);
+        match wire.decode_leg(&payload) {
+            Ok(leg) => Ok(self.leg(message, &leg, Some(out))),
+            Err(error) if error.class() == ErrorClass::Poison => Ok(rejected(error.code(), error.to_string())),
+            Err(error) => Err(unread(&error)),
+        }
+    }
+
+    fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
+        let wire = self.wire.clone();
+        let payload = wire.current(Record::LegPrice, message.payload.unwrap_or_default());
+        match wire.decode_leg(&payload) {
+            Ok(leg) => {
+                self.leg(message, &leg, None);
+                Ok(())
+            }
+            // The earlier owner has dead-lettered it.
+            Err(error) if error.class() == ErrorClass::Poison => Ok(()),
+            Err(error) => Err(unread(&error)),
+        }
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(Memory {
+            micros: self.read_back,
+            offsets: MOST_READ_BACK,
+        })
+    }
+
+    /// The log clock of the leg: the stage before may be far behind its input, and write old legs now.
+    fn time_of(&self, message: &Message<'_>) -> Micros {
+        let wire = self.wire.clone();
+        let payload = wire.current(Record::LegPrice, message.payload.unwrap_or_default());
+        let clock = wire.decode_leg(&payload).map(|leg| leg.log_clock);
+        clock.map_or(message.timestamp, |clock| clock.min(message.timestamp))
+    }
+
+    fn turn(&mut self) -> Result<(), StreamError> {
+        let lanes = self.lanes.values().flat_map(FxHashMap::values);
+        self.meters.kept(lanes.map(|lane| lane.series.len()).sum());
+        Ok(())
+    }
+
+    fn forget(&mut self, partition: &Partition) {
+        self.lanes.remove(&partition.number);
+    }
+}
+
+fn rejected(code: &'static str, message: String) -> Verdict {
+    Verdict::DeadLetter(Rejected {
+        code,
+        message,
+        rows: domain::RowRanges::default(),
+        correlation_id: String::new(),
+        attempts: 1,
+    })
+}
+
+fn unread(error: &CodecError) -> StreamError {
+    StreamError::transient(error.code(), format!("read a leg: {error}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use domain::{Decimal, DerivedCause, LegPlace};
+    use service::{Env, Reader};
+    use stream::KeptMessage;
+
+    use super::*;
+
+    /// One leg: series, role, instrument, tenant, event time, price, enriched offset.
+    type Given = (&'static str, &'static str, &'static str, &'static str, Micros, i64, i64);
+    /// What is compared of a value: key, time, value, version, revision, cause.
+    type Shown = (String, Micros, Option<String>, i64, i32, DerivedCause);
+
+    const PARTITION: i32 = 3;
+    const LOCAL: (&str, &str, &str) = ("basis", "local", "L");
+    const REFERENCE: (&str, &str, &str) = ("basis", "reference", "R");
+
+    fn stage() -> Derive {
+        let text = "basis:basis:local=L:reference=R,other:calendar_spread:near=L:far=R";
+        let env = Env::from([("AGGREGATION_DERIVED_SERIES".to_owned(), text.to_owned())]);
+        let config = crate::config::read(&mut Reader::new(&env)).derived;
+        Derive::new(&config, Wire::single_object(), DerivedMeters::default())
+    }
+
+    fn given(leg: (&'static str, &'static str, &'static str), tenant: &'static str, rest: (Micros, i64, i64)) -> Given {
+        (leg.0, leg.1, leg.2, tenant, rest.0, rest.1, rest.2)
+    }
+
+    fn message(
+        (series, role, instrument_id, tenant_id, event_time, price, enriched_offset): Given,
+        offset: i64,
+    ) -> KeptMessage {
+        let mut tick = domain::fixtures::tick();
+        (tick.tenant_id, tick.instrument_id) = (tenant_id, instrument_id);
+        tick.event_time = event_time;
+        tick.price = Decimal::from_integer(price).unwrap();
+        tick.origin.offset = enriched_offset;
+        let place = LegPlace {
+            series,
+            role,
+            unit: "MWh",
+            log_clock: 1_000,
+            enriched_partition: 0,
+            enriched_offset,
+            index: 0,
+        };
+        let mut payload = Vec::new();
+        Wire::single_object().encode_leg(&LegPrice::of(&tick, place), &mut payload);
+        KeptMessage {
+            source: Partition {
+                topic: "legs".into(),
+                number: PARTITION,
+            },
+            offset,
+            timestamp: 2_000,
+            has_append_time: false,
+            key: None,
+            payload: Some(payload.into()),
+        }
+    }
+
+    fn process(stage: &mut Derive, given: Given, offset: i64) -> (Verdict, Vec<Shown>) {
+        let mut out = StageOutput::default();
+        let verdict = stage.process(&message(given, offset).message(), &mut out).unwrap();
+        let wire = Wire::single_object();
+        let shown = out.iter().map(|(partition, key, value)| {
+            assert_eq!(partition, PARTITION);
+            let price = wire.decode_derived(value).unwrap();
+            let (key, value) = (
+                String::from_utf8(key.to_vec()).unwrap(),
+                price.value.map(|value| value.to_string()),
+            );
+            (key, price.event_time, value, price.version, price.revision, price.cause)
+        });
+        let shown = shown.collect();
+        (verdict, shown)
+    }
+
+    #[test]
+    fn legs_meet_by_tenant_and_series_and_a_repetition_is_recognized() {
+        let mut stage = stage();
+        let local = given(LOCAL, "t", (10, 7, 5));
+        assert_eq!(process(&mut stage, local, 0), (Verdict::Done, Vec::new()));
+        // Of another tenant, and of another series.
+        for (leg, tenant) in [(REFERENCE, "u"), (("other", "far", "R"), "t")] {
+            assert!(
+                process(&mut stage, given(leg, tenant, (10, 3, 6)), 1).1.is_empty(),
+                "{leg:?}"
+            );
+        }
+        let value = (
+            "t|basis".to_owned(),
+            10,
+            Some("4".to_owned()),
+            2,
+            0,
+            DerivedCause::First,
+        );
+        let reference = given(REFERENCE, "t", (9, 3, 6));
+        assert_eq!(process(&mut stage, reference, 2), (Verdict::Done, vec![value]));
+        assert_eq!(process(&mut stage, local, 3), (Verdict::Duplicate, Vec::new()));
+        assert_eq!(process(&mut stage, reference, 4), (Verdict::Duplicate, Vec::new()));
+    }
+
+    #[test]
+    fn what_was_read_again_without_outputs_counts_for_what_follows() {
+        let mut stage = stage();
+        let earlier = [given(LOCAL, "t", (10, 7, 5)), given(REFERENCE, "t", (10, 3, 6))];
+        for (offset, leg) in (0..).zip(earlier) {
+            stage.observe(&message(leg, offset).message()).unwrap();
+        }
+        let late = (
+            "t|basis".to_owned(),
+            10,
+            Some("5".to_owned()),
+            2,
+            1,
+            DerivedCause::Correction,
+        );
+        assert_eq!(process(&mut stage, given(REFERENCE, "t", (10, 2, 7)), 2).1, [late]);
+        stage.forget(&message(earlier[0], 0).source);
+        assert_eq!(process(&mut stage, earlier[0], 3), (Verdict::Done, Vec::new()));
+        assert_eq!(stage.time_of(&message(earlier[0], 0).message()), 1_000);
+    }
+
+    #[test]
+    fn a_record_that_is_no_leg_is_a_dead_letter_and_one_of_no_series_is_counted() {
+        let mut stage = stage();
+        let unknown = given(("gone", "near", "L"), "t", (10, 7, 5));
+        assert_eq!(process(&mut stage, unknown, 0), (Verdict::Done, Vec::new()));
+        for (payload, code) in [(None, MISSING_PAYLOAD), (Some(&b"\xC3\x01"[..]), "truncated")] {
+            let broken = KeptMessage {
+                payload: payload.map(Box::from),
+                ..message(unknown, 1)
+            };
+            let verdict = stage.process(&broken.message(), &mut StageOutput::default()).unwrap();
+            let Verdict::DeadLetter(rejected) = verdict else {
+                unreachable!("{verdict:?}");
+            };
+            assert_eq!(rejected.code, code);
+        }
+    }
+}

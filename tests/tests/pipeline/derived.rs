@@ -1,0 +1,211 @@
+//! Derived series: every value follows from the ticks in the table, whatever order they came in, and aggregation is killed halfway.
+
+use e2e::{Pipeline, RAW, build_programs, eventually, prompt_rows};
+use fastrand::Rng;
+use localstack::{Service, Temporary};
+use serde_json::{Value, json};
+use testkit::kafka::{Outgoing, Publisher};
+use testkit::times::iso;
+
+const TENANT: &str = "derived";
+const SECOND: i64 = 1_000_000;
+const SERIES: &str = "basis:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60s,\
+                      spark:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m,\
+                      heat:implied_heat_rate:power=D.POWER:gas=D.GAS:max_age=10m,\
+                      quote:bid_ask_spread:quote=D.LOCAL";
+
+fn message(id: &str, instrument: &str, product: &str, time: i64, price: &str) -> Outgoing {
+    let payload = json!({
+        "envelope": {"event_type": "tick", "event_id": id, "timestamp": iso(time), "tenant_id": TENANT, "source": "s", "version": "1.0"},
+        "payload": {"market": "MISO", "instrument_id": instrument,
+            "raw_data": {"timestamp": iso(time), "product": product, "price": price, "volume": 1, "bid": price, "ask": "100"}},
+    });
+    Outgoing {
+        partition: Some(i32::from(instrument.len() as u8 % 4)),
+        key: Some(instrument.to_owned()),
+        payload: payload.to_string().into_bytes(),
+        headers: Vec::new(),
+    }
+}
+
+fn publish(pipeline: &Pipeline, messages: &[Outgoing]) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    for message in messages {
+        publisher.send(message).unwrap();
+    }
+    publisher.finish().unwrap();
+}
+
+/// Ticks of half an hour: trades every few seconds, intervals of five minutes, all in random order, with gaps after which a leg is stale.
+fn ticks(random: &mut Rng, start: i64) -> Vec<Outgoing> {
+    let mut all = Vec::new();
+    for at in 0..360 {
+        let time = start + at * 5 * SECOND;
+        for (instrument, gap) in [("D.LOCAL", 200..220), ("D.REFERENCE", 100..140), ("D.GAS", 230..360)] {
+            if !gap.contains(&at) && random.u8(..3) > 0 {
+                let time = time + random.i64(0..5_000) * 1_000;
+                let price = format!("{}.{:02}", random.u32(1..90), random.u32(..100));
+                all.push(message(
+                    &format!("{instrument}-{at}"),
+                    instrument,
+                    "trade",
+                    time,
+                    &price,
+                ));
+            }
+        }
+        if at % 60 == 0 {
+            let price = format!("{}.5", random.i32(-20..80));
+            all.push(message(&format!("D.POWER-{at}"), "D.POWER", "rt5", time, &price));
+        }
+    }
+    random.shuffle(&mut all);
+    all
+}
+
+/// The best price of each instrument and time, from the table.
+fn prices(instrument: &str) -> String {
+    format!(
+        "(SELECT 1 AS one, timestamp, argMax(price, (ifNull(sequence, 0), toString(feed), raw_partition, raw_offset, raw_index)) AS price, \
+         any(if(kind = 'interval', timestamp + INTERVAL 300 SECOND, NULL)) AS ends \
+         FROM enriched_ticks WHERE tenant_id = '{TENANT}' AND instrument_id = '{instrument}' GROUP BY timestamp)"
+    )
+}
+
+/// The values of a series by SQL alone: time, value, and the prices of both legs.
+fn expected(value: &str, first: &str, second: &str, max_age: i64) -> String {
+    let (one, other) = (prices(first), prices(second));
+    let counts = |leg: &str| {
+        format!(
+            "if(isNull({leg}.ends), dateDiff('microsecond', {leg}.timestamp, t.timestamp) <= {max_age} * 1000000, t.timestamp < {leg}.ends)"
+        )
+    };
+    format!(
+        "SELECT toString(t.timestamp), ifNull(toString({value}), ''), toString(a.price), toString(b.price) \
+         FROM (SELECT DISTINCT 1 AS one, timestamp FROM (SELECT one, timestamp FROM {one} UNION ALL SELECT one, timestamp FROM {other})) AS t \
+         ASOF JOIN {one} AS a ON t.one = a.one AND t.timestamp >= a.timestamp \
+         ASOF JOIN {other} AS b ON t.one = b.one AND t.timestamp >= b.timestamp \
+         WHERE {} AND {} ORDER BY t.timestamp",
+        counts("a"),
+        counts("b"),
+    )
+}
+
+fn found(series: &str) -> String {
+    format!(
+        "SELECT toString(timestamp), ifNull(toString(value), ''), toString(first_price), toString(second_price) \
+         FROM derived_prices_latest WHERE tenant_id = '{TENANT}' AND series = '{series}' ORDER BY timestamp"
+    )
+}
+
+/// Waits until all published ticks are stored, and every series has exactly its values.
+fn agree(pipeline: &Pipeline, published: usize) -> usize {
+    let stored = format!("SELECT count() FROM enriched_ticks WHERE tenant_id = '{TENANT}'");
+    eventually("the ticks are stored", || {
+        Ok(pipeline.clickhouse.number(&stored)? == published as i128)
+    })
+    .unwrap();
+    let difference = "a.price - b.price";
+    let spark = "toDecimal128(a.price, 8) - toDecimal128('7.5', 1) * b.price";
+    let heat = "roundBankers(divideDecimal(toDecimal128(a.price, 8), toDecimal128(b.price, 8), 20), 8)";
+    let mut rows = 0;
+    for (series, value, (first, second), max_age) in [
+        ("basis", difference, ("D.LOCAL", "D.REFERENCE"), 60),
+        ("spark", spark, ("D.POWER", "D.GAS"), 600),
+        ("heat", heat, ("D.POWER", "D.GAS"), 600),
+    ] {
+        let wanted = pipeline
+            .clickhouse
+            .rows(&expected(value, first, second, max_age))
+            .unwrap();
+        let mut last = Vec::new();
+        let same = eventually(series, || {
+            last = pipeline.clickhouse.rows(&found(series))?;
+            Ok(last == wanted)
+        });
+        let differing = last.iter().zip(&wanted).find(|(found, wanted)| found != wanted);
+        assert!(
+            same.is_ok(),
+            "{series}: {} rows instead of {}, first difference {differing:?}",
+            last.len(),
+            wanted.len()
+        );
+        rows += wanted.len();
+    }
+    rows
+}
+
+#[test]
+fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
+    build_programs().unwrap();
+    let mut stack = Temporary::new().unwrap();
+    let series = ("AGGREGATION_DERIVED_SERIES".to_owned(), SERIES.to_owned());
+    stack.config_mut().service_env.extend([prompt_rows(), series]);
+    let pipeline = Pipeline::on(stack).unwrap();
+    let now = pipeline
+        .clickhouse
+        .number("SELECT toUnixTimestamp64Micro(now64(6))")
+        .unwrap();
+    let start = (i64::try_from(now).unwrap() / (300 * SECOND) - 8) * 300 * SECOND;
+    let mut random = Rng::with_seed(16);
+    let ticks = ticks(&mut random, start);
+
+    let (first, second) = ticks.split_at(ticks.len() / 2);
+    publish(&pipeline, first);
+    let any = format!("SELECT count() FROM derived_prices WHERE tenant_id = '{TENANT}'");
+    eventually("derived prices arrive", || Ok(pipeline.clickhouse.number(&any)? > 0)).unwrap();
+    publish(&pipeline, second);
+    pipeline.kill_and_restart(Service::Aggregation).unwrap();
+    let rows = agree(&pipeline, ticks.len());
+    assert!(rows > 300, "{rows}");
+
+    // A correction of the interval that begins at `start`, and a trade that comes late; again with a kill before they are written.
+    let corrections = [
+        message("CORRECTED", "D.POWER", "rt5", start, "-12.25"),
+        message("LATE", "D.REFERENCE", "trade", start + 33 * SECOND + 7, "3.75"),
+    ];
+    publish(&pipeline, &corrections);
+    pipeline.kill_and_restart(Service::Aggregation).unwrap();
+    agree(&pipeline, ticks.len() + corrections.len());
+    let revised = |series: &str, cause: &str| {
+        let sql = format!(
+            "SELECT count() FROM derived_prices_latest WHERE tenant_id = '{TENANT}' AND series = '{series}' AND revision > 0 AND cause = '{cause}'"
+        );
+        pipeline.clickhouse.number(&sql).unwrap()
+    };
+    assert!(revised("spark", "correction") > 0);
+    assert!(revised("basis", "late") > 0);
+    // A version has one content, whoever wrote it.
+    let differing = "SELECT count() FROM (SELECT tenant_id, series, timestamp, version FROM derived_prices \
+                     GROUP BY tenant_id, series, timestamp, version HAVING uniqExact(concat(ifNull(toString(value), ''), '|', toString(revision), '|', cause, '|', \
+                     ifNull(first_origin, ''), '|', ifNull(second_origin, ''))) > 1)";
+    assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
+    route(&pipeline);
+    pipeline.agree().unwrap();
+}
+
+/// `GET /derived/{series}` returns the newest values of the tenant, and none to another one.
+fn route(pipeline: &Pipeline) {
+    let answer = |target: &str| -> (u16, Value) {
+        let (status, body) = pipeline.get(Service::Aggregation, target).unwrap();
+        (status, serde_json::from_str(&body).unwrap())
+    };
+    let (status, body) = answer(&format!("/derived/basis?tenant_id={TENANT}&limit=3"));
+    let values = body["values"].as_array().unwrap();
+    assert_eq!((status, values.len()), (200, 3), "{body}");
+    for value in values {
+        assert_eq!(value["legs"][0]["instrument_id"], "D.LOCAL", "{body}");
+        let price = |leg: usize| value["legs"][leg]["price"].as_f64().unwrap();
+        let difference = value["value"].as_f64().unwrap() - (price(0) - price(1));
+        assert!(difference.abs() < 1e-9, "{body}");
+    }
+    // One leg: the ask of every quote is 100.
+    let (_, body) = answer(&format!("/derived/quote?tenant_id={TENANT}&limit=1"));
+    let quote = &body["values"][0];
+    assert_eq!(quote["legs"].as_array().map(Vec::len), Some(1), "{body}");
+    assert!(quote["value"].as_f64().unwrap() > 0.0, "{body}");
+    let (status, body) = answer("/derived/basis?tenant_id=other");
+    assert_eq!((status, &body["values"]), (200, &json!([])));
+    let (status, _) = answer(&format!("/derived/basis?tenant_id={TENANT}&limit=0"));
+    assert_eq!(status, 422);
+}
