@@ -113,7 +113,7 @@ impl Screen<'_> {
     }
 
     fn body(&self, figures: &Figures, area: Rect, buffer: &mut Buffer) {
-        let (stages, notices) = (stages(figures, self.state.sort), notices(figures));
+        let (mut stages, notices) = (stages(figures, self.state.sort), notices(figures));
         let wanted = [figures.processes.len(), stages.len(), notices.len()];
         let rows = shared(usize::from(area.height).saturating_sub(wanted.len()), wanted);
         let lines = rows.iter().map(|rows| rows + 1).sum::<usize>();
@@ -124,7 +124,8 @@ impl Screen<'_> {
             .areas(area);
         let processes = sorted_processes(figures, self.state.sort);
         self.processes(&processes, one, buffer);
-        self.stages(&stages, two, buffer);
+        let left = leave_out_idle(&mut stages, rows[1]);
+        self.stages(&stages, left, two, buffer);
         self.notices(figures, notices, three, buffer);
     }
 
@@ -156,7 +157,8 @@ impl Screen<'_> {
         Table::new(rows, widths).header(heading).render(area, buffer);
     }
 
-    fn stages(&self, stages: &[Stage<'_>], area: Rect, buffer: &mut Buffer) {
+    /// `idle` stages were left out.
+    fn stages(&self, stages: &[Stage<'_>], idle: usize, area: Rect, buffer: &mut Buffer) {
         let (shown, left) = fitting(stages, area);
         let is_wide = area.width >= WIDE;
         let rows = shown.iter().map(|stage| {
@@ -180,7 +182,7 @@ impl Screen<'_> {
             .into_iter()
             .chain([7, 7, 8, 6, 6].map(Constraint::Length));
         let heading = heading(
-            &counted("group", left),
+            &counted("group", left + idle),
             &["reads"],
             &["in/s", "out/s", "lag", "p50", "p99"],
         );
@@ -258,6 +260,24 @@ fn stages(figures: &Figures, sort: Sort) -> Vec<Stage<'_>> {
     };
     stages.sort_by(|one, other| number(other).total_cmp(&number(one)));
     stages
+}
+
+/// Takes stages with nothing to do out, the last first, until `rows` are left or the others all have work. Returns
+/// their number.
+fn leave_out_idle(stages: &mut Vec<Stage<'_>>, rows: usize) -> usize {
+    let is_idle = |stage: &Stage<'_>| {
+        stage
+            .group
+            .is_some_and(|group| group.lag == 0 && group.in_per_second == Some(0.0) && group.out_per_second == Some(0.0))
+    };
+    let all = stages.len();
+    while stages.len() > rows {
+        let Some(last) = stages.iter().rposition(is_idle) else {
+            break;
+        };
+        stages.remove(last);
+    }
+    all - stages.len()
 }
 
 fn sorted_processes(figures: &Figures, sort: Sort) -> Vec<&Process> {
@@ -369,7 +389,7 @@ fn right<'a>(texts: impl IntoIterator<Item = String>) -> Vec<Cell<'a>> {
 
 /// The part of a topic's name by which commands call it.
 fn short(topic: &str) -> String {
-    const NAMES: [&str; 5] = ["raw", "normalized", "enriched", "bars", "late"];
+    const NAMES: [&str; 7] = ["raw", "normalized", "enriched", "bars", "late", "legs", "derived"];
     let mut parts = topic.split(['.', '-']);
     parts.find(|part| NAMES.contains(part)).unwrap_or(topic).to_owned()
 }

@@ -102,6 +102,38 @@ fn lines(state: &State, width: u16, height: u16) -> Vec<String> {
     (0..height).map(|y| line(y).trim_end().to_owned()).collect()
 }
 
+/// Three more groups; the second one has this lag.
+fn with_idle_groups(lag: i64) -> State {
+    let mut figures = figures();
+    for (place, lag) in [(2, 0), (4, lag), (6, 0)] {
+        let idle = Group {
+            group: format!("idle-{place}"),
+            topic: "aggregation.derived.v1".to_owned(),
+            stage: None,
+            lag,
+            in_per_second: Some(0.0),
+            out_per_second: Some(0.0),
+        };
+        figures.groups.insert(place, idle);
+    }
+    state(Some(figures))
+}
+
+#[test]
+fn groups_with_nothing_to_do_leave_their_rows_to_others() {
+    let text = lines(&with_idle_groups(0), 80, 24).join("\n");
+    assert!(
+        text.contains("projection-local") && text.contains("group (+3 more)"),
+        "{text}"
+    );
+    // With room for one of them, the first one stays.
+    let text = lines(&with_idle_groups(0), 80, 25).join("\n");
+    assert!(text.contains("idle-2") && text.contains("group (+2 more)"), "{text}");
+    // One that is behind has something to do.
+    let text = lines(&with_idle_groups(1), 80, 25).join("\n");
+    assert!(text.contains("idle-4") && !text.contains("idle-2"), "{text}");
+}
+
 #[test]
 fn everything_fits_80_by_24() {
     let lines = lines(&state(Some(figures())), 80, 24);
