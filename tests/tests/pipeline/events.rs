@@ -2,6 +2,7 @@
 //! doubled.
 
 use e2e::{Pipeline, RAW, eventually};
+use serde_json::Value;
 use testkit::kafka::{self, Outgoing, Publisher};
 
 const PARTITION: i32 = 2;
@@ -60,7 +61,7 @@ fn rows(pipeline: &Pipeline, table: &str, instruments: &str) -> Vec<String> {
     pipeline.clickhouse.rows(&sql).unwrap().into_iter().flatten().collect()
 }
 
-/// Publishes a last message and waits for its row. Then all earlier messages of the partition are processed.
+/// Publishes a last message and waits for its row and until the writers have no lag: rows of other partitions may come later.
 fn settle(pipeline: &Pipeline, name: &str) {
     let last = Message {
         tenant: "events-last",
@@ -75,6 +76,13 @@ fn settle(pipeline: &Pipeline, name: &str) {
         let sql = format!("SELECT count() FROM {table} WHERE instrument_id = '{name}'");
         eventually(&sql, || Ok(pipeline.clickhouse.number(&sql)? == 1)).unwrap();
     }
+    eventually("the writers have no lag", || {
+        let groups: Vec<Value> = serde_json::from_str(&pipeline.dp_ok(&["groups", "--json"])?)?;
+        let is_writer = |group: &&Value| group["group"].as_str().is_some_and(|name| name.ends_with("-clickhouse"));
+        let mut lags = groups.iter().filter(is_writer).map(|group| &group["lag"]);
+        Ok(lags.all(|lag| *lag == 0))
+    })
+    .unwrap();
 }
 
 const FIRST: Message<'static> = Message {

@@ -265,10 +265,11 @@ fn stages(figures: &Figures, sort: Sort) -> Vec<Stage<'_>> {
 /// Takes stages with nothing to do out, the last first, until `rows` are left or the others all have work. Returns
 /// their number.
 fn leave_out_idle(stages: &mut Vec<Stage<'_>>, rows: usize) -> usize {
+    let has_rate = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
     let is_idle = |stage: &Stage<'_>| {
         stage
             .group
-            .is_some_and(|group| group.lag == 0 && group.in_per_second == Some(0.0) && group.out_per_second == Some(0.0))
+            .is_some_and(|group| group.lag == 0 && !has_rate(group.in_per_second) && !has_rate(group.out_per_second))
     };
     let all = stages.len();
     while stages.len() > rows {
