@@ -11,7 +11,7 @@ mod bars_sql;
 pub mod blocks;
 pub mod canonical;
 pub mod dead_letters;
-mod derived;
+pub(crate) mod derived;
 pub mod gaps;
 pub mod logs;
 pub mod quiet;

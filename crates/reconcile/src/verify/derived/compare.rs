@@ -146,7 +146,8 @@ fn number(unscaled: i64) -> String {
     Decimal::from_unscaled(unscaled).map_or_else(|_| format!("{unscaled} at scale 8"), |number| number.to_string())
 }
 
-fn value(of: Option<i64>) -> String {
+/// A value as text.
+pub(super) fn value(of: Option<i64>) -> String {
     of.map_or_else(|| "null".to_owned(), number)
 }
 

@@ -15,7 +15,7 @@ mod sql;
 use anyhow::Context as _;
 use codec::Wire;
 use curves::derived::{Definition, Formula};
-use domain::Micros;
+use domain::{Decimal, Micros};
 use serde::Deserialize;
 use service::{Names, Reader};
 use stores::ClickHouse;
@@ -73,6 +73,35 @@ fn asked(definition: &Definition) -> Asked {
         legs: definition.legs.clone(),
         max_age: definition.max_age,
     }
+}
+
+/// The value of a row of this series that names these legs (role, instrument, price), as text; `null` if the formula has no number. `None`
+/// if the series is not configured with this kind and exactly these legs.
+///
+/// # Errors
+/// A setting cannot be used, or a price is no number.
+pub(crate) fn recomputed(
+    connection: &Connection,
+    series: &str,
+    kind: &str,
+    legs: &[(&str, &str, &str)],
+) -> anyhow::Result<Option<String>> {
+    let settings = Settings::read(connection)?;
+    let Some(asked) = settings.all.into_iter().find(|asked| asked.series == series) else {
+        return Ok(None);
+    };
+    let is_leg = |((role, instrument, _), (known, leg)): (&(&str, &str, &str), (&&str, &String))| role == known && instrument == leg;
+    let is_whole = legs.len() == asked.legs.len();
+    if asked.kind != kind || !is_whole || !legs.iter().zip(asked.roles.iter().zip(&asked.legs)).all(is_leg) {
+        return Ok(None);
+    }
+    let mut figures = Vec::new();
+    for (role, _, price) in legs {
+        let price = Decimal::parse(price.as_bytes()).with_context(|| format!("the price of leg {role}"))?;
+        figures.push(price.unscaled());
+    }
+    let value = rules::value_of(&asked, &figures);
+    Ok(Some(compare::value(value)))
 }
 
 /// The derived prices to compare.

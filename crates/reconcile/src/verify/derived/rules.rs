@@ -236,9 +236,9 @@ pub(super) fn wanted(time: Micros, legs: &[Leg], asked: &Asked, times: Times) ->
     if !is_complete || !fits(asked.kind, &used) {
         return Wanted::NoValue;
     }
-    let figures: Vec<i128> = used.iter().map(|price| i128::from(price.figure)).collect();
+    let figures: Vec<i64> = used.iter().map(|price| price.figure).collect();
     Wanted::Row(Row {
-        value: value(asked, &figures).and_then(is_decimal),
+        value: value_of(asked, &figures),
         unit: unit(asked.kind, &used),
         appended: used.iter().map(|price| price.appended).max().unwrap_or(Micros::MIN),
         legs: used
@@ -268,6 +268,12 @@ fn unit(kind: &str, used: &[&Price]) -> String {
         (_, [first, ..]) => format!("{}/{}", first.currency, first.unit),
         (_, []) => String::new(),
     }
+}
+
+/// The value of these figures, one for each leg; `None` if the formula has no number, or one that is too large.
+pub(super) fn value_of(asked: &Asked, figures: &[i64]) -> Option<i64> {
+    let figures: Vec<i128> = figures.iter().map(|figure| i128::from(*figure)).collect();
+    value(asked, &figures).and_then(is_decimal)
 }
 
 fn value(asked: &Asked, figures: &[i128]) -> Option<i128> {
