@@ -15,6 +15,8 @@ pub(super) struct Compared {
     pub expected: u64,
     pub found: u64,
     pub wrong: Vec<WrongRow>,
+    /// Wrong values that are counted only.
+    pub unnamed: u64,
     /// Times whose value depends on the clock of the stage.
     pub unknown: u64,
     /// Values whose prices, or which themselves, may have expired.
@@ -24,9 +26,12 @@ pub(super) struct Compared {
 }
 
 impl Compared {
-    pub(super) fn add(&mut self, other: Compared) {
+    /// Adds another part; of all wrong values at most `named` are kept.
+    pub(super) fn add(&mut self, mut other: Compared, named: usize) {
         self.expected += other.expected;
         self.found += other.found;
+        let rest = other.wrong.split_off(other.wrong.len().min(named.saturating_sub(self.wrong.len())));
+        self.unnamed += other.unnamed + rest.len() as u64;
         self.wrong.extend(other.wrong);
         self.unknown += other.unknown;
         self.expired += other.expired;
