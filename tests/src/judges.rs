@@ -107,7 +107,12 @@ impl Pipeline {
         let of_load = derived::setting(&derived::OF_THE_LOAD);
         if self.stack.config().service_env.get(derived::SETTING) == Some(&of_load) {
             let table = check::DERIVED;
-            compared.push(check::derived(&self.clickhouse, table, expected, &derived::OF_THE_LOAD)?);
+            compared.push(check::derived(
+                &self.clickhouse,
+                table,
+                expected,
+                &derived::OF_THE_LOAD,
+            )?);
         }
         Ok(compared)
     }

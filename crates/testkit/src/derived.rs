@@ -206,7 +206,11 @@ fn last(tick: &Tick, max_age: i64) -> i64 {
 }
 
 fn leg(tick: &Tick, time: i64) -> Leg {
-    let age = if is_of_interval(&tick.product) { 0 } else { time - tick.time };
+    let age = if is_of_interval(&tick.product) {
+        0
+    } else {
+        time - tick.time
+    };
     let origin = format!("{}/{}/{}/{}", tick.feed, tick.partition, tick.offset, tick.index);
     (tick.price, tick.time, age, origin)
 }
@@ -265,7 +269,11 @@ mod tests {
     fn an_interval_counts_inside_it_and_a_late_price_not_after_the_hold_time() {
         let [_, spark, heat] = OF_THE_LOAD;
         let [power, gas] = spark.legs;
-        let mut ticks = vec![tick(power, 1, 0, 55), tick(gas, 2, 4 * MINUTE, 4), tick(gas, 3, 5 * MINUTE, 4)];
+        let mut ticks = vec![
+            tick(power, 1, 0, 55),
+            tick(gas, 2, 4 * MINUTE, 4),
+            tick(gas, 3, 5 * MINUTE, 4),
+        ];
         ticks[0].product = "rt5".to_owned();
         assert_eq!(number(at(&spark, &ticks, 4 * MINUTE)), Some(25 * ONE));
         assert_eq!(at(&spark, &ticks, 5 * MINUTE), Some(Wanted::NoValue));

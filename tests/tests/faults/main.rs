@@ -34,5 +34,9 @@ fn forty_faults_of_every_kind_lose_and_double_nothing() {
         last.documents > 0 && last.rejected_rows > 0 && last.corrections > 0 && last.late_ticks > 0,
         "the load lacks documents, corrections or late ticks: {report}"
     );
-    assert!(last.derived > 100, "there are {} derived prices: {report}", last.derived);
+    assert!(
+        last.derived > 100,
+        "there are {} derived prices: {report}",
+        last.derived
+    );
 }

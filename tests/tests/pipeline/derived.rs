@@ -211,28 +211,56 @@ fn wrong_values_are_named(pipeline: &Pipeline) {
         );
         pipeline.clickhouse.run(&sql).unwrap();
     };
-    let delete = format!("ALTER TABLE {table} DELETE WHERE {} AND timestamp = '{lost}'", of("basis"));
+    let delete = format!(
+        "ALTER TABLE {table} DELETE WHERE {} AND timestamp = '{lost}'",
+        of("basis")
+    );
     pipeline.clickhouse.run(&delete).unwrap();
-    copy("spark", &changed, &[("value", "value + 1"), ("version", "version + 1"), ("src_offset", "src_offset + 1000000000")]);
+    copy(
+        "spark",
+        &changed,
+        &[
+            ("value", "value + 1"),
+            ("version", "version + 1"),
+            ("src_offset", "src_offset + 1000000000"),
+        ],
+    );
     copy(
         "heat",
         &newest("heat"),
-        &[("timestamp", "timestamp + INTERVAL 1 MILLISECOND"), ("src_offset", "src_offset + 2000000000")],
+        &[
+            ("timestamp", "timestamp + INTERVAL 1 MILLISECOND"),
+            ("src_offset", "src_offset + 2000000000"),
+        ],
     );
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 1, "{}", verified.report);
     let time = |text: &str| text.replace(' ', "T");
     let named = |parts: &[&str]| assert!(verified.names(parts), "{parts:?}: {:?}", verified.differences());
     let seconds = |text: &str| time(&text[..19]);
-    named(&[&format!("{TENANT}/basis/"), &seconds(&lost), "is missing", "dp explain derived basis --at"]);
-    named(&[&format!("{TENANT}/spark/"), &seconds(&changed), "value is", "instead of", &format!("--tenant {TENANT}")]);
+    named(&[
+        &format!("{TENANT}/basis/"),
+        &seconds(&lost),
+        "is missing",
+        "dp explain derived basis --at",
+    ]);
+    named(&[
+        &format!("{TENANT}/spark/"),
+        &seconds(&changed),
+        "value is",
+        "instead of",
+        &format!("--tenant {TENANT}"),
+    ]);
     named(&[&format!("{TENANT}/heat/"), "no leg has a price at this time"]);
 }
 
 /// `dp explain derived` leads to the legs and their messages, and finds the changed number; a row leads to the values that use it.
 fn explained(pipeline: &Pipeline) {
     let explain = |arguments: &[&str]| -> (Value, Option<i32>) {
-        let output = pipeline.dp(&[&["explain", "--json"], arguments].concat()).output().unwrap();
+        let output = pipeline
+            .dp(&[&["explain", "--json"], arguments].concat())
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let json = serde_json::from_str(&text)
             .unwrap_or_else(|_| panic!("{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr)));
@@ -244,15 +272,29 @@ fn explained(pipeline: &Pipeline) {
     assert_eq!(trace["legs"][0]["instrument_id"], "D.LOCAL", "{trace:#}");
     let origin = trace["legs"][1]["origin"].as_str().unwrap();
     assert_eq!(trace["legs"][1]["tick"]["tick_id"], origin, "{trace:#}");
-    assert!(trace["raw"][0]["kept"]["content"]["bytes"].as_str().unwrap().contains("raw_data"), "{trace:#}");
+    assert!(
+        trace["raw"][0]["kept"]["content"]["bytes"]
+            .as_str()
+            .unwrap()
+            .contains("raw_data"),
+        "{trace:#}"
+    );
     let (row, code) = explain(&["row", "--table", "derived_prices", "--origin", origin]);
     assert_eq!(code, Some(0), "{row:#}");
     let uses = row["table_rows"].as_array().unwrap();
-    assert!(!uses.is_empty() && uses.iter().all(|row| row["series"].is_string()), "{row:#}");
+    assert!(
+        !uses.is_empty() && uses.iter().all(|row| row["series"].is_string()),
+        "{row:#}"
+    );
     let (wrong, code) = explain(&["derived", "spark", "--tenant", TENANT]);
     assert_eq!((code, &wrong["agrees"]), (Some(1), &json!(false)), "{wrong:#}");
-    let words = pipeline.dp_ok(&["explain", "derived", "basis", "--tenant", TENANT]).unwrap();
-    assert!(words.contains("recomputed from its legs: same") && words.contains("D.REFERENCE"), "{words}");
+    let words = pipeline
+        .dp_ok(&["explain", "derived", "basis", "--tenant", TENANT])
+        .unwrap();
+    assert!(
+        words.contains("recomputed from its legs: same") && words.contains("D.REFERENCE"),
+        "{words}"
+    );
 }
 
 /// `GET /derived/{series}` returns the newest values of the tenant, and none to another one.

@@ -113,7 +113,10 @@ impl Session<'_> {
             kind: text(newest, "kind_")?.to_owned(),
             time,
             unit: text(newest, "unit_")?.to_owned(),
-            versions: rows.iter().map(|row| version(row, names)).collect::<anyhow::Result<_>>()?,
+            versions: rows
+                .iter()
+                .map(|row| version(row, names))
+                .collect::<anyhow::Result<_>>()?,
             recomputed: None,
             raw: self.raw(places(&legs), Search::UpTo(LOOKED_THROUGH)).await?,
             legs,
@@ -145,7 +148,9 @@ impl Session<'_> {
             leg.differences = differences(leg, is_of_price);
             trace.agrees &= leg.differences.is_empty();
             if leg.tick.is_none() {
-                trace.notes.push(format!("no table has the tick {} of leg {}", leg.origin, leg.role));
+                trace
+                    .notes
+                    .push(format!("no table has the tick {} of leg {}", leg.origin, leg.role));
             }
         }
         let legs: Vec<(&str, &str, &str)> = trace
@@ -174,11 +179,19 @@ impl Session<'_> {
             literal(series),
             literal(tenant)
         );
-        let rows = self.clickhouse.query_json(&sql).await.context("list the derived series")?;
+        let rows = self
+            .clickhouse
+            .query_json(&sql)
+            .await
+            .context("list the derived series")?;
         let mut known = Vec::new();
         for row in &rows {
             let (of, name) = (text(row, "tenant_")?, text(row, "series_")?);
-            let tenant = if of == tenant { String::new() } else { format!(" (--tenant {of})") };
+            let tenant = if of == tenant {
+                String::new()
+            } else {
+                format!(" (--tenant {of})")
+            };
             known.push(format!("{name}{tenant} since {}", At(number(row, "first_")?)));
         }
         let hint = match known.is_empty() {
@@ -186,7 +199,9 @@ impl Session<'_> {
             false => format!("there are {}", known.join(", ")),
         };
         let until = at.map(|at| format!(" at or before {}", At(at))).unwrap_or_default();
-        Ok(anyhow::anyhow!("series {series} of tenant {tenant} has no value{until}: {hint}"))
+        Ok(anyhow::anyhow!(
+            "series {series} of tenant {tenant} has no value{until}: {hint}"
+        ))
     }
 }
 

@@ -52,7 +52,10 @@ fn of_leg(out: &mut Lines, leg: &DerivedLeg) {
     };
     out.line(
         2,
-        &format!("{} {}: {}, of {}, {age}", leg.role, leg.instrument_id, leg.price, leg.event_time),
+        &format!(
+            "{} {}: {}, of {}, {age}",
+            leg.role, leg.instrument_id, leg.price, leg.event_time
+        ),
     );
     leg.differences
         .iter()

@@ -113,7 +113,12 @@ fn found(row: &Row) -> anyhow::Result<Found> {
     for first in [5, 9] {
         if let Some(price) = number(first)? {
             let origin = cell(row, first + 3)?.to_owned();
-            legs.push((price, cell(row, first + 1)?.parse()?, cell(row, first + 2)?.parse()?, origin));
+            legs.push((
+                price,
+                cell(row, first + 1)?.parse()?,
+                cell(row, first + 2)?.parse()?,
+                origin,
+            ));
         }
     }
     Ok(Found {

@@ -359,6 +359,9 @@ mod tests {
         assert_eq!(cells("append → normalized")[1..], ["3.1", "9.0"]);
         assert_eq!(cells("every store")[1..], ["102", "0.5", "204"]);
         assert_eq!(cells("PJM")[1..], ["24 of 25", "48", "31.50"]);
-        assert_eq!(cells("spark at 2026-10-01 00:05:00")[1..], ["1,234", "25.125", "USD/MWh"]);
+        assert_eq!(
+            cells("spark at 2026-10-01 00:05:00")[1..],
+            ["1,234", "25.125", "USD/MWh"]
+        );
     }
 }

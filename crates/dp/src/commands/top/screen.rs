@@ -266,9 +266,9 @@ fn stages(figures: &Figures, sort: Sort) -> Vec<Stage<'_>> {
 /// their number.
 fn leave_out_idle(stages: &mut Vec<Stage<'_>>, rows: usize) -> usize {
     let is_idle = |stage: &Stage<'_>| {
-        stage
-            .group
-            .is_some_and(|group| group.lag == 0 && group.in_per_second == Some(0.0) && group.out_per_second == Some(0.0))
+        stage.group.is_some_and(|group| {
+            group.lag == 0 && group.in_per_second == Some(0.0) && group.out_per_second == Some(0.0)
+        })
     };
     let all = stages.len();
     while stages.len() > rows {

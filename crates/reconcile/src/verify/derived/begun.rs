@@ -31,7 +31,10 @@ impl Begun {
     /// The first offsets of the legs of this series.
     pub(super) fn of(&self, tenant: &str, asked: &Asked) -> Vec<Option<i64>> {
         let key = (tenant.to_owned(), asked.series.clone());
-        self.0.get(&key).cloned().unwrap_or_else(|| vec![None; asked.legs.len()])
+        self.0
+            .get(&key)
+            .cloned()
+            .unwrap_or_else(|| vec![None; asked.legs.len()])
     }
 }
 

@@ -30,7 +30,9 @@ impl Compared {
     pub(super) fn add(&mut self, mut other: Compared, named: usize) {
         self.expected += other.expected;
         self.found += other.found;
-        let rest = other.wrong.split_off(other.wrong.len().min(named.saturating_sub(self.wrong.len())));
+        let rest = other
+            .wrong
+            .split_off(other.wrong.len().min(named.saturating_sub(self.wrong.len())));
         self.unnamed += other.unnamed + rest.len() as u64;
         self.wrong.extend(other.wrong);
         self.unknown += other.unknown;
@@ -67,7 +69,12 @@ impl Comparison<'_> {
         let mut compared = Compared::default();
         for time in times {
             let found = stored.remove(&time);
-            self.one(time, wanted(time, legs, self.lane.asked, self.times), found, &mut compared);
+            self.one(
+                time,
+                wanted(time, legs, self.lane.asked, self.times),
+                found,
+                &mut compared,
+            );
         }
         compared
     }
@@ -93,18 +100,24 @@ impl Comparison<'_> {
             }
             (Wanted::Nothing, Some(found)) => {
                 compared.found += 1;
-                compared.wrong.push(self.surplus(&found, "but no leg has a price at this time"));
+                compared
+                    .wrong
+                    .push(self.surplus(&found, "but no leg has a price at this time"));
             }
             (Wanted::NoValue, Some(found)) => {
                 compared.found += 1;
-                compared.wrong.push(self.surplus(&found, "but not every leg has a price at this time"));
+                compared
+                    .wrong
+                    .push(self.surplus(&found, "but not every leg has a price at this time"));
             }
             (Wanted::Row(row), Some(found)) => {
                 compared.expected += 1;
                 compared.found += 1;
                 if let Some(differences) = differences(&row, &found) {
                     let text = format!("differs: {differences}");
-                    compared.wrong.push(self.wrong(Wrong::Different, time, &row.legs, &text));
+                    compared
+                        .wrong
+                        .push(self.wrong(Wrong::Different, time, &row.legs, &text));
                 }
             }
         }
@@ -174,7 +187,11 @@ fn differences(row: &Row, found: &Stored) -> Option<String> {
     };
     compare("value", value(found.value), value(row.value));
     compare("unit", found.unit.clone(), row.unit.clone());
-    compare("number of legs", found.legs.len().to_string(), row.legs.len().to_string());
+    compare(
+        "number of legs",
+        found.legs.len().to_string(),
+        row.legs.len().to_string(),
+    );
     for (found, wanted) in found.legs.iter().zip(&row.legs) {
         let (role, found) = (&found.role, &found.used);
         compare(&format!("{role} price"), number(found.figure), number(wanted.figure));
@@ -269,7 +286,11 @@ mod tests {
             stored
         };
         let found = compare(vec![other_origin], KEPT);
-        assert!(texts(&found).concat().contains("reference origin is raw/0/9/0 instead of raw/0/3/0"));
+        assert!(
+            texts(&found)
+                .concat()
+                .contains("reference origin is raw/0/9/0 instead of raw/0/3/0")
+        );
     }
 
     #[test]

@@ -90,7 +90,9 @@ pub(crate) fn recomputed(
     let Some(asked) = settings.all.into_iter().find(|asked| asked.series == series) else {
         return Ok(None);
     };
-    let is_leg = |((role, instrument, _), (known, leg)): (&(&str, &str, &str), (&&str, &String))| role == known && instrument == leg;
+    let is_leg = |((role, instrument, _), (known, leg)): (&(&str, &str, &str), (&&str, &String))| {
+        role == known && instrument == leg
+    };
     let is_whole = legs.len() == asked.legs.len();
     if asked.kind != kind || !is_whole || !legs.iter().zip(asked.roles.iter().zip(&asked.legs)).all(is_leg) {
         return Ok(None);
@@ -274,7 +276,10 @@ impl Derived<'_> {
         let of = |id: &str, count: i32| partition_of_key(tenant, id, count);
         let ticks = self.connection.settings.topic_partitions;
         of_series.partitions.contains(&of(&asked.series, count))
-            || asked.legs.iter().any(|leg| of_ticks.partitions.contains(&of(leg, ticks)))
+            || asked
+                .legs
+                .iter()
+                .any(|leg| of_ticks.partitions.contains(&of(leg, ticks)))
     }
 
     async fn lane(
@@ -300,19 +305,16 @@ impl Derived<'_> {
         for part in sql::parts(&hours, PRICES_AT_ONCE)? {
             let legs = self.legs(source, lane, part, times).await?;
             let stored: Vec<StoredRow> = self.rows(&source.stored(lane, part)).await?;
-            let stored = stored.into_iter().map(StoredRow::stored).collect::<anyhow::Result<_>>()?;
+            let stored = stored
+                .into_iter()
+                .map(StoredRow::stored)
+                .collect::<anyhow::Result<_>>()?;
             compared.add(comparison.part(part, &legs, stored), self.named);
         }
         Ok(compared)
     }
 
-    async fn legs(
-        &self,
-        source: &Source<'_>,
-        lane: &Lane<'_>,
-        part: Part,
-        times: Times,
-    ) -> anyhow::Result<Vec<Leg>> {
+    async fn legs(&self, source: &Source<'_>, lane: &Lane<'_>, part: Part, times: Times) -> anyhow::Result<Vec<Leg>> {
         let mut legs = vec![Vec::new(); lane.asked.legs.len()];
         let rows: Vec<PriceRow> = self.rows(&source.prices(lane, part)).await?;
         for row in rows {
@@ -328,7 +330,10 @@ impl Derived<'_> {
     }
 
     async fn rows<T: for<'d> Deserialize<'d>>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
-        self.clickhouse.query_rows(sql).await.context("recompute derived prices")
+        self.clickhouse
+            .query_rows(sql)
+            .await
+            .context("recompute derived prices")
     }
 }
 
@@ -368,8 +373,14 @@ mod tests {
         };
         let notes = said(&compared, &["t/s".to_owned()]);
         assert_eq!(notes.len(), 3);
-        assert!(notes.iter().any(|note| note.starts_with("2 derived price(s)")), "{notes:?}");
-        assert!(notes.iter().any(|note| note.ends_with("gap are not compared: t/s")), "{notes:?}");
+        assert!(
+            notes.iter().any(|note| note.starts_with("2 derived price(s)")),
+            "{notes:?}"
+        );
+        assert!(
+            notes.iter().any(|note| note.ends_with("gap are not compared: t/s")),
+            "{notes:?}"
+        );
         assert!(said(&Compared::default(), &[]).is_empty());
     }
 }

@@ -313,7 +313,10 @@ pub(super) mod tests {
         }
     }
 
-    const TIMES: Times = Times { hold: 1_000, slack: 100 };
+    const TIMES: Times = Times {
+        hold: 1_000,
+        slack: 100,
+    };
 
     pub(in super::super) fn trade(time: Micros, price: i64, offset: i64) -> Price {
         Price {
@@ -344,7 +347,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_value_uses_the_newest_price_that_counts() {
-        let (first, second) = ([trade(100, 7, 0), trade(130, 9, 1)], [trade(90, 3, 2), trade(140, 4, 3)]);
+        let (first, second) = (
+            [trade(100, 7, 0), trade(130, 9, 1)],
+            [trade(90, 3, 2), trade(140, 4, 3)],
+        );
         assert_eq!(number(at(100, "basis", &first, &second)), Some(400_000_000));
         assert_eq!(number(at(130, "basis", &first, &second)), Some(600_000_000));
         assert_eq!(number(at(140, "basis", &first, &second)), Some(500_000_000));
@@ -377,14 +383,23 @@ pub(super) mod tests {
     fn formulas_round_half_to_even_and_have_no_number_without_a_positive_gas_price() {
         let [fifty_five, four, three] = [(55, 0), (4, 1), (3, 2)].map(|(price, offset)| [trade(100, price, offset)]);
         assert_eq!(number(at(100, "spark_spread", &fifty_five, &four)), Some(2_500_000_000));
-        assert_eq!(number(at(100, "implied_heat_rate", &fifty_five, &four)), Some(1_375_000_000));
-        assert_eq!(number(at(100, "implied_heat_rate", &fifty_five, &three)), Some(1_833_333_333));
+        assert_eq!(
+            number(at(100, "implied_heat_rate", &fifty_five, &four)),
+            Some(1_375_000_000)
+        );
+        assert_eq!(
+            number(at(100, "implied_heat_rate", &fifty_five, &three)),
+            Some(1_833_333_333)
+        );
         let free = [trade(100, 0, 3)];
         let Wanted::Row(row) = at(100, "implied_heat_rate", &fifty_five, &free) else {
             unreachable!("a row without a number");
         };
         assert_eq!((row.value, row.unit.as_str()), (None, "MWh/MWh"));
-        assert_eq!([divided(5, 2), divided(7, 2), divided(-5, 2), divided(-7, 2)], [2, 4, -2, -4]);
+        assert_eq!(
+            [divided(5, 2), divided(7, 2), divided(-5, 2), divided(-7, 2)],
+            [2, 4, -2, -4]
+        );
         let euro = [Price {
             currency: "EUR".to_owned(),
             ..trade(100, 1, 4)

@@ -28,7 +28,9 @@ pub(super) struct Part {
 
 impl Part {
     fn condition(self, back: Micros) -> String {
-        let from = self.from.map(|from| format!(" AND timestamp >= {}", moment(from - back)));
+        let from = self
+            .from
+            .map(|from| format!(" AND timestamp >= {}", moment(from - back)));
         let to = self.to.map(|to| format!(" AND timestamp < {}", moment(to)));
         format!("{}{}", from.unwrap_or_default(), to.unwrap_or_default())
     }
@@ -60,7 +62,13 @@ impl Lane<'_> {
     fn is(&self) -> String {
         let legs = self.asked.legs.iter().zip(&self.since);
         let legs: Vec<String> = legs
-            .filter_map(|(leg, since)| Some(format!("(instrument_id = {} AND src_offset >= {})", literal(leg), (*since)?)))
+            .filter_map(|(leg, since)| {
+                Some(format!(
+                    "(instrument_id = {} AND src_offset >= {})",
+                    literal(leg),
+                    (*since)?
+                ))
+            })
             .collect();
         match legs.is_empty() {
             true => "0".to_owned(),
@@ -69,7 +77,11 @@ impl Lane<'_> {
     }
 
     fn is_of_table(&self) -> String {
-        format!("tenant_id = {} AND series = {}", literal(self.tenant), literal(&self.asked.series))
+        format!(
+            "tenant_id = {} AND series = {}",
+            literal(self.tenant),
+            literal(&self.asked.series)
+        )
     }
 }
 
@@ -101,7 +113,11 @@ impl Source<'_> {
 
     /// For each instrument, the first enriched offset of which a stored value uses the price.
     pub(super) fn used_since(&self, tenant: &str, asked: &Asked) -> String {
-        let of = format!("tenant_id = {} AND series = {}", literal(tenant), literal(&asked.series));
+        let of = format!(
+            "tenant_id = {} AND series = {}",
+            literal(tenant),
+            literal(&asked.series)
+        );
         format!(
             "SELECT toString(instrument_id) AS instrument, toString(min(src_offset)) AS first FROM {} \
              WHERE tenant_id = {} AND instrument_id IN ({}) AND tick_id IN (SELECT assumeNotNull(origin) FROM (\
@@ -129,7 +145,7 @@ impl Source<'_> {
     pub(super) fn prices(&self, lane: &Lane<'_>, part: Part) -> String {
         let asked = lane.asked;
         // Only `market_ticks` has quotes.
-        let (figures, quotes) = match asked.kind {
+        let ([first, second], quotes) = match asked.kind {
             "bid_ask_spread" => (["quote_ask", "quote_bid"], self.quotes(lane, part)),
             "congestion" => (["congestion", "loss"], String::new()),
             _ => (["price", "CAST(NULL, 'Nullable(Decimal(18, 8))')"], String::new()),
@@ -152,8 +168,8 @@ impl Source<'_> {
             legs = list(&asked.legs),
             nominal = self.products.sql(|rule| rule.nominal),
             sequence = text("sequence"),
-            first = text(figures[0]),
-            second = text(figures[1]),
+            first = text(first),
+            second = text(second),
             enriched = self.enriched(),
             is = lane.is(),
             passed = self.passed,
@@ -365,7 +381,15 @@ impl StoredRow {
 }
 
 fn leg(columns: Columns) -> anyhow::Result<Option<StoredLeg>> {
-    let [Some(role), Some(instrument), Some(price), Some(time), Some(age), Some(origin)] = columns else {
+    let [
+        Some(role),
+        Some(instrument),
+        Some(price),
+        Some(time),
+        Some(age),
+        Some(origin),
+    ] = columns
+    else {
         return Ok(None);
     };
     Ok(Some(StoredLeg {
