@@ -6,8 +6,9 @@ use domain::{Decimal, Micros};
 use ops::present::iso;
 
 use super::super::report::{Wrong, WrongRow};
+use super::rows::Stored;
 use super::rules::{Leg, Row, Times, Used, Wanted, wanted};
-use super::sql::{Lane, Part, Stored};
+use super::sql::{Lane, Part};
 
 /// What one comparison found.
 #[derive(Debug, Default)]
@@ -204,8 +205,8 @@ fn differences(row: &Row, found: &Stored) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::StoredLeg;
     use super::super::rules::tests::{asked, trade};
-    use super::super::sql::StoredLeg;
     use super::*;
 
     const EVER: Part = Part { from: None, to: None };

@@ -1,6 +1,6 @@
 //! Compares derived prices with a recomputation from the ticks of their legs.
 //!
-//! Role: [`rules`] says what a series is worth at a time, [`compare`] names what differs; [`sql`] are the queries, [`begun`] reads since when
+//! Role: [`rules`] says what a series is worth at a time, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when
 //! an instrument is a leg. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
 //! Invariants: every value of the newest version follows from the rows of `enriched_ticks` (quotes: `market_ticks`), whatever order they
 //! came in. Each query covers a part of the time, which bounds the memory of the server and of this process.
@@ -9,6 +9,7 @@
 
 mod begun;
 mod compare;
+mod rows;
 mod rules;
 mod sql;
 
@@ -31,8 +32,9 @@ use compare::{Compared, Comparison, Kept};
 use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
+use rows::{PriceRow, StoredRow};
 use rules::{Asked, LONGEST_INTERVAL, Leg, Times};
-use sql::{Hour, Lane, Part, PriceRow, Source, StoredRow};
+use sql::{Hour, Lane, Part, Source};
 
 /// Prices of legs that are read by one query, besides those that still count at its beginning.
 const PRICES_AT_ONCE: u64 = 100_000;
