@@ -7,6 +7,9 @@
 //! Failure: a value that depends on what cannot be known (the clock of the stage near the hold time, expired rows, accepted gaps) is
 //! counted in a note, never as a difference.
 
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod agreement;
 mod begun;
 mod compare;
 mod rows;
