@@ -153,7 +153,7 @@ fn leg(columns: Columns) -> anyhow::Result<Option<StoredLeg>> {
             time: time.parse()?,
             age: age.parse()?,
             // An origin that cannot be read equals none.
-            origin: origin_of(&origin).unwrap_or_else(|| (origin, -1, -1, -1)),
+            origin: origin_of(&origin).unwrap_or((origin, -1, -1, -1)),
         },
     }))
 }
