@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use testkit::check::{self, Comparison, Placement};
+use testkit::derived;
 use testkit::expect::Expected;
 use testkit::kafka;
 use testkit::parse::Parser;
@@ -94,7 +95,7 @@ impl Pipeline {
     pub fn compared_with(&self, expected: &Expected) -> anyhow::Result<Vec<Comparison>> {
         let placement = Placement::read(&self.clickhouse, "enriched_ticks")?;
         let placed = placement.of(expected, &self.times);
-        Ok(vec![
+        let mut compared = vec![
             check::ticks(&self.clickhouse, "market_ticks", expected)?,
             check::ticks(&self.clickhouse, "enriched_ticks", expected)?,
             check::late(&self.clickhouse, check::LATE, &placed)?,
@@ -102,7 +103,18 @@ impl Pipeline {
             check::postgres(&self.postgres, "", expected)?,
             check::redis(&self.redis, expected)?,
             check::dead_letters(&kafka::read_all(&self.bootstrap(), "dlq")?, expected)?,
-        ])
+        ];
+        let of_load = derived::setting(&derived::OF_THE_LOAD);
+        if self.stack.config().service_env.get(derived::SETTING) == Some(&of_load) {
+            let table = check::DERIVED;
+            compared.push(check::derived(
+                &self.clickhouse,
+                table,
+                expected,
+                &derived::OF_THE_LOAD,
+            )?);
+        }
+        Ok(compared)
     }
 
     /// Checks that both judges find nothing lost, doubled or wrong; returns the number of ticks.

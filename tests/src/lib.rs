@@ -189,7 +189,7 @@ impl Pipeline {
                     .config()
                     .service_env
                     .iter()
-                    .filter(|(name, _)| times::is_setting(name)),
+                    .filter(|(name, _)| times::is_setting(name) || *name == testkit::derived::SETTING),
             )
             .arg("--dir")
             .arg(&self.stack.config().dir)

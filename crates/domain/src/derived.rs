@@ -94,11 +94,11 @@ fn nominal_end(tick: &Tick<'_>) -> Option<Micros> {
 /// Why a derived price was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DerivedCause {
-    /// The newest price of a leg.
+    /// The first value of its time.
     First,
-    /// An older price of a leg, after a newer one.
+    /// Another value, after a price of a leg that came late.
     Late,
-    /// Another price of the same leg at the same time.
+    /// Another value, after another price of the same leg at the same time.
     Correction,
 }
 

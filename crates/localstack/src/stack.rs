@@ -265,6 +265,11 @@ impl Stack {
         self.state().map(|state| state.generation).unwrap_or_default()
     }
 
+    /// The derived series of the aggregation that was started last, as configured; empty if it had none.
+    pub fn derived_series(&self) -> String {
+        self.state().map(|state| state.derived_series).unwrap_or_default()
+    }
+
     /// Addresses of the servers, and of the one service that another one calls: variables for services and `dp`.
     pub fn env(&self) -> BTreeMap<String, String> {
         let ports = &self.config.ports;

@@ -34,6 +34,9 @@ pub(crate) struct State {
     /// `DATA_PROC_GENERATION` of the services that were started last; empty for the first generation.
     #[serde(default)]
     pub(crate) generation: String,
+    /// `AGGREGATION_DERIVED_SERIES` of the aggregation that was started last; empty if it had none.
+    #[serde(default)]
+    pub(crate) derived_series: String,
     /// See [`crate::StackConfig::quiet_core`].
     #[serde(default)]
     pub(crate) quiet_core: bool,
@@ -92,6 +95,7 @@ impl State {
             cache,
             boot_id: boot_id(),
             generation: String::new(),
+            derived_series: String::new(),
             quiet_core: false,
             processes: Vec::new(),
         }

@@ -25,6 +25,8 @@ pub const WRITES_WAIT: Duration = Duration::from_secs(30);
 
 /// The variable that selects a generation.
 const GENERATION: &str = "DATA_PROC_GENERATION";
+/// The variable that defines derived series. Commands that judge or explain derived prices need the value of aggregation.
+const DERIVED_SERIES: &str = "AGGREGATION_DERIVED_SERIES";
 
 /// Older names that a variable falls back to. If one of them is set, the user has named the server.
 const FALLBACKS: [(&str, &str); 2] = [
@@ -138,10 +140,13 @@ pub fn effective_env(place: &Place) -> anyhow::Result<Env> {
     match uses_stack(place, &env) {
         true => {
             let stack = place.open()?;
-            // With a server elsewhere, the generation of the stack says nothing.
+            // With a server elsewhere, what the services of the stack were started with says nothing.
             let is_elsewhere = contradiction(&with_file(&env), &stack.env()).is_some();
-            let generation = (!is_elsewhere).then(|| stack.generation());
-            Ok(with_generation(fill_in(env, stack.env()), generation.as_deref()))
+            let env = fill_in(env, stack.env());
+            Ok(match is_elsewhere {
+                true => env,
+                false => with_recorded(env, &stack),
+            })
         }
         false => Ok(env),
     }
@@ -157,29 +162,50 @@ fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
     refuse_elsewhere(&env)?;
     refuse_contradiction(&env, stack)?;
     env.extend(stack.env());
-    Ok(with_generation(env, Some(&stack.generation())))
+    Ok(with_recorded(env, stack))
 }
 
-/// The environment with this generation, unless it names one, even the first (an empty value).
-fn with_generation(mut env: Env, generation: Option<&str>) -> Env {
-    if let Some(generation) = generation.filter(|generation| !generation.is_empty())
-        && !with_file(&env).contains_key(GENERATION)
-    {
-        env.insert(GENERATION.to_owned(), generation.to_owned());
+/// The environment with what the services of this stack were started with.
+fn with_recorded(env: Env, stack: &Stack) -> Env {
+    let env = with_setting(env, GENERATION, &stack.generation());
+    with_setting(env, DERIVED_SERIES, &stack.derived_series())
+}
+
+/// The environment with this value, unless it names one, even an empty one (the first generation, no series).
+fn with_setting(mut env: Env, name: &str, value: &str) -> Env {
+    if !value.is_empty() && !with_file(&env).contains_key(name) {
+        env.insert(name.to_owned(), value.to_owned());
     }
     env
 }
 
-/// The environment that services started in this stack get; sets their generation in the configuration of the stack.
+/// The environment that services started in this stack get; sets their generation and series in the configuration of the stack.
 ///
 /// # Errors
 /// As for a command that uses the stack.
 pub fn service_env(stack: &mut Stack) -> anyhow::Result<Env> {
     let env = stack_env(process_env(), stack)?;
-    let generation = with_file(&env).get(GENERATION).cloned().unwrap_or_default();
+    let set = with_file(&env);
     let added = &mut stack.config_mut().service_env;
-    added.insert(GENERATION.to_owned(), generation);
+    added.insert(GENERATION.to_owned(), set.get(GENERATION).cloned().unwrap_or_default());
+    if let Some(series) = set.get(DERIVED_SERIES) {
+        added.insert(DERIVED_SERIES.to_owned(), series.clone());
+    }
     Ok(env.into_iter().chain(added.clone()).collect())
+}
+
+/// Defines derived series for the services that are started next in this stack, unless the environment, the configuration file or the
+/// services that were started last define some.
+///
+/// # Errors
+/// As for a command that uses the stack.
+pub fn offer_series(stack: &mut Stack, series: &str) -> anyhow::Result<()> {
+    let env = with_setting(stack_env(process_env(), stack)?, DERIVED_SERIES, series);
+    if let Some(series) = with_file(&env).get(DERIVED_SERIES) {
+        let added = &mut stack.config_mut().service_env;
+        added.insert(DERIVED_SERIES.to_owned(), series.clone());
+    }
+    Ok(())
 }
 
 /// Refuses a stack if the environment names other servers, since it is unclear which of them the user wants.
@@ -351,10 +377,10 @@ pub(crate) mod tests {
             (&[(GENERATION, "g3")], Some("g3")),
             (&[(GENERATION, "")], Some("")),
         ] {
-            let found = with_generation(env(pairs), Some("g2"));
+            let found = with_setting(env(pairs), GENERATION, "g2");
             assert_eq!(found.get(GENERATION).map(String::as_str), expected, "{pairs:?}");
         }
-        assert_eq!(with_generation(env(&[]), Some("")), env(&[]));
+        assert_eq!(with_setting(env(&[]), GENERATION, ""), env(&[]));
     }
 
     #[test]

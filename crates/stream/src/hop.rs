@@ -15,7 +15,7 @@ use crate::kafka::producer::Output;
 use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
 use crate::positions::check_range;
-use crate::read_back::{memory_start, time_at};
+use crate::read_back::{after_memory, memory_start, time_at};
 use crate::record_size;
 use crate::stage_output::Held;
 pub use crate::stage_output::StageOutput;
@@ -43,6 +43,12 @@ pub trait Stage {
     /// How far back [`Stage::observe`] needs to see; `None` if the stage has no memory.
     fn memory(&self) -> Option<Memory> {
         None
+    }
+
+    /// Whether outputs are right only with the whole memory: without a committed offset, the first messages of a log that retention has cut
+    /// then only rebuild the memory. Their outputs were sent before the offset was lost.
+    fn begins_after_memory(&self) -> bool {
+        false
     }
 
     /// The time of a message on the clock by which [`Stage::memory`] is measured, if that is not the time of the message.
@@ -158,10 +164,17 @@ impl<S: Stage> Hop<S> {
         partition: &Partition,
         committed: Option<i64>,
     ) -> Result<(), StreamError> {
-        let process_from = committed.unwrap_or(0);
+        let mut process_from = committed.unwrap_or(0);
         let start = match committed {
             None => {
                 self.stage.recall(partition, (0, 0), &|_| None);
+                let memory = self.stage.memory().filter(|_| self.stage.begins_after_memory());
+                if let Some(memory) = memory
+                    && let Some(offset) = after_memory(reader, partition, memory)?
+                {
+                    process_from = offset;
+                    io.commit(partition, offset);
+                }
                 StartAt::Beginning
             }
             Some(offset) => {

@@ -47,6 +47,37 @@ pub(crate) fn memory_start(
     })
 }
 
+/// Without a committed offset, the first offset at which a memory that begins with the log is whole; `None` if the log has lost nothing, so
+/// that it is whole at once. The end of the log if it is shorter than the memory.
+pub(crate) fn after_memory(
+    reader: &LogReader,
+    partition: &Partition,
+    memory: Memory,
+) -> Result<Option<i64>, StreamError> {
+    let (oldest, end) = reader.log_range(partition)?;
+    let mut first = None;
+    if oldest > 0 {
+        let each = |message: &Message<'_>| {
+            first = Some(message.timestamp);
+            false
+        };
+        reader.read_passing(partition, oldest, end, each, |_, _| true)?;
+    }
+    let Some(first) = first else {
+        return Ok(None);
+    };
+    let whole = reader.offset_at(partition, first.saturating_add(memory.micros))?;
+    let offset = whole.unwrap_or(end);
+    tracing::warn!(
+        event = "group_position_lost",
+        partition = %partition,
+        oldest,
+        offset,
+        "the group has no committed offset and retention has cut the log: messages before this offset only rebuild the memory of the stage"
+    );
+    Ok(Some(offset))
+}
+
 /// The append time of the record at this offset; `None` if there is none.
 pub(crate) fn time_at(reader: &LogReader, partition: &Partition, offset: i64) -> Result<Option<Micros>, StreamError> {
     let mut found = None;

@@ -1,12 +1,14 @@
 //! Compares the expected outputs with every store, without `FINAL` and without views.
 
 mod bars;
+mod derived;
 
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
 
 pub use bars::{Placement, bars, late};
+pub use derived::derived;
 
 use crate::expect::{Expected, ROWS};
 use crate::kafka::Record;
@@ -18,6 +20,8 @@ use crate::stores::{ClickHouse, Postgres, Redis, Row};
 pub const BARS: &str = "bars";
 /// The table of late ticks.
 pub const LATE: &str = "late_ticks";
+/// The table of derived prices.
+pub const DERIVED: &str = "derived_prices";
 
 /// The result of one comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

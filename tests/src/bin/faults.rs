@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use e2e::fault_run::{self, Options};
-use e2e::{Kept, Pipeline, prompt_rows, root, times};
+use e2e::{Kept, Pipeline, prompt_rows, root};
 
 /// Kills, freezes and restarts processes at random under load, and counts lost, doubled and wrong data.
 #[derive(Debug, Parser)]
@@ -83,8 +83,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
         data.display()
     );
     let stack = Kept::open(&data).map(|mut stack| {
-        let times = times::settings(&fault_run::times(seed));
-        stack.config_mut().service_env.extend(times);
+        stack.config_mut().service_env.extend(fault_run::settings(seed));
         stack.config_mut().service_env.extend([prompt_rows()]);
         stack
     });

@@ -218,6 +218,7 @@ pub fn groups_of(service: Service) -> &'static [(&'static str, &'static [&'stati
                 &["aggregation.bars.v1", "aggregation.late.v1", "aggregation.derived.v1"],
             ),
             ("aggregation-local-restate", &["aggregation.late.v1"]),
+            ("aggregation-local-derived", &["aggregation.legs.v1"]),
         ],
         Service::Projection => &[("projection-local", &[ENRICHED])],
     }

@@ -99,6 +99,7 @@ fn count(check: &mut Check, comparison: &Comparison) {
     match comparison.name.as_str() {
         check::BARS => check.bars = comparison.found as u64,
         check::LATE => check.late_ticks = comparison.found as u64,
+        check::DERIVED => check.derived = comparison.found as u64,
         _ => {}
     }
     if comparison.name == check::BARS {

@@ -20,6 +20,7 @@ use anyhow::{Context as _, bail};
 use localstack::Name;
 use parking_lot::Mutex;
 use testkit::bars::Times;
+use testkit::derived;
 use testkit::load::{Load, LoadPlan};
 
 pub use actions::groups_of;
@@ -72,6 +73,12 @@ pub fn times(seed: u64) -> Times {
         at_once: (2_000_000, 8_000_000),
         ..defaults
     }
+}
+
+/// The settings of the services in the run of a seed: its times, and derived series whose legs are instruments of the load.
+pub fn settings(seed: u64) -> impl Iterator<Item = (String, String)> {
+    let series = (derived::SETTING.to_owned(), derived::setting(&derived::OF_THE_LOAD));
+    crate::times::settings(&times(seed)).into_iter().chain([series])
 }
 
 /// Starts or resumes a run; returns the report, which is also saved to its file.

@@ -50,6 +50,8 @@ pub struct Check {
     /// Wrong in another way: contents of rows, served prices, dead letters.
     pub wrong: u64,
     pub bars: u64,
+    /// Derived prices.
+    pub derived: u64,
     pub dp_verify_ok: bool,
     /// Seconds from the end of the load until every consumer had caught up and `dp verify` had finished.
     pub seconds: f64,
@@ -177,8 +179,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "documents {}   rejected rows {}   corrections {}   late ticks {}",
-            last.documents, last.rejected_rows, last.corrections, last.late_ticks
+            "documents {}   rejected rows {}   corrections {}   late ticks {}   derived prices {}",
+            last.documents, last.rejected_rows, last.corrections, last.late_ticks, last.derived
         )?;
         let services = self
             .peaks
@@ -228,6 +230,7 @@ mod tests {
             documents: 12,
             corrections: 34,
             late_ticks: 56,
+            derived: 78,
             ..Check::default()
         });
         report.save(&path).unwrap();
@@ -239,7 +242,7 @@ mod tests {
             "{shown}"
         );
         assert!(
-            shown.contains("documents 12   rejected rows 0   corrections 34   late ticks 56"),
+            shown.contains("documents 12   rejected rows 0   corrections 34   late ticks 56   derived prices 78"),
             "{shown}"
         );
     }

@@ -12,7 +12,7 @@ fn forty_faults_of_every_kind_lose_and_double_nothing() {
     let report = root().join("target/test-faults").join(format!("short-{seed}.json"));
     // The stack of an earlier test is gone, so its run cannot be resumed.
     let _absent = std::fs::remove_file(&report);
-    let pipeline = Pipeline::with_times(fault_run::times(seed)).unwrap();
+    let pipeline = Pipeline::with_settings(fault_run::settings(seed)).unwrap();
     let report = fault_run::run(
         &pipeline,
         &Options {
@@ -33,5 +33,10 @@ fn forty_faults_of_every_kind_lose_and_double_nothing() {
     assert!(
         last.documents > 0 && last.rejected_rows > 0 && last.corrections > 0 && last.late_ticks > 0,
         "the load lacks documents, corrections or late ticks: {report}"
+    );
+    assert!(
+        last.derived > 100,
+        "there are {} derived prices: {report}",
+        last.derived
     );
 }

@@ -182,6 +182,119 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
     route(&pipeline);
     pipeline.agree().unwrap();
+    wrong_values_are_named(&pipeline);
+    explained(&pipeline);
+}
+
+/// `dp verify` names a value that is missing, one with a wrong number, and one that nothing explains; it changes nothing itself.
+fn wrong_values_are_named(pipeline: &Pipeline) {
+    let table = "derived_prices";
+    let columns = pipeline.clickhouse.rows(&format!("DESCRIBE TABLE {table}")).unwrap();
+    let columns: Vec<&str> = columns.iter().map(|column| column[0].as_str()).collect();
+    let of = |series: &str| format!("tenant_id = '{TENANT}' AND series = '{series}'");
+    let newest = |series: &str| {
+        let sql = format!("SELECT toString(max(timestamp)) FROM {table} WHERE {}", of(series));
+        pipeline.clickhouse.rows(&sql).unwrap()[0][0].clone()
+    };
+    // The basis loses its newest value; the spark spread gets a version with another number; the heat rate a value at a time without price.
+    let (lost, changed) = (newest("basis"), newest("spark"));
+    let copy = |series: &str, time: &str, changes: &[(&str, &str)]| {
+        let value = |column: &&str| {
+            let change = changes.iter().find(|(name, _)| name == column);
+            change.map_or_else(|| (*column).to_owned(), |(_, value)| (*value).to_owned())
+        };
+        let values: Vec<String> = columns.iter().map(value).collect();
+        let sql = format!(
+            "INSERT INTO {table} SELECT {} FROM (SELECT * FROM {table} WHERE {} AND timestamp = '{time}' ORDER BY version DESC LIMIT 1)",
+            values.join(", "),
+            of(series)
+        );
+        pipeline.clickhouse.run(&sql).unwrap();
+    };
+    let delete = format!(
+        "ALTER TABLE {table} DELETE WHERE {} AND timestamp = '{lost}'",
+        of("basis")
+    );
+    pipeline.clickhouse.run(&delete).unwrap();
+    copy(
+        "spark",
+        &changed,
+        &[
+            ("value", "value + 1"),
+            ("version", "version + 1"),
+            ("src_offset", "src_offset + 1000000000"),
+        ],
+    );
+    copy(
+        "heat",
+        &newest("heat"),
+        &[
+            ("timestamp", "timestamp + INTERVAL 1 MILLISECOND"),
+            ("src_offset", "src_offset + 2000000000"),
+        ],
+    );
+    let verified = pipeline.verify().unwrap();
+    assert_eq!(verified.code, 1, "{}", verified.report);
+    let time = |text: &str| text.replace(' ', "T");
+    let named = |parts: &[&str]| assert!(verified.names(parts), "{parts:?}: {:?}", verified.differences());
+    let seconds = |text: &str| time(&text[..19]);
+    named(&[
+        &format!("{TENANT}/basis/"),
+        &seconds(&lost),
+        "is missing",
+        "dp explain derived basis --at",
+    ]);
+    named(&[
+        &format!("{TENANT}/spark/"),
+        &seconds(&changed),
+        "value is",
+        "instead of",
+        &format!("--tenant {TENANT}"),
+    ]);
+    named(&[&format!("{TENANT}/heat/"), "no leg has a price at this time"]);
+}
+
+/// `dp explain derived` leads to the legs and their messages, and finds the changed number; a row leads to the values that use it.
+fn explained(pipeline: &Pipeline) {
+    let explain = |arguments: &[&str]| -> (Value, Option<i32>) {
+        let output = pipeline
+            .dp(&[&["explain", "--json"], arguments].concat())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let json = serde_json::from_str(&text)
+            .unwrap_or_else(|_| panic!("{arguments:?}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+        (json, output.status.code())
+    };
+    let (trace, code) = explain(&["derived", "basis", "--tenant", TENANT]);
+    assert_eq!((code, &trace["agrees"]), (Some(0), &json!(true)), "{trace:#}");
+    assert_eq!(trace["recomputed"], trace["versions"][0]["value"], "{trace:#}");
+    assert_eq!(trace["legs"][0]["instrument_id"], "D.LOCAL", "{trace:#}");
+    let origin = trace["legs"][1]["origin"].as_str().unwrap();
+    assert_eq!(trace["legs"][1]["tick"]["tick_id"], origin, "{trace:#}");
+    assert!(
+        trace["raw"][0]["kept"]["content"]["bytes"]
+            .as_str()
+            .unwrap()
+            .contains("raw_data"),
+        "{trace:#}"
+    );
+    let (row, code) = explain(&["row", "--table", "derived_prices", "--origin", origin]);
+    assert_eq!(code, Some(0), "{row:#}");
+    let uses = row["table_rows"].as_array().unwrap();
+    assert!(
+        !uses.is_empty() && uses.iter().all(|row| row["series"].is_string()),
+        "{row:#}"
+    );
+    let (wrong, code) = explain(&["derived", "spark", "--tenant", TENANT]);
+    assert_eq!((code, &wrong["agrees"]), (Some(1), &json!(false)), "{wrong:#}");
+    let words = pipeline
+        .dp_ok(&["explain", "derived", "basis", "--tenant", TENANT])
+        .unwrap();
+    assert!(
+        words.contains("recomputed from its legs: same") && words.contains("D.REFERENCE"),
+        "{words}"
+    );
 }
 
 /// `GET /derived/{series}` returns the newest values of the tenant, and none to another one.

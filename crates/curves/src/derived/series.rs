@@ -253,10 +253,10 @@ impl Series {
             let is_complete = matches!(reason, None | Some(Reason::Undefined | Reason::TooLarge));
             let is_same = before.is_some_and(|before| before.used == used && before.value == value);
             if (is_complete || before.is_some()) && !is_same {
-                let cause = match (replaced, before) {
-                    (true, _) => DerivedCause::Correction,
-                    (false, Some(_)) => DerivedCause::Late,
-                    (false, None) => DerivedCause::First,
+                let cause = match (before, replaced) {
+                    (None, _) => DerivedCause::First,
+                    (Some(_), true) => DerivedCause::Correction,
+                    (Some(_), false) => DerivedCause::Late,
                 };
                 let times = before.map_or(0, |before| before.times);
                 let unit = self.definition.formula.unit(&units(&found.known()));

@@ -4,6 +4,7 @@
 //! which decides the exit code. A second run continues with the data of the first.
 //! Failure: one line; the stack keeps running for inspection.
 
+mod derived;
 mod market_days;
 mod report;
 
@@ -27,7 +28,6 @@ use ops::{catch_up, ingest, simulate, topics};
 use reconcile::verify::text::shown;
 use reconcile::verify::{self, VerifyOptions};
 
-use crate::definitions::check_configuration;
 use report::{DemoReport, Step};
 
 /// Rate of the latency measurement, low enough that nothing queues.
@@ -38,7 +38,7 @@ const CALM_SECONDS: u64 = 10;
 ///
 /// Starts the local stack, publishes --ticks simulated messages at full speed, ingests its own example documents of seven markets
 /// and those of --data, then publishes 1,000 messages a second for ten seconds to measure latency. When every store has all of
-/// them, it prints counts, market days, latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
+/// them, it prints counts, market days, derived series (a spark spread; day-ahead minus real-time), latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
 /// running, and a second run continues with the same data.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
@@ -107,7 +107,9 @@ async fn bring_up(place: &Place, json: bool) -> anyhow::Result<(Stack, Connectio
     };
     unless_interrupted(prepare, stack_runs).await?;
     say("starting the four services");
-    let stack = ops::stack::bring_up(place, check_configuration, json).await?;
+    let stack = ops::stack::bring_up(place, derived::define, json).await?;
+    // Only now is it recorded which derived series aggregation has.
+    let connection = Connection::to_stack(&stack, json)?;
     Ok((stack, connection))
 }
 
@@ -127,11 +129,12 @@ impl Demo {
 
         say("publishing ticks at full speed");
         let (bulk_began, bulk_clock) = (now(), Instant::now());
+        let legs = derived::publish(&self.connection).await?;
         let bulk = self.simulate(args, args.ticks, None).await?;
         let documents = self.ingest(args).await?;
         catch_up::until_caught_up(&self.connection, &self.stack).await?;
         let bulk_seconds = bulk_clock.elapsed().as_secs_f64();
-        let bulk_messages = bulk.messages + documents;
+        let bulk_messages = bulk.messages + documents + legs;
         let load = Usages::of(&self.stack)?.since(&usages, bulk_messages);
         let bulk_scrape = Scrape::of(&self.stack).await?;
 
@@ -151,6 +154,7 @@ impl Demo {
         Ok(DemoReport {
             published: bulk.plus(&calm),
             documents,
+            legs,
             before,
             after: figures::read(&self.connection, &self.stores).await?,
             bulk_messages,
@@ -159,6 +163,7 @@ impl Demo {
             steps,
             load,
             market_days: market_days::read(&self.connection, clickhouse).await?,
+            derived: derived::read(&self.connection, clickhouse).await?,
         })
     }
 

@@ -1,4 +1,4 @@
-//! `dp explain`: traces a bar, a price or a row back to its raw messages.
+//! `dp explain`: traces a bar, a price, a derived price or a row back to its raw messages.
 
 use std::process::ExitCode;
 
@@ -17,9 +17,9 @@ use ops::topic_names::resolve;
 use reconcile::explain::content::SHOWN;
 use reconcile::explain::session::{Session, own_settings};
 use reconcile::explain::tables::Instrument;
-use reconcile::explain::{Place, served, text};
+use reconcile::explain::{Place, derived_text, served, text};
 
-/// Trace a bar, a price or a row back to its raw messages.
+/// Trace a bar, a price, a derived price or a row back to its raw messages.
 ///
 /// Use it when a number looks wrong. It shows how a bar follows from its ticks (recomputed digit for digit), which tick a
 /// served price comes from, or what became of a raw message: ticks, rows, bars, dead letters and repetitions, with topic,
@@ -30,6 +30,7 @@ use reconcile::explain::{Place, served, text};
     or a server is unavailable.\n\nExamples:\n  \
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
+    dp explain derived spark --at 2026-10-01T00:05:00Z\n  \
     dp explain row --table bars --origin ingestion.market.raw.v1/2/17/0\n  \
     dp explain row --topic ingestion.market.raw.v1 --partition 2 --offset 17\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5 --json | jq '.quotes'"
@@ -49,6 +50,7 @@ pub struct Args {
 enum What {
     Bar(BarArgs),
     Price(PriceArgs),
+    Derived(DerivedArgs),
     Row(RowArgs),
 }
 
@@ -97,6 +99,26 @@ struct PriceArgs {
     api: Option<String>,
 }
 
+/// Explain a derived price: its versions, its legs with their prices and ages, and their raw messages
+///
+/// The value is recomputed from the prices of its legs, with the definition in AGGREGATION_DERIVED_SERIES, and each leg is compared with
+/// its tick. Without --at it is the newest value of the series.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    dp explain derived spark\n  \
+    dp explain derived spark --at 2026-10-01T00:05:00Z --json | jq '.legs'\n\n\
+    To list the values of a series: dp sql \"SELECT timestamp, value FROM derived_prices_latest WHERE series = '…'\"")]
+struct DerivedArgs {
+    /// Name of the series
+    series: String,
+    /// The newest value at or before this time
+    #[arg(long, value_name = "TIME", value_parser = ops::present::time)]
+    at: Option<jiff::Timestamp>,
+    /// Tenant [default: DATA_PROC_TENANT_ID]
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
 /// Explain a raw message: its ticks, rows, bars, repetitions and dead letters
 ///
 /// Follows the message forward to its ticks, their rows and bars, and its dead letters. If the message repeats an event, it
@@ -105,10 +127,11 @@ struct PriceArgs {
 #[command(after_help = "Examples:\n  \
     dp explain row --partition 2 --offset 17\n  \
     dp explain row --table late_ticks --origin ingestion.market.raw.v1/2/17/0\n  \
+    dp explain row --table derived_prices --origin ingestion.market.raw.v1/2/17/0   # values that use the tick\n  \
     dp explain row --origin ingestion.market.raw.v1/2/17 --limit 5000      # all ticks of a document\n\n\
     To find origins: dp sql 'SELECT tick_id FROM market_ticks LIMIT 5'")]
 struct RowArgs {
-    /// Also show the row of this table with every column
+    /// Also show the row of this table with every column; of derived_prices those that use the tick
     #[arg(long, value_parser = PossibleValuesParser::new(TABLES.map(|table| table.name)))]
     table: Option<String>,
     /// Origin (the tick_id of a row): feed/partition/offset/index. Without the index: all ticks of the message
@@ -128,7 +151,7 @@ struct RowArgs {
 /// Runs `dp explain`.
 ///
 /// # Errors
-/// A server does not answer, or the bar, price or row does not exist.
+/// A server does not answer, or the bar, price, derived price or row does not exist.
 pub async fn run(place: &StackPlace, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let shown = if args.bytes { usize::MAX } else { SHOWN };
     let session = Session::open(connection, shown, args.limit).await?;
@@ -163,6 +186,13 @@ async fn trace(
                 .await?;
             print(connection, &trace, || text::price(&trace))?;
             trace.disagreements.is_empty()
+        }
+        What::Derived(derived) => {
+            let tenant = derived.tenant.as_deref().unwrap_or(&connection.settings.tenant_id);
+            let at = derived.at.map(jiff::Timestamp::as_microsecond);
+            let trace = session.derived(tenant, &derived.series, at).await?;
+            print(connection, &trace, || derived_text::derived(&trace))?;
+            trace.agrees
         }
         What::Row(row) => {
             let (message, index) = asked(connection, row)?;

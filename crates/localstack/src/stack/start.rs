@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{KILL_LIMIT, Stack};
 use crate::cache;
+use crate::config::StackConfig;
 use crate::cores;
 use crate::error::StackError;
-use crate::name::{Name, Server};
+use crate::name::{Name, Server, Service};
 use crate::ports;
 use crate::process::{self, Running};
 use crate::progress::Step;
@@ -22,6 +23,7 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 const NEEDED_MB: u64 = 500;
 
 const GENERATION: &str = "DATA_PROC_GENERATION";
+const DERIVED_SERIES: &str = "AGGREGATION_DERIVED_SERIES";
 
 impl Stack {
     pub(super) fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
@@ -134,8 +136,10 @@ impl Stack {
         };
         // An additional replica may belong to a generation that is only tried out.
         if matches!(name, Name::Service(_, 1)) {
-            let set = config.service_env.get(GENERATION).cloned();
-            state.generation = set.or_else(|| std::env::var(GENERATION).ok()).unwrap_or_default();
+            state.generation = setting(config, GENERATION);
+        }
+        if name == Name::Service(Service::Aggregation, 1) {
+            state.derived_series = setting(config, DERIVED_SERIES);
         }
         let log = config.log(name);
         let log_offset = fs::metadata(&log).map_or(0, |metadata| metadata.len());
@@ -154,6 +158,12 @@ impl Stack {
         }
         Ok((running, true))
     }
+}
+
+/// A variable as the services get it; empty if it is not set.
+fn setting(config: &StackConfig, name: &str) -> String {
+    let set = config.service_env.get(name).cloned();
+    set.or_else(|| std::env::var(name).ok()).unwrap_or_default()
 }
 
 fn list(names: &[Name]) -> String {

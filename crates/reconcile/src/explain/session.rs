@@ -22,7 +22,7 @@ use crate::raw::Rules;
 use ops::connection::Connection;
 
 /// Largest number of messages that are searched for repetitions of a bar's ticks.
-const LOOKED_THROUGH: i64 = 300_000;
+pub(super) const LOOKED_THROUGH: i64 = 300_000;
 
 /// Normalization's settings, and the rules for closing windows.
 ///
@@ -80,7 +80,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn tables(&self) -> Tables<'_> {
+    pub(super) fn tables(&self) -> Tables<'_> {
         Tables {
             clickhouse: &self.clickhouse,
             names: &self.connection.names,
@@ -242,6 +242,13 @@ impl<'a> Session<'a> {
             ));
         }
         let (ticks, table_rows) = self.with_bars(ticks, table).await?;
+        if table == Some("derived_prices") {
+            notes.push(format!(
+                "the rows are the newest versions of at most {} derived prices for each tick: those that use it, or that it caused; \
+                 `dp explain derived` traces one of them",
+                self.limit
+            ));
+        }
         Ok(RowTrace {
             raw,
             original,
@@ -261,8 +268,10 @@ impl<'a> Session<'a> {
         let (tables, mut shown, mut rows) = (self.tables(), Vec::new(), Vec::new());
         for tick in ticks.into_iter().take(self.limit) {
             // A bar is not the row of one tick. The bars that count the tick are always shown.
-            if let Some(table) = table.filter(|table| *table != "bars") {
-                rows.extend(tables.row(table, &tick).await?);
+            match table {
+                None | Some("bars") => {}
+                Some("derived_prices") => rows.extend(tables.derived_of(&tick, self.limit).await?),
+                Some(table) => rows.extend(tables.row(table, &tick).await?),
             }
             let bars = tables.bars_of(&tick).await?;
             shown.push(TickAndBars { tick, bars });
@@ -275,7 +284,7 @@ impl<'a> Session<'a> {
         found.into_iter().next().context("Kafka returned no message")
     }
 
-    async fn raw(&self, places: BTreeSet<Place>, search: Search) -> anyhow::Result<Vec<RawRecord>> {
+    pub(super) async fn raw(&self, places: BTreeSet<Place>, search: Search) -> anyhow::Result<Vec<RawRecord>> {
         let reading = self.reading.clone();
         let found = tokio::task::spawn_blocking(move || logs::read(&reading, &places, search)).await;
         Ok(found

@@ -303,7 +303,7 @@ fn within(window: Window) -> String {
     )
 }
 
-fn moment(time: Micros) -> String {
+pub(super) fn moment(time: Micros) -> String {
     format!("fromUnixTimestamp64Micro(toInt64({time}), 'UTC')")
 }
 

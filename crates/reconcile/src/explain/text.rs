@@ -128,13 +128,14 @@ pub fn row(trace: &RowTrace) -> String {
     out.text
 }
 
+/// Text that grows by lines.
 #[derive(Default)]
-struct Lines {
-    text: String,
+pub(super) struct Lines {
+    pub(super) text: String,
 }
 
 impl Lines {
-    fn line(&mut self, indent: usize, words: &str) {
+    pub(super) fn line(&mut self, indent: usize, words: &str) {
         let room = WIDTH.saturating_sub(indent);
         for (number, part) in wrapped(words, room.saturating_sub(2)).iter().enumerate() {
             let indent = if number == 0 { indent } else { indent + 2 };
@@ -149,12 +150,12 @@ impl Lines {
         self.text.push_str(text);
     }
 
-    fn title(&mut self, words: &str) {
+    pub(super) fn title(&mut self, words: &str) {
         self.block("");
         self.line(0, words);
     }
 
-    fn notes(&mut self, notes: &[String]) {
+    pub(super) fn notes(&mut self, notes: &[String]) {
         for note in notes {
             self.block("");
             self.line(0, &format!("note: {}", localized(note)));
@@ -240,7 +241,7 @@ impl Lines {
         self.places(5, tick);
     }
 
-    fn places(&mut self, indent: usize, tick: &TickRow) {
+    pub(super) fn places(&mut self, indent: usize, tick: &TickRow) {
         let place = |place: &Option<Place>| place.as_ref().map_or_else(|| "(no row)".to_owned(), Place::to_string);
         let event = tick.event_id.as_deref().unwrap_or("(no row)");
         self.line(indent, &format!("raw {}, event {event}", tick.tick_id));
@@ -292,7 +293,7 @@ impl Lines {
         self.line(4, &letter.message);
     }
 
-    fn raw(&mut self, raw: &RawRecord) {
+    pub(super) fn raw(&mut self, raw: &RawRecord) {
         let Some(kept) = &raw.kept else {
             return self.line(
                 2,

@@ -32,7 +32,9 @@ impl Stores {
     pub fn contain(self, subject: Subject) -> bool {
         match subject {
             Subject::Log => true,
-            Subject::RawRows(_) | Subject::SourceRows(_) | Subject::Positions(_) | Subject::Bars => self.clickhouse,
+            Subject::RawRows(_) | Subject::SourceRows(_) | Subject::Positions(_) | Subject::Bars | Subject::Derived => {
+                self.clickhouse
+            }
             Subject::Postgres => self.postgres,
             Subject::Redis => self.redis,
         }
@@ -109,6 +111,8 @@ pub struct Plan {
 const CHANGED_TICK: &str = "rows of ticks are never replaced: delete this one (`dp sql --write`), and the next repair writes it as the log has it";
 const SURPLUS_TICK: &str = "rows are only added: delete every copy of it (`dp sql --write`); if the log has the row, the next repair writes it once";
 const SURPLUS_BAR: &str = "no tick explains it: delete it with `dp sql --write`";
+const DERIVED: &str = "no repair writes derived prices: `dp explain derived` shows which leg is at fault; a price of this leg that is published again \
+    computes the values again that it changes";
 const FOLLOWS: &str = "it follows from enriched_ticks, which lacks rows: it is compared again once they are written (--store all, without --from and --to)";
 const PRICE_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again when the system is \
     quiet (--wait), or `dp projection rebuild latest_price --full`, which needs no quiet";
@@ -134,6 +138,7 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
     for other in findings.others.iter().filter(|other| stores.contain(other.subject)) {
         let why = match other.subject {
             Subject::Log => "a repair writes to stores, never to the log",
+            Subject::Derived => DERIVED,
             _ => SURPLUS_TICK,
         };
         plan.left.extend(other.named.iter().map(|row| Left {

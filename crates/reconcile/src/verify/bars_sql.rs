@@ -50,7 +50,7 @@ pub struct Expired {
 impl Expired {
     /// A window that begins at this time or later has lost no row, because no expired row has a later event time. `restate`
     /// uses the same rule.
-    fn until(&self) -> i64 {
+    pub(super) fn until(&self) -> i64 {
         self.ingested_at.saturating_add(LONGEST_AHEAD)
     }
 }

@@ -25,9 +25,10 @@ pub enum Wrong {
 pub struct WrongRow {
     /// What is wrong.
     pub wrong: Wrong,
-    /// Its key in the store: a tick id; tenant, instrument, interval and start of a bar; tenant and instrument of a price.
+    /// Its key in the store: a tick id; tenant, instrument, interval and start of a bar; tenant, series and time of a
+    /// derived price; tenant and instrument of a price.
     pub key: Vec<String>,
-    /// The tick that the row comes from, of a bar its last one. Empty if the store does not name it.
+    /// The tick that the row comes from, of a bar its last one, of a derived price that of its last leg. Empty if the store does not name it.
     pub origin: String,
     /// The difference in one sentence.
     pub text: String,
@@ -46,6 +47,8 @@ pub enum Subject {
     Positions(&'static str),
     /// Bars, compared with their ticks.
     Bars,
+    /// Derived prices, compared with the ticks of their legs.
+    Derived,
     /// Latest prices in PostgreSQL.
     Postgres,
     /// Latest prices in Redis.

@@ -20,7 +20,7 @@ pub(super) const DERIVED: Declared = Declared::new(
     "derived_prices_total",
     Kind::Counter,
     "values",
-    "Derived prices sent, by cause: the newest price of a leg (first), an older price that came late (late), another price of the same leg and time (correction).",
+    "Derived prices sent, by cause: the first value of its time (first), another one after a price that came late (late) or that replaced a price of the same leg and time (correction).",
 )
 .labels(&["cause"])
 .with(&[&[("cause", "first")], &[("cause", "late")], &[("cause", "correction")]]);

@@ -169,6 +169,11 @@ impl Stage for Derive {
         })
     }
 
+    /// A value that lacks earlier legs would have the version of the right one.
+    fn begins_after_memory(&self) -> bool {
+        true
+    }
+
     /// The log clock of the leg: the stage before may be far behind its input, and write old legs now.
     fn time_of(&self, message: &Message<'_>) -> Micros {
         let wire = self.wire.clone();

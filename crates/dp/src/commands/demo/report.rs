@@ -12,6 +12,7 @@ use ops::ingest::EXAMPLE_DAY;
 use ops::present::{grouped, table};
 use ops::simulation::Counts;
 
+use super::derived::NewestValue;
 use super::market_days::MarketDay;
 
 /// The latency of one step, in the calm phase and under full load.
@@ -32,6 +33,8 @@ pub struct DemoReport {
     pub published: Counts,
     /// Documents that were ingested.
     pub documents: u64,
+    /// Prices of legs of the derived series that were published.
+    pub legs: u64,
     /// Figures before this run.
     pub before: Figures,
     /// Figures after it.
@@ -48,6 +51,8 @@ pub struct DemoReport {
     pub load: Vec<Load>,
     /// The day-ahead prices of the example documents.
     pub market_days: Vec<MarketDay>,
+    /// The newest value of each derived series.
+    pub derived: Vec<NewestValue>,
 }
 
 impl DemoReport {
@@ -62,6 +67,7 @@ impl DemoReport {
         self.count_rows(&mut rows);
         self.store_rows(&mut rows);
         self.market_day_rows(&mut rows);
+        self.derived_rows(&mut rows);
         self.latency_rows(&mut rows);
         self.load_rows(&mut rows);
         table(&["", "published", "arrived", "total"], 1, rows)
@@ -69,7 +75,7 @@ impl DemoReport {
 
     fn count_rows(&self, rows: &mut Vec<Vec<String>>) {
         let (before, after, published) = (&self.before, &self.after, &self.published);
-        let raw = published.messages + self.documents;
+        let raw = published.messages + self.documents + self.legs;
         let ticks = |figures: &Figures| *figures.tables.get("market_ticks").unwrap_or(&0);
         rows.extend([
             counted("raw messages", Some(raw), before.raw_messages, after.raw_messages),
@@ -153,6 +159,22 @@ impl DemoReport {
                 format!("{} of {}", day.present, day.expected),
                 grouped(day.prices.into()),
                 day.mean.map_or_else(String::new, |mean| format!("{mean:.2}")),
+            ]);
+        }
+    }
+
+    fn derived_rows(&self, rows: &mut Vec<Vec<String>>) {
+        if self.derived.is_empty() {
+            return;
+        }
+        rows.push(section("derived series: newest value", "times", "value", "unit"));
+        for series in &self.derived {
+            let value = series.value.clone().unwrap_or_else(|| "null".to_owned());
+            rows.push(vec![
+                format!("{} at {}", series.series, series.time),
+                grouped(series.times.into()),
+                value,
+                series.unit.clone(),
             ]);
         }
     }
@@ -268,7 +290,8 @@ mod tests {
                 dead_letters: [("broken_json", 4)].into(),
                 ..Counts::default()
             },
-            documents: 2,
+            documents: 1,
+            legs: 1,
             before: Figures {
                 raw_messages: 1_000,
                 messages_with_ticks: 1_000,
@@ -309,6 +332,13 @@ mod tests {
                 complete_bars: 0,
                 mean: Some(31.5),
             }],
+            derived: vec![NewestValue {
+                series: "spark".to_owned(),
+                time: "2026-10-01 00:05:00".to_owned(),
+                value: Some("25.125".to_owned()),
+                unit: "USD/MWh".to_owned(),
+                times: 1_234,
+            }],
         }
     }
 
@@ -329,5 +359,9 @@ mod tests {
         assert_eq!(cells("append → normalized")[1..], ["3.1", "9.0"]);
         assert_eq!(cells("every store")[1..], ["102", "0.5", "204"]);
         assert_eq!(cells("PJM")[1..], ["24 of 25", "48", "31.50"]);
+        assert_eq!(
+            cells("spark at 2026-10-01 00:05:00")[1..],
+            ["1,234", "25.125", "USD/MWh"]
+        );
     }
 }

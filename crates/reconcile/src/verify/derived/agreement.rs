@@ -1,0 +1,153 @@
+//! The rules of the check against the stage's own decisions: both must agree on every time, whatever order prices come in, wherever the
+//! check claims to know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use curves::derived::{Definition, Formula, Limits, Series};
+use domain::{Decimal, Kind, LegPlace, LegPrice, Micros, Tick};
+use proptest::prelude::*;
+
+use super::rules::{Asked, Leg, Price, Times, Wanted, wanted};
+
+const HOUR: Micros = 3_600_000_000;
+const MAX_AGE: Micros = 2 * HOUR;
+const ROLES: [&str; 2] = ["local", "reference"];
+const LEGS: [&str; 2] = ["X.local", "X.reference"];
+
+/// One price: leg, log clock, time, whether it is that of an interval, price.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    leg: usize,
+    clock: Micros,
+    time: Micros,
+    is_interval: bool,
+    price: i64,
+}
+
+impl Given {
+    fn ends(&self) -> Option<Micros> {
+        self.is_interval.then_some(self.time + HOUR)
+    }
+
+    /// As the stage gets it; `at` is its place in every log.
+    fn leg_price(&self, at: i64) -> LegPrice<'static> {
+        let (role, instrument_id) = if self.leg == 0 {
+            (ROLES[0], LEGS[0])
+        } else {
+            (ROLES[1], LEGS[1])
+        };
+        let mut tick: Tick<'static> = domain::fixtures::tick();
+        tick.instrument_id = instrument_id;
+        tick.kind = if self.is_interval { Kind::Interval } else { Kind::Trade };
+        (tick.event_time, tick.interval_end) = (self.time, self.ends());
+        tick.price = Decimal::from_integer(self.price).unwrap_or_default();
+        (tick.version, tick.sequence) = (None, None);
+        tick.origin.offset = at;
+        let place = LegPlace {
+            series: "s",
+            role,
+            unit: "MWh",
+            log_clock: self.clock,
+            enriched_partition: 0,
+            enriched_offset: at,
+            index: 0,
+        };
+        LegPrice::of(&tick, place)
+    }
+
+    /// As the check gets it from the table.
+    fn price(&self, at: i64) -> Price {
+        let leg = self.leg_price(at);
+        Price {
+            time: self.time,
+            ends: self.ends(),
+            appended: self.clock,
+            vintage: 1,
+            sequence: None,
+            origin: (leg.origin.feed.to_owned(), leg.origin.partition, at, leg.origin.index),
+            figure: leg.price.unscaled(),
+            currency: leg.currency.to_owned(),
+            unit: "MWh".to_owned(),
+            is_doubtful: false,
+        }
+    }
+}
+
+/// What the stage sent last for each time: value, and offsets of the origins.
+fn sent(log: &[Given], hold: Micros) -> BTreeMap<Micros, (Option<i64>, Vec<i64>)> {
+    let definition = Definition {
+        series: "s".to_owned(),
+        formula: Formula::Basis,
+        legs: LEGS.map(str::to_owned).to_vec(),
+        max_age: MAX_AGE,
+    };
+    let limits = Limits {
+        hold,
+        prices: usize::MAX,
+    };
+    let mut series = Series::new(Arc::new(definition), limits);
+    let mut last = BTreeMap::new();
+    for (at, given) in (0..).zip(log) {
+        series.take(&given.leg_price(at), at, &mut |price| {
+            let origins = price.legs.iter().map(|leg| leg.origin.offset).collect();
+            last.insert(price.event_time, (price.value.map(Decimal::unscaled), origins));
+        });
+    }
+    last
+}
+
+fn asked() -> Asked {
+    Asked {
+        series: "s".to_owned(),
+        kind: Formula::Basis.name(),
+        heat_rate: 0,
+        roles: Formula::Basis.legs(),
+        legs: LEGS.map(str::to_owned).to_vec(),
+        max_age: MAX_AGE,
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_check_and_the_stage_agree_on_every_time(
+        steps in proptest::collection::vec((0usize..2, 0i64..5, -60i64..47, any::<bool>(), -500i64..500), 2..120),
+    ) {
+        let hold = 24 * HOUR;
+        let times = Times::of(hold);
+        let mut clock = 1_000 * HOUR;
+        let log: Vec<Given> = steps
+            .into_iter()
+            .map(|(leg, step, event, is_interval, price)| {
+                clock += step * HOUR / 2;
+                Given { leg, clock, time: clock / HOUR * HOUR + event * HOUR, is_interval, price }
+            })
+            .collect();
+        let mut prices = [Vec::new(), Vec::new()];
+        for (at, given) in (0..).zip(&log) {
+            let mut price = given.price(at);
+            if price.is_within_reach(times) {
+                prices[given.leg].push(price);
+            }
+        }
+        let legs = prices.map(|prices| Leg::new(prices, MAX_AGE));
+        let (sent, asked) = (sent(&log, hold), asked());
+        let mut known = 0;
+        for time in log.iter().map(|given| given.time) {
+            let found = sent.get(&time);
+            match wanted(time, &legs, &asked, times) {
+                Wanted::Unknown => continue,
+                Wanted::Nothing => prop_assert_eq!(found, None),
+                Wanted::NoValue => prop_assert!(found.is_none_or(|(value, _)| value.is_none()), "{:?}", found),
+                Wanted::Row(row) => {
+                    let origins: Vec<i64> = row.legs.iter().map(|leg| leg.origin.2).collect();
+                    prop_assert_eq!(found, Some(&(row.value, origins)));
+                }
+            }
+            known += 1;
+        }
+        // The check must not give up: only prices within an hour of the hold time leave it without an answer.
+        prop_assert!(known > 0 || log.len() < 20, "nothing is known of {} prices", log.len());
+        prop_assert!(sent.keys().all(|time| log.iter().any(|given| given.time == *time)));
+    }
+}

@@ -1,0 +1,315 @@
+//! Compares the stored values of a part of the time with what must be there. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Decimal, Micros};
+use ops::present::iso;
+
+use super::super::report::{Wrong, WrongRow};
+use super::rows::Stored;
+use super::rules::{Leg, Row, Times, Used, Wanted, wanted};
+use super::sql::{Lane, Part};
+
+/// What one comparison found.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    pub expected: u64,
+    pub found: u64,
+    pub wrong: Vec<WrongRow>,
+    /// Wrong values that are counted only.
+    pub unnamed: u64,
+    /// Times whose value depends on the clock of the stage.
+    pub unknown: u64,
+    /// Values whose prices, or which themselves, may have expired.
+    pub expired: u64,
+    /// Values of an earlier definition of the series.
+    pub earlier: u64,
+}
+
+impl Compared {
+    /// Adds another part; of all wrong values at most `named` are kept.
+    pub(super) fn add(&mut self, mut other: Compared, named: usize) {
+        self.expected += other.expected;
+        self.found += other.found;
+        let rest = other
+            .wrong
+            .split_off(other.wrong.len().min(named.saturating_sub(self.wrong.len())));
+        self.unnamed += other.unnamed + rest.len() as u64;
+        self.wrong.extend(other.wrong);
+        self.unknown += other.unknown;
+        self.expired += other.expired;
+        self.earlier += other.earlier;
+    }
+}
+
+/// What retention may have removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    /// Values before this time may have lost prices.
+    pub complete_since: Micros,
+    /// Values of prices that were appended before this time may have expired.
+    pub values_since: Micros,
+}
+
+/// One series of one tenant.
+pub(super) struct Comparison<'a> {
+    pub lane: &'a Lane<'a>,
+    pub times: Times,
+    pub kept: Kept,
+    /// The tenant that commands use if none is named.
+    pub own_tenant: &'a str,
+}
+
+impl Comparison<'_> {
+    /// Compares one part. `legs` has the prices of each leg.
+    pub(super) fn part(&self, part: Part, legs: &[Leg], stored: Vec<Stored>) -> Compared {
+        let mut stored: BTreeMap<Micros, Stored> = stored.into_iter().map(|stored| (stored.time, stored)).collect();
+        let mut times: BTreeSet<Micros> = legs.iter().flat_map(Leg::times).collect();
+        times.retain(|time| part.contains(*time));
+        times.extend(stored.keys());
+        let mut compared = Compared::default();
+        for time in times {
+            let found = stored.remove(&time);
+            self.one(
+                time,
+                wanted(time, legs, self.lane.asked, self.times),
+                found,
+                &mut compared,
+            );
+        }
+        compared
+    }
+
+    fn one(&self, time: Micros, wanted: Wanted, found: Option<Stored>, compared: &mut Compared) {
+        if time < self.kept.complete_since {
+            compared.expired += u64::from(found.is_some());
+            return;
+        }
+        if found.as_ref().is_some_and(|found| !self.is_of_this_definition(found)) {
+            compared.earlier += 1;
+            return;
+        }
+        match (wanted, found) {
+            (Wanted::Unknown, _) => compared.unknown += 1,
+            (Wanted::Nothing | Wanted::NoValue, None) => {}
+            (Wanted::NoValue, Some(found)) if found.value.is_none() => {}
+            (Wanted::Row(row), None) if row.appended < self.kept.values_since => compared.expired += 1,
+            (Wanted::Row(row), None) => {
+                compared.expected += 1;
+                let text = format!("is missing: it must be {}", said(row.value, &row.legs));
+                compared.wrong.push(self.wrong(Wrong::Missing, time, &row.legs, &text));
+            }
+            (Wanted::Nothing, Some(found)) => {
+                compared.found += 1;
+                compared
+                    .wrong
+                    .push(self.surplus(&found, "but no leg has a price at this time"));
+            }
+            (Wanted::NoValue, Some(found)) => {
+                compared.found += 1;
+                compared
+                    .wrong
+                    .push(self.surplus(&found, "but not every leg has a price at this time"));
+            }
+            (Wanted::Row(row), Some(found)) => {
+                compared.expected += 1;
+                compared.found += 1;
+                if let Some(differences) = differences(&row, &found) {
+                    let text = format!("differs: {differences}");
+                    compared
+                        .wrong
+                        .push(self.wrong(Wrong::Different, time, &row.legs, &text));
+                }
+            }
+        }
+    }
+
+    /// Whether the value has the kind and the legs that are configured now.
+    fn is_of_this_definition(&self, found: &Stored) -> bool {
+        let asked = self.lane.asked;
+        let is_leg = |role: &str, instrument: &str| {
+            let mut legs = asked.roles.iter().zip(&asked.legs);
+            legs.any(|(known, leg)| *known == role && leg == instrument)
+        };
+        found.kind == asked.kind && found.legs.iter().all(|leg| is_leg(&leg.role, &leg.instrument))
+    }
+
+    fn surplus(&self, found: &Stored, why: &str) -> WrongRow {
+        let legs: Vec<Used> = found.legs.iter().map(|leg| leg.used.clone()).collect();
+        let text = format!("is {}, {why}", said(found.value, &legs));
+        self.wrong(Wrong::Surplus, found.time, &legs, &text)
+    }
+
+    fn wrong(&self, wrong: Wrong, time: Micros, legs: &[Used], what: &str) -> WrongRow {
+        let (tenant, series) = (self.lane.tenant, &self.lane.asked.series);
+        let at = iso(time);
+        let of = match tenant == self.own_tenant {
+            true => String::new(),
+            false => format!(" --tenant {tenant}"),
+        };
+        WrongRow {
+            wrong,
+            key: [tenant, series, &at].map(str::to_owned).to_vec(),
+            origin: legs.last().map(|leg| place(&leg.origin)).unwrap_or_default(),
+            text: format!("derived price {tenant}/{series}/{at} {what} (`dp explain derived {series} --at {at}{of}`)"),
+        }
+    }
+}
+
+fn place(origin: &super::rules::Origin) -> String {
+    let (feed, partition, offset, index) = origin;
+    format!("{feed}/{partition}/{offset}/{index}")
+}
+
+fn number(unscaled: i64) -> String {
+    Decimal::from_unscaled(unscaled).map_or_else(|_| format!("{unscaled} at scale 8"), |number| number.to_string())
+}
+
+/// A value as text.
+pub(super) fn value(of: Option<i64>) -> String {
+    of.map_or_else(|| "null".to_owned(), number)
+}
+
+fn said(of: Option<i64>, legs: &[Used]) -> String {
+    let legs: Vec<String> = legs
+        .iter()
+        .map(|leg| format!("{} of {}", number(leg.figure), place(&leg.origin)))
+        .collect();
+    format!("{} from {}", value(of), legs.join(" and "))
+}
+
+/// What is stored instead of what; `None` if nothing differs.
+fn differences(row: &Row, found: &Stored) -> Option<String> {
+    let mut differences = Vec::new();
+    let mut compare = |name: &str, found: String, wanted: String| {
+        if found != wanted {
+            differences.push(format!("{name} is {found} instead of {wanted}"));
+        }
+    };
+    compare("value", value(found.value), value(row.value));
+    compare("unit", found.unit.clone(), row.unit.clone());
+    compare(
+        "number of legs",
+        found.legs.len().to_string(),
+        row.legs.len().to_string(),
+    );
+    for (found, wanted) in found.legs.iter().zip(&row.legs) {
+        let (role, found) = (&found.role, &found.used);
+        compare(&format!("{role} price"), number(found.figure), number(wanted.figure));
+        compare(&format!("{role} time"), iso(found.time), iso(wanted.time));
+        compare(&format!("{role} age"), found.age.to_string(), wanted.age.to_string());
+        compare(&format!("{role} origin"), place(&found.origin), place(&wanted.origin));
+    }
+    (!differences.is_empty()).then(|| differences.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::StoredLeg;
+    use super::super::rules::tests::{asked, trade};
+    use super::*;
+
+    const EVER: Part = Part { from: None, to: None };
+
+    /// The comparison of one price for each leg at 100 with these values; the second leg costs 3.
+    fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
+        let asked = asked("basis");
+        let lane = Lane {
+            tenant: "t",
+            asked: &asked,
+            since: Vec::new(),
+        };
+        let comparison = Comparison {
+            lane: &lane,
+            times: Times::of(1_000),
+            kept,
+            own_tenant: "t",
+        };
+        let legs = [7, 3].map(|price| Leg::new(vec![trade(100, price, price)], 60));
+        comparison.part(EVER, &legs, stored)
+    }
+
+    const KEPT: Kept = Kept {
+        complete_since: Micros::MIN,
+        values_since: Micros::MIN,
+    };
+
+    fn stored(time: Micros, value: i64) -> Stored {
+        let leg = |role: &str, instrument: &str, price: i64| StoredLeg {
+            role: role.to_owned(),
+            instrument: instrument.to_owned(),
+            used: Used {
+                figure: price * 100_000_000,
+                time: 100,
+                age: 0,
+                origin: ("raw".to_owned(), 0, price, 0),
+            },
+        };
+        Stored {
+            time,
+            kind: "basis".to_owned(),
+            value: Some(value * 100_000_000),
+            unit: "USD/MWh".to_owned(),
+            legs: vec![leg("local", "A", 7), leg("reference", "B", 3)],
+        }
+    }
+
+    fn texts(compared: &Compared) -> Vec<&str> {
+        compared.wrong.iter().map(|row| row.text.as_str()).collect()
+    }
+
+    #[test]
+    fn what_is_missing_wrong_or_too_much_is_named_with_both_values_and_a_command() {
+        let right = compare(vec![stored(100, 4)], KEPT);
+        assert_eq!((right.expected, right.found, right.wrong.len()), (1, 1, 0));
+        let at = iso(100);
+        let command = format!("(`dp explain derived s --at {at}`)");
+        assert_eq!(
+            texts(&compare(vec![stored(100, 5)], KEPT)),
+            [format!(
+                "derived price t/s/{at} differs: value is 5 instead of 4 {command}"
+            )]
+        );
+        assert_eq!(
+            texts(&compare(Vec::new(), KEPT)),
+            [format!(
+                "derived price t/s/{at} is missing: it must be 4 from 7 of raw/0/7/0 and 3 of raw/0/3/0 {command}"
+            )]
+        );
+        let surplus = compare(vec![stored(100, 4), stored(101, 4)], KEPT);
+        assert_eq!((surplus.expected, surplus.found), (1, 2));
+        assert!(texts(&surplus).concat().contains("no leg has a price at this time"));
+        let other_origin = {
+            let mut stored = stored(100, 4);
+            if let Some(leg) = stored.legs.last_mut() {
+                leg.used.origin.2 = 9;
+            }
+            stored
+        };
+        let found = compare(vec![other_origin], KEPT);
+        assert!(
+            texts(&found)
+                .concat()
+                .contains("reference origin is raw/0/9/0 instead of raw/0/3/0")
+        );
+    }
+
+    #[test]
+    fn what_retention_may_have_removed_and_an_earlier_definition_are_not_wrong() {
+        let after = Kept {
+            complete_since: 101,
+            ..KEPT
+        };
+        assert_eq!(compare(vec![stored(100, 9)], after).expired, 1);
+        let values = Kept {
+            values_since: 101,
+            ..KEPT
+        };
+        let missing = compare(Vec::new(), values);
+        assert_eq!((missing.expired, missing.wrong.len()), (1, 0));
+        let mut other = stored(100, 9);
+        other.kind = "calendar_spread".to_owned();
+        let earlier = compare(vec![other], KEPT);
+        assert_eq!((earlier.earlier, earlier.wrong.len()), (1, 0));
+    }
+}
