@@ -68,8 +68,8 @@ pub(crate) enum Before {
     Known(Middle, Middle),
     /// A newer tick of the instrument.
     Younger,
-    /// No tick of the instrument, because it is new or its slot was overwritten. Contains the hash of the instrument.
-    Unknown(u64),
+    /// No tick of the instrument, because it is new or its slot was overwritten.
+    Unknown,
 }
 
 /// One slot per hash: an instrument overwrites the slot of another one with the same hash. This costs a quality flag, never
@@ -91,13 +91,12 @@ impl History {
         }
     }
 
-    /// Stores the tick unless its instrument has a newer one; returns the state before.
-    pub(crate) fn replace(&mut self, tick: &Tick<'_>) -> Before {
-        let key = key(tick);
+    /// Stores the tick unless its instrument, whose [`key`] this is, has a newer one; returns the state before.
+    pub(crate) fn replace(&mut self, tick: &Tick<'_>, key: u64) -> Before {
         // The partition is part of the place, so that what other partitions hold makes no difference.
         let key_here = key.wrapping_add((tick.origin.partition as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let Some(slot) = self.slots.get_mut(key_here as usize % SLOTS) else {
-            return Before::Unknown(key);
+            return Before::Unknown;
         };
         let Some(known) = slot.as_mut().filter(|slot| slot.key == key_here) else {
             let mut first = Slot {
@@ -108,7 +107,7 @@ impl History {
             };
             first.push(tick);
             *slot = Some(first);
-            return Before::Unknown(key);
+            return Before::Unknown;
         };
         if known.event_time > tick.event_time {
             return Before::Younger;

@@ -141,7 +141,8 @@ pub(crate) fn flags(
     if !settings.enabled {
         return QualityFlags::NONE;
     }
-    match history.replace(tick) {
+    let key = history::key(tick);
+    match history.replace(tick, key) {
         Before::Known(prices, volumes) => {
             let is_spike = |now, then| differs_from(now, then, settings.price_spike);
             found.note(is_spike(tick.price, prices), Check::PriceChange);
@@ -149,7 +150,7 @@ pub(crate) fn flags(
             found.note(tick.volume.is_some_and(is_spike), Check::VolumeChange);
         }
         Before::Younger => {}
-        Before::Unknown(key) => {
+        Before::Unknown => {
             let (tenant, at, limit) = (tick.tenant_id, tick.appended_at, settings.max_new_instruments);
             found.note(
                 history.new_instruments.exceeds(key, tenant, at, limit),
@@ -157,7 +158,7 @@ pub(crate) fn flags(
             );
         }
     }
-    found.note(history.recent_rows.is_repeated(tick), Check::RowRepeated);
+    found.note(history.recent_rows.is_repeated(tick, key), Check::RowRepeated);
     found = found.and(settings.active());
     let mut flags = QualityFlags::NONE;
     found.iter().for_each(|check| flags.insert(check.flag()));

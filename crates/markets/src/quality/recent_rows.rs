@@ -7,8 +7,6 @@
 use domain::{Decimal, Kind, Tick};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::history::key;
-
 /// 1.5 MB.
 const ROWS: usize = 1 << 16;
 
@@ -27,15 +25,16 @@ pub(crate) struct RecentRows {
 }
 
 impl RecentRows {
-    /// Whether an earlier row had the same facts. Each trade counts, so a trade never repeats another.
-    pub(crate) fn is_repeated(&mut self, tick: &Tick<'_>) -> bool {
+    /// Whether an earlier row had the same facts; `instrument` is the hash of tenant and instrument. Each trade counts, so a trade
+    /// never repeats another.
+    pub(crate) fn is_repeated(&mut self, tick: &Tick<'_>, instrument: u64) -> bool {
         if tick.kind != Kind::Interval {
             return false;
         }
         if self.rows.is_empty() {
             self.rows.resize(ROWS, None);
         }
-        let (row, origin) = (facts(tick), tick.origin);
+        let (row, origin) = (facts(tick, instrument), tick.origin);
         let Some(place) = self.rows.get_mut(row as usize % ROWS) else {
             return false;
         };
@@ -52,11 +51,11 @@ impl RecentRows {
     }
 }
 
-fn facts(tick: &Tick<'_>) -> u64 {
+fn facts(tick: &Tick<'_>, instrument: u64) -> u64 {
     // No price has this value.
     let number = |value: Option<Decimal>| value.map_or(i64::MIN, Decimal::unscaled);
     let words = [
-        key(tick) as i64,
+        instrument as i64,
         i64::from(tick.origin.partition),
         tick.event_time,
         tick.interval_end.unwrap_or(i64::MIN),

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Record, Table, WIDEST, located, plain};
+use super::{Cells, Record, Table, WIDEST, located, plain};
 use crate::document::Spot;
 use crate::json::{Key, Kind, Read, Reader, Token};
 use crate::rejection::{RejectCode, Rejection, excerpt};
@@ -139,7 +139,7 @@ impl Table for Page<'_> {
                         for (text, cell) in texts.iter_mut().zip(&cells).take(count) {
                             *text = cell;
                         }
-                        let cells = texts.get(..count).unwrap_or_default();
+                        let cells = Cells::Texts(texts.get(..count).unwrap_or_default());
                         visit(index, Ok(Record { cells, spot }));
                     }
                     Err(rejection) => visit(index, Err(located(spot, rejection))),
