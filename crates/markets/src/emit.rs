@@ -10,7 +10,7 @@ use crate::document::{At, Row};
 use crate::event::venue_of;
 use crate::message::RawMessage;
 use crate::normalizer::{NormalizerConfig, Opened};
-use crate::quality::{self, History};
+use crate::quality::{self, Earlier};
 use crate::rejection::{RejectedRows, Rejection};
 use crate::table::located;
 use crate::venue::Venue;
@@ -64,7 +64,7 @@ impl Rows<'_, '_> {
     pub(crate) fn emit(
         &self,
         selected: Option<&RowRanges>,
-        history: &mut History,
+        mut earlier: Option<Earlier<'_>>,
         emit: &mut dyn FnMut(&Tick<'_>),
     ) -> RejectedRows {
         let document = self.opened.document.as_ref();
@@ -88,7 +88,7 @@ impl Rows<'_, '_> {
                     if let Some(rejection) = quality::refusal(settings, found) {
                         return Err(located(row.spot, rejection));
                     }
-                    tick.quality_flags = quality::flags(settings, &tick, found, history);
+                    tick.quality_flags = quality::flags(settings, &tick, found, earlier.as_mut());
                     emit(&tick);
                 }
                 Ok(())
