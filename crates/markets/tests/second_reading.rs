@@ -97,3 +97,30 @@ fn a_second_reading_of_hand_made_documents_finds_the_same_prices() {
         None => eprintln!("SKIPPED: python3 is missing"),
     }
 }
+
+/// The parsers do not ask the machine for its zone. The second reading names its zones too, so both run with any.
+#[test]
+fn the_zone_of_the_machine_changes_no_price() {
+    const ZONES: [&str; 8] = [
+        "America/New_York",
+        "America/Los_Angeles",
+        "Asia/Kolkata",
+        "Australia/Lord_Howe",
+        "Pacific/Kiritimati",
+        "America/St_Johns",
+        "Africa/Casablanca",
+        "<-11>11",
+    ];
+    const TEST: &str = "a_second_reading_of_hand_made_documents_finds_the_same_prices";
+    let program = std::env::current_exe().unwrap();
+    let first = std::process::id() as usize;
+    for zone in (first..first + 3).map(|number| ZONES[number % ZONES.len()]) {
+        let mut command = Command::new(&program);
+        let output = command.args(["--exact", TEST]).env("TZ", zone).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "TZ={zone}: {text}"
+        );
+    }
+}

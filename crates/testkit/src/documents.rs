@@ -141,7 +141,11 @@ impl Documents {
         if self.forms.bool() {
             return Form::Report;
         }
-        let others = if self.forms.bool() { self.forms.usize(1..5_000) } else { 0 };
+        let others = if self.forms.bool() {
+            self.forms.usize(1..5_000)
+        } else {
+            0
+        };
         Form::Page {
             others,
             has_next: others > 0 && self.forms.bool(),
@@ -317,7 +321,10 @@ mod tests {
         let is_page = |one: &&Document| one.format.starts_with("pjm") && one.payload.starts_with(b"{");
         let pages = made.iter().filter(is_page).count();
         let parts = made.iter().filter(|one| one.is_part).count();
-        assert!(pages > 150 && parts > 60 && pages - parts > 60, "{parts} of {pages} pages are not the only one");
+        assert!(
+            pages > 150 && parts > 60 && pages - parts > 60,
+            "{parts} of {pages} pages are not the only one"
+        );
         assert!(count(&|tick| tick.is_part) > 300);
         for version in ["verified.1", "verified.2", "verified.3", "verified.1.superseded"] {
             assert!(

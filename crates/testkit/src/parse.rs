@@ -552,9 +552,15 @@ mod tests {
         for (document, is_part) in [
             (format!("[{ITEM}]"), false),
             (format!(r#"{{"items":[{ITEM}]}}"#), false),
-            (format!(r#"{{"items":[{ITEM}],"totalRows":1,"links":[{{"rel":"self","href":"next"}}]}}"#), false),
+            (
+                format!(r#"{{"items":[{ITEM}],"totalRows":1,"links":[{{"rel":"self","href":"next"}}]}}"#),
+                false,
+            ),
             (format!(r#"{{"items":[{ITEM}],"totalRows":2}}"#), true),
-            (format!(r#"{{"links":[{{"rel":"next","href":"x"}}],"items":[{ITEM}],"totalRows":1}}"#), true),
+            (
+                format!(r#"{{"links":[{{"rel":"next","href":"x"}}],"items":[{ITEM}],"totalRows":1}}"#),
+                true,
+            ),
         ] {
             let sound = parse(&document, Some(pjm::HOURLY)).unwrap();
             assert_eq!((sound.ticks.len(), sound.rejected.len()), (1, 0), "{document}");
@@ -565,7 +571,10 @@ mod tests {
             assert_eq!(sound.ticks[0], expected, "{document}");
         }
         assert!(of_csv.iter().all(|tick| !tick.is_part));
-        assert_eq!(parse(r#"{"items":[],"totalRows":0}"#, Some(pjm::HOURLY)).map(|sound| sound.ticks), Ok(Vec::new()));
+        assert_eq!(
+            parse(r#"{"items":[],"totalRows":0}"#, Some(pjm::HOURLY)).map(|sound| sound.ticks),
+            Ok(Vec::new())
+        );
     }
 
     #[test]

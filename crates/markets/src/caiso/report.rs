@@ -128,7 +128,11 @@ impl Intervals {
     /// Start and end of the interval of a row.
     fn read(&mut self, record: &Record<'_>) -> Result<(Micros, Micros), Rejection> {
         let [first, .., last] = self.columns;
-        let written = if self.are_together { record.between(first, last) } else { None };
+        let written = if self.are_together {
+            record.between(first, last)
+        } else {
+            None
+        };
         let text = match written {
             Some(text) => text,
             None => {
@@ -143,7 +147,11 @@ impl Intervals {
             let known = self.places.get(place)?.as_ref();
             known.filter(|known| known.text == text)
         };
-        let likely = self.places.get(self.last).and_then(Option::as_ref).map_or(0, |last| last.next);
+        let likely = self
+            .places
+            .get(self.last)
+            .and_then(Option::as_ref)
+            .map_or(0, |last| last.next);
         if let Some(known) = known(likely) {
             self.last = likely;
             return Ok((known.start, known.end));
@@ -155,7 +163,12 @@ impl Intervals {
                 let (start, end) = self.checked(record)?;
                 let text = text.to_owned();
                 if let Some(free) = self.places.get_mut(place) {
-                    *free = Some(Named { text, start, end, next: place });
+                    *free = Some(Named {
+                        text,
+                        start,
+                        end,
+                        next: place,
+                    });
                 }
                 (start, end)
             }

@@ -46,7 +46,12 @@ fn read(histories: &mut Histories, log: &[Said], from: usize) -> Vec<[bool; 3]> 
         let tick = tick(*said, offset);
         let mut earlier = histories.of(tick.origin.feed, tick.origin.partition);
         let flags = flags(&settings, &tick, Checks::NONE, earlier.as_mut());
-        [QualityFlag::PriceSpike, QualityFlag::VolumeSpike, QualityFlag::Duplicate].map(|flag| flags.contains(flag))
+        [
+            QualityFlag::PriceSpike,
+            QualityFlag::VolumeSpike,
+            QualityFlag::Duplicate,
+        ]
+        .map(|flag| flags.contains(flag))
     };
     log.iter().enumerate().skip(from).map(one).collect()
 }
@@ -74,7 +79,12 @@ fn newer(log: &[Said], began: usize, at: usize) -> usize {
 
 fn logs() -> impl Strategy<Value = Vec<Said>> {
     // Time goes on, with late messages now and then; few prices, so that there are spikes and repeated rows.
-    let one = (0..INSTRUMENTS.len(), 0..6_i64, prop::sample::select(vec![100, 100, 104, 150, -20]), 1..3_i64);
+    let one = (
+        0..INSTRUMENTS.len(),
+        0..6_i64,
+        prop::sample::select(vec![100, 100, 104, 150, -20]),
+        1..3_i64,
+    );
     prop::collection::vec(one, 2..150).prop_map(|said| {
         let told = said.into_iter().enumerate();
         told.map(|(place, (instrument, back, price, volume))| (instrument, place as i64 / 4 - back + 6, price, volume))

@@ -111,7 +111,14 @@ mod tests {
     fn a_shorter_line_and_one_that_is_too_wide_are_forgotten() {
         let mut commas = Commas::new();
         let wide = format!("aaaaaaaa,aaaaaaa{}", ",".repeat(WIDEST));
-        for line in ["aaaaaaaa,aaaaaaaa,a", "aaaaaaaa", "", "aaaaaaaa,a", &wide, "aaaaaaaa,aaaaaaa,b"] {
+        for line in [
+            "aaaaaaaa,aaaaaaaa,a",
+            "aaaaaaaa",
+            "",
+            "aaaaaaaa,a",
+            &wide,
+            "aaaaaaaa,aaaaaaa,b",
+        ] {
             assert_eq!(commas.cell_ends(line).map(<[usize]>::to_vec), expected(line), "{line}");
         }
     }

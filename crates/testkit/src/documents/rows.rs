@@ -291,7 +291,8 @@ fn page(header: &str, rows: &[Vec<String>], total: usize, has_next: bool) -> Str
 
 /// Numbers and truths as such, nothing as null, everything else as text.
 fn field(name: &str, cell: &str) -> String {
-    let is_number = cell.starts_with(|first: char| first.is_ascii_digit() || first == '-') && cell.parse::<f64>().is_ok();
+    let is_number =
+        cell.starts_with(|first: char| first.is_ascii_digit() || first == '-') && cell.parse::<f64>().is_ok();
     let value = match cell {
         "" => "null".to_owned(),
         "True" | "False" => cell.to_lowercase(),

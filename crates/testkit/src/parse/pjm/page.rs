@@ -29,7 +29,8 @@ pub(super) fn read(text: &str, run: &str) -> Result<Page, Refusal> {
     };
     let items = array(items)?;
     let links = whole.get("links").map_or(Ok(Vec::new()), |links| array(links.get()))?;
-    let leads_on = |link: &RawValue| object(link.get()).is_ok_and(|link| string(&link, "rel").as_deref() == Some("next"));
+    let leads_on =
+        |link: &RawValue| object(link.get()).is_ok_and(|link| string(&link, "rel").as_deref() == Some("next"));
     let total = any(&whole, &["totalRows"]).and_then(|total| total.parse().ok());
     let is_part = links.iter().any(|link| leads_on(link)) || total.is_some_and(|total: usize| total != items.len());
     let rows: Vec<Option<Object>> = items.iter().map(|item| object(item.get()).ok()).collect();
@@ -41,7 +42,14 @@ pub(super) fn read(text: &str, run: &str) -> Result<Page, Refusal> {
         });
     }
     // The first row that has fields names the columns.
-    let written: Vec<String> = rows.iter().flatten().next().into_iter().flat_map(Object::keys).cloned().collect();
+    let written: Vec<String> = rows
+        .iter()
+        .flatten()
+        .next()
+        .into_iter()
+        .flat_map(Object::keys)
+        .cloned()
+        .collect();
     let names = columns(&written, run).ok_or("schema_violation")?;
     let written: Vec<String> = written.iter().map(|name| plain(name)).collect();
     Ok(Page {
