@@ -139,7 +139,7 @@ impl Intervals {
                 self.joined.clear();
                 // No cell has an end of line.
                 let cells = self.columns.map(|column| record.cell(column));
-                cells.iter().for_each(|cell| self.joined.extend([cell, "\n"]));
+                cells.iter().for_each(|cell| self.joined.extend([*cell, "\n"]));
                 self.joined.as_str()
             }
         };
