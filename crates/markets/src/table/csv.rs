@@ -104,8 +104,12 @@ impl Splitter {
 
     /// Calls `visit` with the cells of a line.
     pub(crate) fn split<T>(&mut self, line: &str, visit: impl FnOnce(&[&str]) -> T) -> Result<T, Rejection> {
-        let is_plain = !may_begin_otherwise(line) && !has_quotes(line);
-        let ends = if is_plain { self.commas.cell_ends(line) } else { None };
+        let is_for_reader = may_begin_otherwise(line) || has_quotes(line);
+        let ends = if is_for_reader {
+            None
+        } else {
+            self.commas.cell_ends(line)
+        };
         let Some(ends) = ends else {
             return self.split_any(line, visit);
         };
@@ -258,8 +262,12 @@ impl<'a> Csv<'a> {
                 let record = self.check(&line, &cells).map(|()| Record { cells, spot });
                 visit(index, line, record.map_err(|rejection| super::located(spot, rejection)));
             };
-            let is_plain = !may_begin_otherwise(line.text) && !(some_have_quotes && has_quotes(line.text));
-            let ends = if is_plain { commas.cell_ends(line.text) } else { None };
+            let is_for_reader = may_begin_otherwise(line.text) || some_have_quotes && has_quotes(line.text);
+            let ends = if is_for_reader {
+                None
+            } else {
+                commas.cell_ends(line.text)
+            };
             let split = match ends {
                 Some(ends) => {
                     visit_cells(Cells::Line { text: line.text, ends });
