@@ -130,33 +130,47 @@ impl Histories {
 /// a tick.
 #[derive(Debug)]
 pub(crate) struct History {
-    slots: Vec<Option<Slot>>,
+    /// For each hash, the number of its slot from 1; 0 if it has none yet. So memory grows with the instruments, not with the partitions.
+    numbers: Vec<u32>,
+    slots: Vec<Slot>,
     pub(crate) recent_rows: RecentRows,
 }
 
 impl History {
     fn new() -> History {
         History {
-            slots: vec![None; SLOTS],
+            numbers: vec![0; SLOTS],
+            slots: Vec::new(),
             recent_rows: RecentRows::default(),
         }
     }
 
     /// Stores the tick unless its instrument, whose [`key`] this is, has a newer one; returns the state before.
     pub(crate) fn replace(&mut self, tick: &Tick<'_>, key: u64) -> Before {
-        let Some(slot) = self.slots.get_mut(key as usize % SLOTS) else {
+        let Some(number) = self.numbers.get_mut(key as usize % SLOTS) else {
             return Before::Unknown;
         };
-        let Some(known) = slot.as_mut().filter(|slot| slot.key == key) else {
-            let mut first = Slot {
-                key,
-                event_time: tick.event_time,
-                prices: Recent::default(),
-                volumes: Recent::default(),
-            };
-            first.push(tick);
-            *slot = Some(first);
-            return Before::Unknown;
+        let slot = (*number as usize).checked_sub(1).and_then(|at| self.slots.get_mut(at));
+        let known = match slot {
+            Some(slot) if slot.key == key => slot,
+            slot => {
+                let mut first = Slot {
+                    key,
+                    event_time: tick.event_time,
+                    prices: Recent::default(),
+                    volumes: Recent::default(),
+                };
+                first.push(tick);
+                match slot {
+                    Some(slot) => *slot = first,
+                    None => {
+                        self.slots.push(first);
+                        // At most as many as there are numbers.
+                        *number = self.slots.len() as u32;
+                    }
+                }
+                return Before::Unknown;
+            }
         };
         if known.event_time > tick.event_time {
             return Before::Younger;

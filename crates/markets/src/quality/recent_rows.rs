@@ -6,8 +6,8 @@
 use domain::{Decimal, Kind, Tick};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// 1.5 MB.
-const ROWS: usize = 1 << 16;
+/// 0.8 MB.
+const ROWS: usize = 1 << 15;
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
