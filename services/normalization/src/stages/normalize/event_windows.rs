@@ -96,8 +96,8 @@ impl EventWindows {
             .map_or(Seen::New, |open| open.observe(entry(raw, key)))
     }
 
-    /// Adds a message that an earlier owner finished, unless its file had it. That owner has counted the events it forgot early.
-    /// Of the latter, tells only whether they were repetitions.
+    /// Adds a message that an earlier owner finished. That owner has counted the events it forgot early. A message that the file had is
+    /// there already, and it is only told whether it repeats another.
     pub(super) fn remember(&mut self, raw: &RawMessage<'_>, key: EventKey) -> Seen {
         self.of(raw.feed, raw.partition).map_or(Seen::New, |open| {
             if raw.offset < open.recalled.until {
