@@ -173,6 +173,14 @@ pub fn documents() -> Vec<Document> {
     ]
 }
 
+/// Pages of objects, whose keys must not be copied for each row.
+pub fn pages() -> Vec<Document> {
+    vec![Document {
+        format: "pjm.da_hrl_lmps.csv",
+        bytes: pjm_page(),
+    }]
+}
+
 fn miso_five_minutes() -> Vec<u8> {
     let mut text = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":["#.to_owned();
     for number in 0..TICKS {
@@ -265,6 +273,22 @@ fn pjm() -> Vec<u8> {
             100_000 + node
         );
     })
+}
+
+fn pjm_page() -> Vec<u8> {
+    let mut text = r#"{"items":["#.to_owned();
+    for number in 0..TICKS {
+        let comma = if number == 0 { "" } else { "," };
+        let (hour, node) = (number % 12, number / 12);
+        _ = write!(
+            text,
+            r#"{comma}{{"datetime_beginning_utc":"2026-03-01T{:02}:00:00","datetime_beginning_ept":"2026-03-01T{hour:02}:00:00","pnode_id":{},"pnode_name":"NODE{node:04}","voltage":"138 KV","equipment":"LOAD","type":"LOAD","zone":"AEP","system_energy_price_da":30.000000,"total_lmp_da":31.000000,"congestion_price_da":1.500000,"marginal_loss_price_da":-0.500000,"row_is_current":true,"version_nbr":1}}"#,
+            hour + 5,
+            100_000 + node
+        );
+    }
+    _ = write!(text, r#"],"totalRows":{TICKS}}}"#);
+    text.into_bytes()
 }
 
 fn isone() -> Vec<u8> {

@@ -107,7 +107,7 @@ fn most_allocations(format: &str) -> f64 {
 
 #[test]
 fn a_tick_of_a_large_document_allocates_no_more_than_agreed() {
-    for document in documents::documents() {
+    for document in documents::documents().into_iter().chain(documents::pages()) {
         let mut reading = documents::Reading::new().unwrap();
         // The first readings fill the maps and buffers.
         let ticks: usize = (0..3).map(|_| reading.read(&document)).max().unwrap_or_default();

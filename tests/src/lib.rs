@@ -427,5 +427,17 @@ pub fn sample(path: &str) -> PathBuf {
     folder.join(path)
 }
 
+/// Whether the real documents are there. If not, says that this test was skipped.
+pub fn has_samples(test: &str) -> bool {
+    let folder = sample("");
+    if !folder.is_dir() {
+        eprintln!(
+            "SKIPPED {test}: {} is missing; set DATA_PROC_SAMPLE_DATA",
+            folder.display()
+        );
+    }
+    folder.is_dir()
+}
+
 /// Every service, in the order of the pipeline.
 pub const SERVICES: [Service; 4] = Service::ALL;

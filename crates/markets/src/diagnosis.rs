@@ -45,7 +45,7 @@ impl Normalizer {
             raw_text,
             avro,
             hashed,
-            history,
+            histories,
             ..
         } = self;
         let reading = Reading { message, config };
@@ -73,7 +73,8 @@ impl Normalizer {
                 event_key = errors.is_empty().then_some(key);
                 let tick = event.tick(message, now);
                 let found = quality::findings(&config.quality, event.venue, &tick, event.remarks);
-                let flags = quality::flags(&config.quality, &tick, found, history);
+                let mut earlier = histories.of(message.feed, message.partition);
+                let flags = quality::flags(&config.quality, &tick, found, earlier.as_mut());
                 // A finding that rests on an unreadable value is meaningless.
                 if let (true, Some(rejection)) = (errors.is_empty(), quality::refusal(&config.quality, found)) {
                     errors.push(rejection);

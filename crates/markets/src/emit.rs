@@ -10,13 +10,47 @@ use crate::document::{At, Row};
 use crate::event::venue_of;
 use crate::message::RawMessage;
 use crate::normalizer::{NormalizerConfig, Opened};
-use crate::quality::{self, History};
+use crate::quality::{self, Earlier};
 use crate::rejection::{RejectedRows, Rejection};
 use crate::table::located;
 use crate::venue::Venue;
 
 /// The market status of the prices of a document that is not its whole set, so that completeness does not count on it.
 const PART: &str = "part";
+
+/// The instrument id of the last row. Rows of one node often follow each other.
+#[derive(Default)]
+struct InstrumentId {
+    /// Empty, which no id is, if the last row had none.
+    text: String,
+    key: String,
+    product: &'static str,
+    market: Option<&'static str>,
+}
+
+impl InstrumentId {
+    /// That of this row; `node` is the name of the column that its key is from.
+    fn of(&mut self, row: &Row<'_>, venue: &Venue, node: &'static str) -> Result<&str, Rejection> {
+        let is_same = self.key == row.key && self.product == row.product && self.market == row.market;
+        if is_same && !self.text.is_empty() {
+            return Ok(&self.text);
+        }
+        write_instrument_id(&venue.name, row.key, row.product, &mut self.text);
+        // Ids have the product in upper case.
+        let product = self.text.len().saturating_sub(row.product.len());
+        if let Some(product) = self.text.get_mut(product..) {
+            product.make_ascii_uppercase();
+        }
+        if let Err(rejection) = check::identifier(&self.text, format_args!("{node} as an instrument id")) {
+            self.text.clear();
+            return Err(rejection);
+        }
+        self.key.clear();
+        self.key.push_str(row.key);
+        (self.product, self.market) = (row.product, row.market);
+        Ok(&self.text)
+    }
+}
 
 /// Emits the rows of one document.
 pub(crate) struct Rows<'s, 'd> {
@@ -30,13 +64,13 @@ impl Rows<'_, '_> {
     pub(crate) fn emit(
         &self,
         selected: Option<&RowRanges>,
-        history: &mut History,
+        mut earlier: Option<Earlier<'_>>,
         emit: &mut dyn FnMut(&Tick<'_>),
     ) -> RejectedRows {
         let document = self.opened.document.as_ref();
         let names = document.names();
         let mut rejected = RejectedRows::default();
-        let mut instrument_id = String::new();
+        let mut instrument_id = InstrumentId::default();
         let is_selected = |number| selected.is_none_or(|rows| rows.contains(number));
         let mut next = 0;
         // A replay also reads every row, because the flags of a row may depend on earlier ones.
@@ -46,21 +80,15 @@ impl Rows<'_, '_> {
             let emitted = row.and_then(|row| {
                 let venue = self.venue(&row).map_err(|rejection| located(row.spot, rejection))?;
                 self.check_time(&row, venue, names.time)?;
-                write_instrument_id(&venue.name, row.key, row.product, &mut instrument_id);
-                // Ids have the product in upper case.
-                let product = instrument_id.len().saturating_sub(row.product.len());
-                if let Some(product) = instrument_id.get_mut(product..) {
-                    product.make_ascii_uppercase();
-                }
-                check::identifier(&instrument_id, format_args!("{} as an instrument id", names.node))?;
+                let instrument_id = instrument_id.of(&row, venue, names.node)?;
                 if is_selected(number) {
-                    let mut tick = self.tick(&row, venue, &instrument_id, number);
+                    let mut tick = self.tick(&row, venue, instrument_id, number);
                     let settings = &self.config.quality;
                     let found = quality::findings(settings, venue, &tick, row.remarks);
                     if let Some(rejection) = quality::refusal(settings, found) {
                         return Err(located(row.spot, rejection));
                     }
-                    tick.quality_flags = quality::flags(settings, &tick, found, history);
+                    tick.quality_flags = quality::flags(settings, &tick, found, earlier.as_mut());
                     emit(&tick);
                 }
                 Ok(())

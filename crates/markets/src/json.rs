@@ -37,6 +37,11 @@ impl Key<'_> {
     pub(crate) fn name(&self) -> String {
         String::from_utf8_lossy(self.bytes).into_owned()
     }
+
+    /// Whether it is this name.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.bytes == name.as_bytes()
+    }
 }
 
 /// Receives the fields of an object. A closure does too, but the compiler may not inline it.

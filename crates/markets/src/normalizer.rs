@@ -12,7 +12,7 @@ use crate::event::{Event, venue_of};
 use crate::identity;
 use crate::message::RawMessage;
 use crate::problems::First;
-use crate::quality::{self, History, QualitySettings};
+use crate::quality::{self, Histories, QualitySettings};
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
 use crate::shapes::{self, Reading};
 use crate::venue::{Venue, iso_venues};
@@ -56,14 +56,14 @@ pub struct Normalizer {
     pub(crate) hashed: Vec<u8>,
     /// The document of an archive.
     pub(crate) unpacked: Vec<u8>,
-    pub(crate) history: History,
+    pub(crate) histories: Histories,
 }
 
 /// A valid message.
 pub struct Parsed<'s> {
     message: RawMessage<'s>,
     config: &'s NormalizerConfig,
-    history: &'s mut History,
+    histories: &'s mut Histories,
     event_key: EventKey,
     selected: Option<RowRanges>,
     content: Content<'s>,
@@ -108,8 +108,13 @@ impl Normalizer {
             avro: Vec::new(),
             hashed: Vec::new(),
             unpacked: Vec::new(),
-            history: History::new(),
+            histories: Histories::default(),
         }
+    }
+
+    /// Drops what quality rules know of a raw partition, because it is no longer read or will be read again.
+    pub fn forget(&mut self, feed: &str, partition: i32) {
+        self.histories.forget(feed, partition);
     }
 
     /// Its configuration.
@@ -128,7 +133,7 @@ impl Normalizer {
             avro,
             hashed,
             unpacked,
-            history,
+            histories,
         } = self;
         let config: &'s NormalizerConfig = config;
         // A replay of some rows of a document is a different event from the document. A message that was rejected as a
@@ -160,7 +165,7 @@ impl Normalizer {
         Ok(Parsed {
             message: *message,
             config,
-            history,
+            histories,
             event_key,
             selected,
             content,
@@ -238,16 +243,17 @@ impl Parsed<'_> {
         let Parsed {
             message,
             config,
-            history,
+            histories,
             selected,
             content,
             ..
         } = self;
+        let mut earlier = histories.of(message.feed, message.partition);
         match content {
             Content::Tick(event) => {
                 let mut tick = event.tick(&message, now);
                 let found = quality::findings(&config.quality, event.venue, &tick, event.remarks.union(remarks));
-                tick.quality_flags = quality::flags(&config.quality, &tick, found, history);
+                tick.quality_flags = quality::flags(&config.quality, &tick, found, earlier.as_mut());
                 emit(&tick);
                 RejectedRows::default()
             }
@@ -258,7 +264,7 @@ impl Parsed<'_> {
                     opened: &opened,
                     now,
                 };
-                rows.emit(selected.as_ref(), history, emit)
+                rows.emit(selected.as_ref(), earlier, emit)
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::json::{Kind, Token};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection, excerpt};
 
+mod commas;
 mod csv;
 mod page;
 
@@ -37,8 +38,53 @@ pub(crate) trait Table {
 
 /// One row.
 pub(crate) struct Record<'r> {
-    pub cells: &'r [&'r str],
+    pub cells: Cells<'r>,
     pub spot: Spot,
+}
+
+/// The cells of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cells<'r> {
+    Texts(&'r [&'r str]),
+    /// The texts between the commas of a line; few formats read all of them. `ends` is where each cell ends.
+    Line {
+        text: &'r str,
+        ends: &'r [usize],
+    },
+}
+
+impl<'r> Cells<'r> {
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Cells::Texts(texts) => texts.len(),
+            Cells::Line { ends, .. } => ends.len(),
+        }
+    }
+
+    /// The text of a cell as written.
+    pub(crate) fn get(&self, at: usize) -> Option<&'r str> {
+        match *self {
+            Cells::Texts(texts) => texts.get(at).copied(),
+            Cells::Line { text, ends } => text.get(start_of(ends, at)?..*ends.get(at)?),
+        }
+    }
+
+    /// The text of a line from one cell to another as written, with the commas between them. `None` if they are not in this order, or
+    /// the row is no such line.
+    fn between(&self, first: usize, last: usize) -> Option<&'r str> {
+        match *self {
+            Cells::Line { text, ends } if first <= last => text.get(start_of(ends, first)?..*ends.get(last)?),
+            _ => None,
+        }
+    }
+}
+
+// A cell begins behind the comma of the one before.
+fn start_of(ends: &[usize], at: usize) -> Option<usize> {
+    match at.checked_sub(1) {
+        None => Some(0),
+        Some(before) => ends.get(before).map(|end| end + 1),
+    }
 }
 
 /// A column of a format, and its place in a table.
@@ -141,12 +187,18 @@ pub(crate) fn columns<const N: usize>(header: &[String], known: &[Known; N]) -> 
 impl<'r> Record<'r> {
     /// The trimmed text of a cell; empty if the table does not have the column.
     pub(crate) fn cell(&self, column: Column) -> &'r str {
-        let cell = column.at.and_then(|at| self.cells.get(at)).copied().unwrap_or("");
+        let cell = column.at.and_then(|at| self.cells.get(at)).unwrap_or("");
         match cell.as_bytes() {
             // Nearly every cell begins and ends with a visible character.
             [b'!'..=b'~'] | [b'!'..=b'~', .., b'!'..=b'~'] => cell,
             _ => cell.trim(),
         }
+    }
+
+    /// The cells from one column to another as written, with the commas between them. `None` if they do not follow each other like
+    /// that, or the row is no line without quotes.
+    pub(crate) fn between(&self, first: Column, last: Column) -> Option<&'r str> {
+        self.cells.between(first.at?, last.at?)
     }
 
     /// The text of a cell that must not be empty.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{APPENDED_AT, message, normalizer, run, sample};
+use common::{APPENDED_AT, message, normalizer, run, samples_or_skip};
 use domain::{Kind, QualityFlag};
 use markets::{RawMessage, RejectCode, Replay};
 
@@ -18,6 +18,14 @@ fn document<'a>(payload: &'a [u8], format: &'a str) -> RawMessage<'a> {
         appended_at: APPENDED_AT + 20 * 3_600_000_000,
         ..message(payload)
     }
+}
+
+/// A document of 27 rows.
+fn made() -> String {
+    let row = |number: usize| format!(r#"["2026-10-02T16:50:00","NODE.{number}","{number}.60","-0.20","-7.01"]"#);
+    let rows: Vec<String> = (0..27).map(row).collect();
+    let headers = r#"["INTERVAL","CPNODE","LMP","MLC","MCC"]"#;
+    format!(r#"{{"headers":{headers},"data":[{}]}}"#, rows.join(","))
 }
 
 // Rows of the file without a JSON parser: the text between brackets, split at commas.
@@ -46,8 +54,11 @@ fn cents(text: &str) -> i64 {
 
 #[test]
 fn every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit() {
+    let Some(folder) = samples_or_skip("every_row_of_the_real_miso_documents_becomes_its_tick_digit_for_digit") else {
+        return;
+    };
     for (file, count) in [(CURRENT, 27), (PREVIOUS, 66)] {
-        let payload = sample(file);
+        let payload = std::fs::read(folder.join(file)).unwrap();
         let rows = rows_of(std::str::from_utf8(&payload).unwrap());
         assert_eq!(rows.len(), count);
         let mut index = 0;
@@ -188,8 +199,8 @@ fn a_row_too_far_ahead_of_the_append_time_is_rejected_and_the_others_are_emitted
 
 #[test]
 fn a_replay_emits_only_the_rejected_rows() {
-    let payload = sample(CURRENT);
-    let mut replayed = document(&payload, MISO);
+    let payload = made();
+    let mut replayed = document(payload.as_bytes(), MISO);
     let mut normalizer = normalizer();
     for (rows, expected) in [
         ("7,3,99", &[3, 7][..]),
@@ -224,8 +235,8 @@ fn a_replay_emits_only_the_rejected_rows() {
 
 #[test]
 fn the_same_document_is_a_different_event_for_each_tenant() {
-    let payload = sample(CURRENT);
-    let own = document(&payload, MISO);
+    let payload = made();
+    let own = document(payload.as_bytes(), MISO);
     let other = RawMessage {
         tenant: Some("acme"),
         ..own

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{LATER, message, normalizer, samples_or_skip};
 use markets::{Normalizer, RawMessage, RejectedRows, Rejection, detect_format};
-use testkit::documents::{Documents, Kind};
+use testkit::documents::{Document, Documents, Kind};
 use testkit::kafka::Record;
 use testkit::parse::Parser;
 
@@ -19,8 +19,8 @@ const STEP: i64 = 1_800_000;
 const COUNT: i64 = 150;
 const SEEDS: u64 = 40;
 
-/// Index, tenant, instrument, time, price at scale 8, product and version.
-type Seen = (i32, String, String, i64, i128, String, Option<String>);
+/// Index, tenant, instrument, time, price at scale 8, product, version, and whether it is of a part of a set.
+type Seen = (i32, String, String, i64, i128, String, Option<String>, bool);
 
 /// The two readers of a document.
 struct Readers {
@@ -57,6 +57,7 @@ impl Readers {
                 tick.price.unscaled().into(),
                 tick.product.to_owned(),
                 tick.version.map(str::to_owned),
+                tick.market_status == Some("part"),
             ));
         })?;
         Ok((seen, outcome.rejected))
@@ -81,9 +82,19 @@ impl Readers {
                 tick.price,
                 tick.product,
                 tick.version,
+                tick.is_part,
             )
         });
         Ok((seen.collect(), sound.rejected))
+    }
+
+    /// Whether the parsers take a document for a part of a set.
+    fn says_part(&mut self, document: &Document) -> bool {
+        let message = RawMessage {
+            format: Some(document.format),
+            ..message(&document.payload)
+        };
+        self.normalizer.parse(&message).unwrap().is_part()
     }
 
     /// Asserts that both read the same. Returns the numbers of ticks and of rejected rows, or the code of the whole document.
@@ -99,7 +110,10 @@ impl Readers {
                 assert_eq!((rejected.count(), rows), (bad.len() as u64, bad), "{text}");
                 for row in rejected.first.iter().filter(|_| format.ends_with(".csv")) {
                     // Line 1 is the header.
-                    let place = format!("line {}: ", row.index + 2);
+                    let place = match payload {
+                        [b'{', ..] => format!("/items/{}: ", row.index),
+                        _ => format!("line {}: ", row.index + 2),
+                    };
                     assert!(row.rejection.message.starts_with(&place), "{place}{}", row.rejection);
                 }
                 Ok((seen.len() as u64, rejected.count()))
@@ -116,7 +130,7 @@ impl Readers {
 #[test]
 fn the_parsers_the_oracle_and_the_generator_agree_on_every_document() {
     let mut readers = Readers::new();
-    let (mut ticks, mut rejected, mut broken) = (0, 0, 0);
+    let (mut ticks, mut rejected, mut broken, mut parts) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let mut documents = Documents::new(seed, 1);
         for at in (0..COUNT).map(|number| FIRST + number * STEP) {
@@ -127,14 +141,16 @@ fn the_parsers_the_oracle_and_the_generator_agree_on_every_document() {
                 Ok((good, bad)) => {
                     assert_eq!((good, bad), (document.good, document.bad), "{document:?}");
                     (ticks, rejected) = (ticks + good, rejected + bad);
+                    assert_eq!(readers.says_part(&document), document.is_part, "{document:?}");
+                    parts += u64::from(document.is_part);
                 }
                 Err(_) => broken += 1,
             }
         }
     }
     assert!(
-        ticks > 50_000 && rejected > 300 && broken > 50,
-        "{ticks} ticks, {rejected} rejected rows, {broken} broken documents"
+        ticks > 50_000 && rejected > 300 && broken > 50 && parts > 300,
+        "{ticks} ticks, {rejected} rejected rows, {broken} broken documents, {parts} pages of many"
     );
 }
 

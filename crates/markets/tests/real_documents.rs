@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{document, every_cut_is_a_part, normalizer, samples_or_skip};
 use domain::{Decimal, QualityFlag};
@@ -401,6 +401,7 @@ fn every_row_of_every_real_document_is_a_tick_with_the_published_numbers() {
     for (file, count, price, congestion, loss, starts, first, last) in FILES {
         let payload = std::fs::read(folder.join(file)).unwrap();
         let (mut sums, mut seen, mut flags) = ([0_i128; 3], BTreeSet::new(), BTreeSet::new());
+        let mut energies: BTreeMap<_, BTreeSet<i64>> = BTreeMap::new();
         let message = document(expected_format(file), &payload);
         let outcome = normalizer().normalize(&message, 5, &mut |tick| {
             let parts = [Some(tick.price), tick.congestion, tick.loss];
@@ -408,6 +409,15 @@ fn every_row_of_every_real_document_is_a_tick_with_the_published_numbers() {
                 *sum += i128::from(part.map_or(0, Decimal::unscaled));
             }
             seen.insert(tick.event_time);
+            if let Some(energy) = tick.energy {
+                // SPP's western area has a price of its own.
+                let interval = (
+                    tick.event_time,
+                    tick.interval_end,
+                    tick.instrument_id.contains(".SWPW."),
+                );
+                energies.entry(interval).or_default().insert(energy.unscaled());
+            }
             flags.extend(tick.quality_flags.iter().map(QualityFlag::name));
         });
         let outcome = outcome.unwrap_or_else(|rejection| panic!("{file}: {rejection}"));
@@ -427,6 +437,13 @@ fn every_row_of_every_real_document_is_a_tick_with_the_published_numbers() {
             (*starts, instant(first), instant(last)),
             "{file}"
         );
+        for (interval, energies) in energies {
+            let spread = energies.last().unwrap() - energies.first().unwrap();
+            assert!(
+                spread <= 2_000_000,
+                "{file}: energy differs between nodes at {interval:?}: {energies:?}"
+            );
+        }
         for flag in [
             "component_mismatch",
             "off_grid",

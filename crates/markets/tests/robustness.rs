@@ -1,10 +1,11 @@
 //! Properties of every document format, for damaged and arbitrary bytes: no panic, each row accounted for once, the same
-//! result twice.
+//! result twice. And its containers: line ends, a byte order mark, an archive.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::cell::RefCell;
+use std::io::Write as _;
 
 use common::{document, normalizer};
 use markets::{FORMATS, Normalizer};
@@ -70,6 +71,53 @@ fn every_document_is_of_one_format_and_readable() {
             "{text}"
         );
     }
+}
+
+fn ticks_of(format: &str, payload: &[u8]) -> Result<Vec<String>, String> {
+    let mut ticks = Vec::new();
+    let outcome = NORMALIZER.with_borrow_mut(|normalizer| {
+        normalizer.normalize(&document(format, payload), 5, &mut |tick| {
+            ticks.push(format!(
+                "{} {} {} {}",
+                tick.origin.index, tick.instrument_id, tick.event_time, tick.price
+            ));
+        })
+    });
+    outcome.map(|_| ticks).map_err(|rejection| rejection.to_string())
+}
+
+fn archive(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    writer.start_file("document", options).unwrap();
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
+#[test]
+fn every_format_is_read_from_every_container_and_other_encodings_are_refused_by_name() {
+    let mut count = 0;
+    for text in DOCUMENTS {
+        let marked = format!("\u{FEFF}{text}");
+        let [two, one] = ["\r\n", "\r"].map(|end| text.replace('\n', end));
+        let packed = archive(text.as_bytes());
+        let wide: Vec<u8> = marked.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for format in FORMATS.iter() {
+            let Ok(expected) = ticks_of(format.name, text.as_bytes()) else {
+                continue;
+            };
+            count += expected.len();
+            for payload in [marked.as_bytes(), two.as_bytes(), one.as_bytes(), &packed] {
+                let found = ticks_of(format.name, payload);
+                assert_eq!(found.as_ref(), Ok(&expected), "{}: {payload:?}", format.name);
+            }
+            for (name, payload) in [("UTF-16", wide.as_slice()), ("gzip", &[0x1F, 0x8B, 8, 0][..])] {
+                let refused = ticks_of(format.name, payload).unwrap_err();
+                assert!(refused.contains(name), "{}: {refused}", format.name);
+            }
+        }
+    }
+    assert!(count > 15, "{count} ticks");
 }
 
 proptest! {

@@ -2,7 +2,8 @@
 """Reads market documents a second time, without any code of the project: csv, json, decimal and zoneinfo of Python.
 
 second_reading.py FILE…    one line for each price, sorted: instrument, beginning (seconds since 1970), length in seconds, price, energy,
-                           congestion, loss, greenhouse gas, version; `-` for what the document does not have
+                           congestion, loss, greenhouse gas, version; `-` for what the document does not have; `part` at the end for a
+                           page of PJM that is not the only one
 
 Role: the test second_reading.rs compares these lines with the ticks of the parsers. The rules are those of docs/markets.md.
 Failure: a document that it does not know, or a cell that it cannot read, ends it with a traceback; nothing is left out.
@@ -159,17 +160,32 @@ def ercot_day_ahead_page(text):
         yield line("ERCOT", row["settlementPoint"], "DA", start, 3600, [number(row["settlementPointPrice"])])
 
 
+def pjm_rows(text):
+    """The rows of a CSV or of a page of the API, and whether there are other pages."""
+    if not text.lstrip().startswith(("{", "[")):
+        return table(text), False
+    page = json.loads(text, parse_float=Decimal)
+    page = {"items": page} if isinstance(page, list) else page
+    rows = [{name.replace("_", ""): "" if value is None else str(value) for name, value in row.items()} for row in page["items"]]
+    leads_on = any(link["rel"] == "next" for link in page.get("links", []))
+    return rows, leads_on or page.get("totalRows", len(rows)) != len(rows)
+
+
 def pjm(product, seconds, suffix):
     def read(text):
-        for row in table(text):
+        rows, is_part = pjm_rows(text)
+        for row in rows:
             start = instant(when(row["datetimebeginningutc"]), timezone.utc)
             local = datetime.fromtimestamp(start, EASTERN).replace(tzinfo=None)
             assert local == when(row["datetimebeginningept"])
             is_named = row["type"] in ("HUB", "ZONE", "INTERFACE")
             key = row["pnodename"] if is_named else f"{row['pnodename']}.{row['pnodeid']}"
-            columns = [f"{name}{suffix}" for name in ("totallmp", "systemenergyprice", "congestionprice", "marginallossprice")]
-            version = f"verified.{row['versionnbr']}" + ("" if row["rowiscurrent"] == "True" else ".superseded")
-            yield line("PJM", key, product, start, seconds, [number(row[column]) for column in columns], version)
+            price, congestion, loss = (number(row[name + suffix]) for name in ("totallmp", "congestionprice", "marginallossprice"))
+            energy = row.get("systemenergyprice" + suffix)
+            energy = price - congestion - loss if energy is None else number(energy)
+            version = f"verified.{row['versionnbr']}" if "versionnbr" in row else "unverified"
+            version += "" if row.get("rowiscurrent", "True") == "True" else ".superseded"
+            yield line("PJM", key, product, start, seconds, [price, energy, congestion, loss], version) + " part" * is_part
 
     return read
 

@@ -122,6 +122,7 @@ fn ticks(random: &mut Rng) -> Vec<(Tick, i32, i64)> {
                 version: VERSIONS[below(VERSIONS.len() as u64) as usize].map(str::to_owned),
                 // One raw partition is an hour behind.
                 appended: appended - i64::from(raw) * 60 * MINUTE,
+                is_part: false,
                 reused_id: false,
             };
             (tick, (instrument % 2) as i32, offset)

@@ -263,6 +263,7 @@ mod tests {
             product: "trade".to_owned(),
             version: None,
             appended: time,
+            is_part: false,
             reused_id: false,
         }
     }

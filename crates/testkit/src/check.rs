@@ -73,7 +73,7 @@ fn cell(row: &Row, index: usize) -> anyhow::Result<&str> {
         .with_context(|| format!("column {index} is missing in {row:?}"))
 }
 
-/// Compares a tick table with the expected ticks. Only `market_ticks` has the ids of the events.
+/// Compares a tick table with the expected ticks. Only `market_ticks` has the ids of the events, and says of which documents there is more.
 pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow::Result<Comparison> {
     let mut missing: HashMap<Place, &Tick> = expected.ticks.iter().map(|tick| (place(tick), tick)).collect();
     let known: HashMap<Place, &Tick> = missing.clone();
@@ -84,12 +84,13 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
     };
     let has_event = table.starts_with("market_ticks");
     let event = if has_event { "source_event_id" } else { "''" };
+    let status = if has_event { "ifNull(market_status, '')" } else { "''" };
     // Reads one raw partition at a time, so that the whole table is never in memory.
     for partition in clickhouse.rows(&format!("SELECT DISTINCT raw_partition FROM {table}"))? {
         let rows = clickhouse.rows(&format!(
             "SELECT feed, raw_partition, raw_offset, raw_index, tenant_id, instrument_id, {event}, price, \
              if(isNull(volume), '-', toString(volume)), toUnixTimestamp64Micro(timestamp), \
-             has(quality_flags, 'event_id_reused'), ifNull(version, '') FROM {table} \
+             has(quality_flags, 'event_id_reused'), ifNull(version, ''), {status} = 'part' FROM {table} \
              WHERE raw_partition = {}",
             cell(&partition, 0)?
         ))?;
@@ -132,7 +133,8 @@ fn agrees(row: &Row, tick: &Tick, has_event: bool) -> anyhow::Result<bool> {
         && volume == tick.volume
         && cell(row, 9)?.parse() == Ok(tick.time)
         && (cell(row, 10)? == "1") == tick.reused_id
-        && cell(row, 11)? == tick.version.as_deref().unwrap_or_default())
+        && cell(row, 11)? == tick.version.as_deref().unwrap_or_default()
+        && (!has_event || (cell(row, 12)? == "1") == tick.is_part))
 }
 
 /// Compares the served prices in PostgreSQL with the newest tick of every instrument.

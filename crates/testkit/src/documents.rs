@@ -1,7 +1,7 @@
 //! Documents as markets publish them, each in the market's own shape.
 //!
 //! Role: makes documents of three reports: MISO's real-time prices of five minutes (JSON), PJM's real-time prices of hours and its
-//! day-ahead prices (CSV). Most are new. Others have the bytes of an earlier one, its rows in another order, or corrected prices;
+//! day-ahead prices (CSV, or pages of its API). Most are new. Others have the bytes of an earlier one, its rows in another order, or corrected prices;
 //! have one row that cannot be read; come days late; or are no document of their format. Pure; times are in milliseconds.
 //! Invariants: the same seed, session and times make the same documents; only a repetition has the bytes of an earlier one, so the
 //! ticks of a document are known when it is made. Instruments are not those of other messages of the load.
@@ -15,7 +15,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use fastrand::Rng;
 
-use rows::{DAY, Prices, Report};
+use rows::{DAY, Form, Prices, Report};
 
 /// Documents in a thousand messages. Each has about sixteen rows.
 const IN_A_THOUSAND: u64 = 8;
@@ -60,12 +60,16 @@ pub struct Document {
     pub good: u64,
     /// Rows that are rejected.
     pub bad: u64,
+    /// Whether it says that it is one page of many.
+    pub is_part: bool,
 }
 
 /// Makes documents.
 #[derive(Debug)]
 pub struct Documents {
     random: Rng,
+    /// Chooses the form of a document, so that its content does not depend on it.
+    forms: Rng,
     recent: VecDeque<Document>,
     published: VecDeque<Prices>,
     /// Hashes of all documents so far.
@@ -75,8 +79,10 @@ pub struct Documents {
 impl Documents {
     /// `session` is the number of the publisher among those with the same seed.
     pub fn new(seed: u64, session: u32) -> Documents {
+        let seed = seed.rotate_left(17) ^ u64::from(session);
         Documents {
-            random: Rng::with_seed(seed.rotate_left(17) ^ u64::from(session)),
+            random: Rng::with_seed(seed),
+            forms: Rng::with_seed(!seed),
             recent: VecDeque::new(),
             published: VecDeque::new(),
             seen: HashSet::new(),
@@ -130,19 +136,36 @@ impl Documents {
         Prices::published(report, &mut self.random, now)
     }
 
+    /// Half of PJM's documents are pages, and half of these are not the only one.
+    fn form(&mut self) -> Form {
+        if self.forms.bool() {
+            return Form::Report;
+        }
+        let others = if self.forms.bool() {
+            self.forms.usize(1..5_000)
+        } else {
+            0
+        };
+        Form::Page {
+            others,
+            has_next: others > 0 && self.forms.bool(),
+        }
+    }
+
     fn written(&mut self, kind: Kind, mut prices: Prices) -> Document {
+        let form = self.form();
         let (payload, bad) = loop {
             // Another order of the rows is another document. There are at least six rows, so it is soon found.
             self.random.shuffle(&mut prices.rows);
-            let mut cells = prices.cells();
+            let mut cells = prices.cells(form);
             let mut bad = 0;
             if kind == Kind::OneBadRow
                 && let Some(row) = self.random.choice(&mut cells)
             {
-                flaws::spoil(prices.report, row, &mut self.random);
+                flaws::spoil(prices.report, form, row, &mut self.random);
                 bad = 1;
             }
-            let payload = prices.report.document(&cells);
+            let payload = prices.report.document(&cells, form);
             if self.seen.insert(hash(&payload)) {
                 break (payload, bad);
             }
@@ -154,6 +177,7 @@ impl Documents {
             kind,
             good: prices.rows.len() as u64 - bad,
             bad,
+            is_part: prices.report != Report::MisoRealTime && matches!(form, Form::Page { others: 1.., .. }),
         };
         if !matches!(kind, Kind::SameRows | Kind::OneBadRow) {
             prices.rows.retain(|row| row.is_current);
@@ -165,7 +189,8 @@ impl Documents {
     /// The source's error page, another header, or a part of a document.
     fn broken(&mut self, now: i64) -> Document {
         let prices = self.prices(now);
-        let sound = prices.report.document(&prices.cells());
+        let form = self.form();
+        let sound = prices.report.document(&prices.cells(form), form);
         let payload = match self.random.u64(..3) {
             0 => b"<!DOCTYPE html><html><body>503 Service Unavailable</body></html>\n".to_vec(),
             1 => prices.report.with_another_header(&sound),
@@ -178,6 +203,7 @@ impl Documents {
             kind: Kind::Broken,
             good: 0,
             bad: 0,
+            is_part: false,
         }
     }
 
@@ -292,6 +318,14 @@ mod tests {
             "live"
         );
         assert!(count(&|tick| tick.product == "da" && age(tick) < 0) > 100, "tomorrow");
+        let is_page = |one: &&Document| one.format.starts_with("pjm") && one.payload.starts_with(b"{");
+        let pages = made.iter().filter(is_page).count();
+        let parts = made.iter().filter(|one| one.is_part).count();
+        assert!(
+            pages > 150 && parts > 60 && pages - parts > 60,
+            "{parts} of {pages} pages are not the only one"
+        );
+        assert!(count(&|tick| tick.is_part) > 300);
         for version in ["verified.1", "verified.2", "verified.3", "verified.1.superseded"] {
             assert!(
                 count(&|tick| tick.version.as_deref() == Some(version)) > 20,

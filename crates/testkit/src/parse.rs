@@ -42,6 +42,8 @@ pub struct Tick {
     pub product: String,
     /// Version or vintage of an interval price, which PJM's documents have.
     pub version: Option<String>,
+    /// Whether its document says that it is not the complete set that it belongs to.
+    pub is_part: bool,
     /// When the broker appended its message, in microseconds since 1970.
     pub appended: i64,
     /// Whether its message has the id of another event. [`expect`](crate::expect) sets it.
@@ -215,6 +217,7 @@ impl Fields {
             sequence,
             product,
             version: None,
+            is_part: false,
             appended: record.timestamp * 1000,
             reused_id: false,
         })
@@ -530,12 +533,76 @@ mod tests {
             ("pnode_name", "pnode_title", "schema_violation"),
             ("voltage", "pnode_name", "schema_violation"),
             ("datetime_beginning_utc", "<html>", "schema_violation"),
-            ("datetime_beginning_utc", "{", "unsupported_format"),
+            ("datetime_beginning_utc", "{", "broken_json"),
             ("total_lmp_rt", "total_lmp_da", "schema_violation"),
         ] {
             let document = PJM.replacen(from, to, 1);
             assert_eq!(parse(&document, Some(pjm::HOURLY)), Err(code), "{from} -> {to}");
         }
         assert_eq!(parse("", Some(pjm::HOURLY)), Err("broken_json"));
+    }
+
+    const ITEM: &str = r#"{"datetime_beginning_utc":"2025-11-02T05:00:00","datetime_beginning_ept":"2025-11-02T01:00:00","pnode_id":7,
+        "pnode_name":"A HUB","voltage":null,"equipment":null,"type":"HUB","zone":null,"system_energy_price_rt":40,"total_lmp_rt":43.250000,
+        "congestion_price_rt":3.000000,"marginal_loss_price_rt":0.25,"row_is_current":true,"version_nbr":2}"#;
+
+    #[test]
+    fn a_page_of_pjm_has_the_rows_of_the_report_and_says_whether_it_is_all() {
+        let of_csv = parse(PJM, Some(pjm::HOURLY)).unwrap().ticks;
+        for (document, is_part) in [
+            (format!("[{ITEM}]"), false),
+            (format!(r#"{{"items":[{ITEM}]}}"#), false),
+            (
+                format!(r#"{{"items":[{ITEM}],"totalRows":1,"links":[{{"rel":"self","href":"next"}}]}}"#),
+                false,
+            ),
+            (format!(r#"{{"items":[{ITEM}],"totalRows":2}}"#), true),
+            (
+                format!(r#"{{"links":[{{"rel":"next","href":"x"}}],"items":[{ITEM}],"totalRows":1}}"#),
+                true,
+            ),
+        ] {
+            let sound = parse(&document, Some(pjm::HOURLY)).unwrap();
+            assert_eq!((sound.ticks.len(), sound.rejected.len()), (1, 0), "{document}");
+            let expected = Tick {
+                is_part,
+                ..of_csv[0].clone()
+            };
+            assert_eq!(sound.ticks[0], expected, "{document}");
+        }
+        assert!(of_csv.iter().all(|tick| !tick.is_part));
+        assert_eq!(
+            parse(r#"{"items":[],"totalRows":0}"#, Some(pjm::HOURLY)).map(|sound| sound.ticks),
+            Ok(Vec::new())
+        );
+    }
+
+    #[test]
+    fn an_item_with_other_fields_or_values_is_rejected_alone_and_a_broken_page_as_a_whole() {
+        for (from, to) in [
+            ("43.250000", "null"),
+            ("3.000000", "\"three\""),
+            (":7,", ":\"7a\","),
+            ("\"A HUB\"", "\" \""),
+            ("\"version_nbr\":2", "\"version_nbr\":null"),
+            (",\"version_nbr\":2", ""),
+            ("\"voltage\"", "\"wattage\""),
+            ("2025-11-02T01", "2025-11-02T00"),
+            ("2025-11-02T05:00:00", ""),
+            (ITEM, "5"),
+        ] {
+            let document = format!("[{ITEM},{}]", ITEM.replacen(from, to, 1));
+            let sound = parse(&document, Some(pjm::HOURLY)).unwrap();
+            assert_eq!((sound.rejected, sound.ticks.len()), (vec![1], 1), "{from} -> {to}");
+        }
+        for (document, code) in [
+            (format!(r#"{{"items":[{ITEM}]"#), "broken_json"),
+            (format!("[{ITEM}"), "broken_json"),
+            (format!(r#"{{"rows":[{ITEM}]}}"#), "schema_violation"),
+            (format!("[{}]", ITEM.replace("pnode_name", "node")), "schema_violation"),
+            (format!("[{}]", ITEM.replace("_rt", "_da")), "schema_violation"),
+        ] {
+            assert_eq!(parse(&document, Some(pjm::HOURLY)), Err(code), "{document}");
+        }
     }
 }

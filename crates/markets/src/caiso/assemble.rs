@@ -21,7 +21,8 @@ pub(super) struct Run {
     pub interval: Micros,
 }
 
-pub(super) const RUNS: [Run; 3] = [
+/// No two have intervals of the same length.
+pub(super) static RUNS: [Run; 3] = [
     Run {
         names: &["DAM"],
         product: "da",
@@ -48,11 +49,13 @@ const COMPONENTS: [(&str, &str); 5] = [
     ("MGHG", "LMP_GHG_PRC"),
 ];
 
-/// Index of a component by its short name or the name of its data item.
-pub(super) fn component(name: &str) -> Option<usize> {
-    COMPONENTS
-        .iter()
-        .position(|(short, item)| short.eq_ignore_ascii_case(name) || item.eq_ignore_ascii_case(name))
+/// Index of a component by its short name or the name of its data item. `likely`, that of the row before, is tried first.
+pub(super) fn component(name: &str, likely: usize) -> Option<usize> {
+    let is_it = |(short, item): &(&str, &str)| short.eq_ignore_ascii_case(name) || item.eq_ignore_ascii_case(name);
+    if COMPONENTS.get(likely).is_some_and(is_it) {
+        return Some(likely);
+    }
+    COMPONENTS.iter().position(is_it)
 }
 
 /// One row, with its texts as written.
@@ -61,7 +64,7 @@ pub(super) struct Part<'r> {
     pub spot: Spot,
     pub node: &'r str,
     pub component: usize,
-    pub run: Run,
+    pub run: &'static Run,
     pub start: Micros,
     pub end: Micros,
     /// A value that cannot be read spoils its price only.
@@ -77,7 +80,8 @@ pub(super) struct Part<'r> {
 pub(super) struct Assembled {
     nodes: Vec<Node>,
     by_node: HashMap<String, usize>,
-    by_key: HashMap<(usize, Micros, &'static str), usize>,
+    /// Prices by node, start and length.
+    by_key: HashMap<(usize, Micros, Micros), usize>,
     prices: Vec<Price>,
     refused: Refused,
     /// Node and component of the last row.
@@ -102,7 +106,7 @@ struct Price {
     place: usize,
     spot: Spot,
     start: Micros,
-    run: Run,
+    run: &'static Run,
     components: [Option<Decimal>; COMPONENTS.len()],
     is_rounded: bool,
     problem: Option<Box<Rejection>>,
@@ -193,7 +197,7 @@ impl Assembled {
             let place = node.prices.partition_point(is_before);
             node.prices.get(place).copied().filter(is_it)
         } else {
-            self.by_key.get(&(index, part.start, part.run.product)).copied()
+            self.by_key.get(&(index, part.start, part.run.interval)).copied()
         };
         if let Some(at) = known {
             node.next = prices.get(at).map_or(0, |price| price.place) + 1;
@@ -218,7 +222,7 @@ impl Assembled {
             problem: None,
         });
         let last = node.prices.last().and_then(|last| self.prices.get(*last));
-        let follows = last.is_none_or(|last| last.start < part.start && last.run.product == part.run.product);
+        let follows = last.is_none_or(|last| last.start < part.start && last.run.interval == part.run.interval);
         node.prices.push(at);
         node.next = node.prices.len();
         if node.is_in_order && follows {
@@ -229,7 +233,7 @@ impl Assembled {
         node.is_in_order = false;
         for at in node.prices.iter().skip(first) {
             if let Some(price) = self.prices.get(*at) {
-                self.by_key.insert((index, price.start, price.run.product), *at);
+                self.by_key.insert((index, price.start, price.run.interval), *at);
             }
         }
         at
@@ -238,7 +242,7 @@ impl Assembled {
 
 impl Price {
     fn is_of(&self, part: &Part<'_>) -> bool {
-        self.start == part.start && self.run.product == part.run.product
+        self.start == part.start && self.run.interval == part.run.interval
     }
 
     fn add(&mut self, part: Part<'_>) {

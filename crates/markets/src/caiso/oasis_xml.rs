@@ -85,6 +85,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         texts: Texts::default(),
         path: Vec::new(),
         rows: 0,
+        component: 0,
     };
     report.read(text)?;
     Ok(Box::new(report.assembled))
@@ -92,11 +93,13 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
 
 struct Report {
     /// The run that the format names.
-    expected: Option<Run>,
+    expected: Option<&'static Run>,
     assembled: Assembled,
     texts: Texts,
     path: Vec<String>,
     rows: usize,
+    /// That of the last row.
+    component: usize,
 }
 
 impl Report {
@@ -189,10 +192,10 @@ impl Report {
         Rejection::new(kind, message)
     }
 
-    fn run(&self) -> Result<Run, Rejection> {
+    fn run(&self) -> Result<&'static Run, Rejection> {
         let (market, seconds) = (self.texts.market.trim(), self.texts.seconds.trim());
         let run = RUNS
-            .into_iter()
+            .iter()
             .find(|run| run.names.iter().any(|name| name.eq_ignore_ascii_case(market)))
             .filter(|run| seconds.is_empty() || seconds.parse() == Ok(run.interval / SECOND))
             .filter(|run| self.expected.is_none_or(|expected| expected == *run));
@@ -209,10 +212,11 @@ impl Report {
     fn row(&mut self, spot: Spot) -> Result<(), Rejection> {
         let run = self.run()?;
         let texts = &self.texts;
-        let component = component(texts.item.trim()).ok_or_else(|| {
+        let component = component(texts.item.trim(), self.component).ok_or_else(|| {
             let message = format!("DATA_ITEM is \"{}\", which is not known", excerpt(&texts.item));
             Rejection::new(RejectCode::SchemaViolation, message)
         })?;
+        self.component = component;
         let node = texts.node.trim();
         if node.is_empty() {
             return Err(Rejection::new(RejectCode::MissingInstrument, "RESOURCE_NAME is empty"));

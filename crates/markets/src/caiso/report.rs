@@ -13,7 +13,7 @@ use crate::document::Document;
 use crate::encoding::{csv_text, document_text};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, Csv, Known, Record, Table, columns, optional, required};
+use crate::table::{Column, Csv, Known, Record, columns, optional, required};
 
 const COLUMNS: [Known; 16] = [
     required(&["INTERVALSTARTTIME_GMT"]),
@@ -45,20 +45,26 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
     let run = run_of(format).ok_or_else(|| Rejection::missing("the market run of the format"))?;
     let (csv, names) = Csv::open(csv_text(payload)?)?;
     let columns = columns(&names, &COLUMNS)?;
-    let (mut assembled, mut intervals) = (Assembled::default(), Intervals::new());
+    let mut report = Report {
+        assembled: Assembled::default(),
+        intervals: Intervals::new(&columns),
+        columns,
+        run,
+        component: 0,
+    };
     let mut ends_inside = false;
     csv.guarded(columns.get(7..8).unwrap_or_default())
-        .for_each(&mut |_, record| {
+        .for_each_line(&mut |_, _, record| {
             ends_inside = record.is_err();
             match record {
-                Ok(record) => add(&mut assembled, &mut intervals, &record, &columns, run),
-                Err(rejection) => assembled.refuse(rejection),
+                Ok(record) => report.add(&record),
+                Err(rejection) => report.assembled.refuse(rejection),
             }
-        })?;
+        });
     if ends_inside && csv_is_open(payload) {
-        assembled.end_inside();
+        report.assembled.end_inside();
     }
-    Ok(Box::new(assembled))
+    Ok(Box::new(report.assembled))
 }
 
 fn is_xml(payload: &[u8]) -> bool {
@@ -72,99 +78,170 @@ fn csv_is_open(payload: &[u8]) -> bool {
 }
 
 /// The run of a format; `None` for XML, which names it itself.
-pub(super) fn run_of(format: &str) -> Option<Run> {
+pub(super) fn run_of(format: &str) -> Option<&'static Run> {
     let product = match format {
         "caiso.prc_lmp.csv" => "da",
         "caiso.prc_rtpd_lmp.csv" => "rt15",
         "caiso.prc_intvl_lmp.csv" => "rt5",
         _ => return None,
     };
-    RUNS.into_iter().find(|run| run.product == product)
+    RUNS.iter().find(|run| run.product == product)
 }
 
-/// Intervals by the texts that name them. A report names the same ones for each node and component, so a row nearly always has
-/// those of an earlier one. Only intervals that have been checked are kept; another one with the same hash takes the place.
-struct Intervals(Vec<Option<Named>>);
+/// Intervals by the texts that name them: start, end, operating day and operating hour. A report names the same ones, in the same
+/// order, for each node and component, so a row nearly always has the interval that followed that of the row before the last time.
+/// Only intervals that have been checked are kept; another one with the same hash takes the place.
+struct Intervals {
+    columns: [Column; 4],
+    /// Whether the four are next to each other, so that they are one text.
+    are_together: bool,
+    places: Vec<Option<Named>>,
+    /// The place of the last row's interval.
+    last: usize,
+    joined: String,
+}
 
 struct Named {
-    texts: [String; 4],
+    text: String,
     start: Micros,
     end: Micros,
+    /// The place of the interval that followed.
+    next: usize,
 }
 
 impl Intervals {
     /// A day has 300 intervals of five minutes.
     const PLACES: usize = 512;
 
-    fn new() -> Intervals {
-        Intervals(std::iter::repeat_with(|| None).take(Intervals::PLACES).collect())
+    fn new([start, end, day, hour, ..]: &[Column; COLUMNS.len()]) -> Intervals {
+        let columns = [*start, *end, *day, *hour];
+        let places = columns.map(|column| column.at);
+        Intervals {
+            columns,
+            are_together: places.is_sorted_by(|one, other| one.map(|at| at + 1) == *other),
+            places: std::iter::repeat_with(|| None).take(Intervals::PLACES).collect(),
+            last: 0,
+            joined: String::new(),
+        }
     }
 
-    /// Start and end of the interval of a row: start, end, operating day and operating hour.
-    fn read(&mut self, record: &Record<'_>, columns: [Column; 4]) -> Result<(Micros, Micros), Rejection> {
-        let texts = columns.map(|column| record.cell(column));
-        let [start, end, day, hour] = texts;
-        let place = self.0.get_mut(xxh3_64(start.as_bytes()) as usize % Intervals::PLACES);
-        if let Some(Some(known)) = &place
-            && known.texts == texts
-        {
+    /// Start and end of the interval of a row.
+    fn read(&mut self, record: &Record<'_>) -> Result<(Micros, Micros), Rejection> {
+        let [first, .., last] = self.columns;
+        let written = if self.are_together {
+            record.between(first, last)
+        } else {
+            None
+        };
+        let text = match written {
+            Some(text) => text,
+            None => {
+                self.joined.clear();
+                // No cell has an end of line.
+                let cells = self.columns.map(|column| record.cell(column));
+                cells.iter().for_each(|cell| self.joined.extend([*cell, "\n"]));
+                self.joined.as_str()
+            }
+        };
+        let known = |place: usize| {
+            let known = self.places.get(place)?.as_ref();
+            known.filter(|known| known.text == text)
+        };
+        let likely = self
+            .places
+            .get(self.last)
+            .and_then(Option::as_ref)
+            .map_or(0, |last| last.next);
+        if let Some(known) = known(likely) {
+            self.last = likely;
             return Ok((known.start, known.end));
         }
-        let [start_column, end_column, day_column, _] = columns;
-        let start = clock::utc(start, start_column.name)?;
-        let end = clock::utc(end, end_column.name)?;
-        check_hour(start, clock::date(day, day_column.name)?, hour)?;
-        if let Some(place) = place {
-            let texts = texts.map(str::to_owned);
-            *place = Some(Named { texts, start, end });
+        let place = xxh3_64(text.as_bytes()) as usize % Intervals::PLACES;
+        let (start, end) = match known(place) {
+            Some(known) => (known.start, known.end),
+            None => {
+                let (start, end) = self.checked(record)?;
+                let text = text.to_owned();
+                if let Some(free) = self.places.get_mut(place) {
+                    *free = Some(Named {
+                        text,
+                        start,
+                        end,
+                        next: place,
+                    });
+                }
+                (start, end)
+            }
+        };
+        if let Some(Some(last)) = self.places.get_mut(self.last) {
+            last.next = place;
         }
+        self.last = place;
+        Ok((start, end))
+    }
+
+    fn checked(&self, record: &Record<'_>) -> Result<(Micros, Micros), Rejection> {
+        let [start_column, end_column, day, hour] = self.columns;
+        let start = clock::utc(record.cell(start_column), start_column.name)?;
+        let end = clock::utc(record.cell(end_column), end_column.name)?;
+        check_hour(start, clock::date(record.cell(day), day.name)?, record.cell(hour))?;
         Ok((start, end))
     }
 }
 
-fn add(
-    assembled: &mut Assembled,
-    intervals: &mut Intervals,
-    record: &Record<'_>,
-    columns: &[Column; COLUMNS.len()],
-    run: Run,
-) {
-    let [start, end, day, hour, node, market, kind, price, ..] = *columns;
-    let mut read = || {
+/// Reads the rows of a report.
+struct Report {
+    assembled: Assembled,
+    intervals: Intervals,
+    columns: [Column; COLUMNS.len()],
+    run: &'static Run,
+    /// The component of the last row.
+    component: usize,
+}
+
+impl Report {
+    fn add(&mut self, record: &Record<'_>) {
+        let [_, _, _, _, _, _, _, price, ..] = self.columns;
+        match self.read(record) {
+            Ok((node, component, start, end)) => {
+                self.component = component;
+                let mut remarks = QualityFlags::NONE;
+                let value = record
+                    .price(price, &mut remarks)
+                    .map(|value| (value, remarks.contains(QualityFlag::Rounded)));
+                self.assembled.add(Part {
+                    spot: record.spot,
+                    node,
+                    component,
+                    run: self.run,
+                    start,
+                    end,
+                    value: &value,
+                });
+            }
+            Err(rejection) => self.assembled.refuse(record.locate(rejection)),
+        }
+    }
+
+    /// Node, component, start and end of a row.
+    fn read<'r>(&mut self, record: &Record<'r>) -> Result<(&'r str, usize, Micros, Micros), Rejection> {
+        let [_, _, _, _, node, market, kind, ..] = self.columns;
         let name = record.node(node)?;
         let found = record.text(market)?;
-        if !run.names.iter().any(|name| name.eq_ignore_ascii_case(found)) {
+        if !self.run.names.iter().any(|name| name.eq_ignore_ascii_case(found)) {
             let message = format!(
                 "MARKET_RUN_ID is \"{}\", but the format is one of {}",
                 excerpt(found),
-                run.names.join(" or ")
+                self.run.names.join(" or ")
             );
             return Err(Rejection::new(RejectCode::SchemaViolation, message));
         }
         let written = record.text(kind)?;
-        let component = component(written).ok_or_else(|| {
+        let component = component(written, self.component).ok_or_else(|| {
             let message = format!("LMP_TYPE is \"{}\", which is not known", excerpt(written));
             Rejection::new(RejectCode::SchemaViolation, message)
         })?;
-        let (start, end) = intervals.read(record, [start, end, day, hour])?;
+        let (start, end) = self.intervals.read(record)?;
         Ok((name, component, start, end))
-    };
-    match read() {
-        Ok((node, component, start, end)) => {
-            let mut remarks = QualityFlags::NONE;
-            let value = record
-                .price(price, &mut remarks)
-                .map(|value| (value, remarks.contains(QualityFlag::Rounded)));
-            assembled.add(Part {
-                spot: record.spot,
-                node,
-                component,
-                run,
-                start,
-                end,
-                value: &value,
-            });
-        }
-        Err(rejection) => assembled.refuse(record.locate(rejection)),
     }
 }

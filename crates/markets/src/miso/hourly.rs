@@ -16,7 +16,7 @@ use crate::encoding::csv_text;
 use crate::energies::Energies;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, Csv, Known, Lines, Record, Splitter, columns, is_plain, located, plain, required};
+use crate::table::{Cells, Column, Csv, Known, Lines, Record, Splitter, columns, is_plain, located, plain, required};
 
 pub(super) const DAY_AHEAD: &str = "miso.da.expost.csv";
 pub(super) const REAL_TIME: &str = "miso.rt_lmp.csv";
@@ -218,7 +218,10 @@ impl<'a> Report<'a> {
         let split = first.split(lmp, |lmp| {
             second.split(mlc.unwrap_or_default(), |loss| {
                 third.split(mcc.unwrap_or_default(), |congestion| {
-                    let records = [lmp, loss, congestion].map(|cells| Record { cells, spot });
+                    let records = [lmp, loss, congestion].map(|texts| {
+                        let cells = Cells::Texts(texts);
+                        Record { cells, spot }
+                    });
                     (0..24).for_each(|hour| visit(hour, self.row(&records, hour)));
                 })
             })

@@ -1,7 +1,12 @@
-//! The last prices and volumes of recent instruments, in bounded memory.
+//! The last prices and volumes of recent instruments, and the last rows, in bounded memory.
 //!
-//! Invariants: histories are per raw partition, and their median follows one outlier only if it stays. A price older than the
-//! newest one is neither compared nor remembered, so the order of rows in a document matters and the order of partitions does not.
+//! Invariants: each raw partition has a history of its own, which depends on nothing but its messages since it began, in their order.
+//! A median follows one outlier only if it stays. A price older than the newest one is neither compared nor remembered.
+//!
+//! A history that began later than another one, because its worker restarted, has the same prices of an instrument after five of them that
+//! are newer than all before (five intervals, or five trades), and the same volumes after five of those; until then, a spike may be missing
+//! or one too many. Of rows it lacks only those before its beginning: it never takes a row for a duplicate that the other one does
+//! not. A test restarts it at any place.
 
 use domain::{Decimal, Kind, Micros, Tick};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -68,47 +73,104 @@ pub(crate) enum Before {
     Known(Middle, Middle),
     /// A newer tick of the instrument.
     Younger,
-    /// No tick of the instrument, because it is new or its slot was overwritten. Contains the hash of the instrument.
-    Unknown(u64),
+    /// No tick of the instrument, because it is new or its slot was overwritten.
+    Unknown,
+}
+
+/// What is known of the raw partitions of a worker; there are few.
+#[derive(Debug, Default)]
+pub(crate) struct Histories {
+    known: Vec<OfPartition>,
+    new_instruments: NewInstruments,
+}
+
+#[derive(Debug)]
+struct OfPartition {
+    feed: Box<str>,
+    partition: i32,
+    history: History,
+}
+
+/// What a tick is compared with.
+pub(crate) struct Earlier<'h> {
+    pub history: &'h mut History,
+    /// Of all partitions. Asked only if the history does not contain the instrument.
+    pub new_instruments: &'h mut NewInstruments,
+}
+
+impl Histories {
+    /// What the messages of this partition are compared with. Always there: what is missing begins here.
+    pub(crate) fn of(&mut self, feed: &str, partition: i32) -> Option<Earlier<'_>> {
+        let mut all = self.known.iter();
+        let known = all.position(|one| one.partition == partition && *one.feed == *feed);
+        let at = known.unwrap_or_else(|| {
+            self.known.push(OfPartition {
+                feed: feed.into(),
+                partition,
+                history: History::new(),
+            });
+            self.known.len() - 1
+        });
+        let history = &mut self.known.get_mut(at)?.history;
+        let new_instruments = &mut self.new_instruments;
+        Some(Earlier {
+            history,
+            new_instruments,
+        })
+    }
+
+    /// Drops what is known of a partition that another worker reads from now on.
+    pub(crate) fn forget(&mut self, feed: &str, partition: i32) {
+        self.known
+            .retain(|one| one.partition != partition || *one.feed != *feed);
+    }
 }
 
 /// One slot per hash: an instrument overwrites the slot of another one with the same hash. This costs a quality flag, never
 /// a tick.
 #[derive(Debug)]
 pub(crate) struct History {
-    slots: Vec<Option<Slot>>,
-    /// Used only if the slot does not contain the instrument.
-    pub(crate) new_instruments: NewInstruments,
+    /// For each hash, the number of its slot from 1; 0 if it has none yet. So memory grows with the instruments, not with the partitions.
+    numbers: Vec<u32>,
+    slots: Vec<Slot>,
     pub(crate) recent_rows: RecentRows,
 }
 
 impl History {
-    pub(crate) fn new() -> History {
+    fn new() -> History {
         History {
-            slots: vec![None; SLOTS],
-            new_instruments: NewInstruments::default(),
+            numbers: vec![0; SLOTS],
+            slots: Vec::new(),
             recent_rows: RecentRows::default(),
         }
     }
 
-    /// Stores the tick unless its instrument has a newer one; returns the state before.
-    pub(crate) fn replace(&mut self, tick: &Tick<'_>) -> Before {
-        let key = key(tick);
-        // The partition is part of the place, so that what other partitions hold makes no difference.
-        let key_here = key.wrapping_add((tick.origin.partition as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let Some(slot) = self.slots.get_mut(key_here as usize % SLOTS) else {
-            return Before::Unknown(key);
+    /// Stores the tick unless its instrument, whose [`key`] this is, has a newer one; returns the state before.
+    pub(crate) fn replace(&mut self, tick: &Tick<'_>, key: u64) -> Before {
+        let Some(number) = self.numbers.get_mut(key as usize % SLOTS) else {
+            return Before::Unknown;
         };
-        let Some(known) = slot.as_mut().filter(|slot| slot.key == key_here) else {
-            let mut first = Slot {
-                key: key_here,
-                event_time: tick.event_time,
-                prices: Recent::default(),
-                volumes: Recent::default(),
-            };
-            first.push(tick);
-            *slot = Some(first);
-            return Before::Unknown(key);
+        let slot = (*number as usize).checked_sub(1).and_then(|at| self.slots.get_mut(at));
+        let known = match slot {
+            Some(slot) if slot.key == key => slot,
+            slot => {
+                let mut first = Slot {
+                    key,
+                    event_time: tick.event_time,
+                    prices: Recent::default(),
+                    volumes: Recent::default(),
+                };
+                first.push(tick);
+                match slot {
+                    Some(slot) => *slot = first,
+                    None => {
+                        self.slots.push(first);
+                        // At most as many as there are numbers.
+                        *number = self.slots.len() as u32;
+                    }
+                }
+                return Before::Unknown;
+            }
         };
         if known.event_time > tick.event_time {
             return Before::Younger;

@@ -3,8 +3,8 @@
 //! Role: which checks a tick fails, and what follows: a flag, or a rejection if the check is configured to reject.
 //! Invariants: a flag never affects whether a tick exists or where it is routed; only a check that follows from the message alone
 //! may reject (INV-1). The checks that compare with earlier ticks depend on what this worker has read since it began to read the
-//! partition; a restart reads back the event window of NORMALIZATION_DEDUP_WINDOW_S and learns from it, so that flags of the
-//! first ticks after a longer pause may differ between runs.
+//! partition, and on nothing of other partitions; after a restart it learns from what is read back. See [`history`] for how far flags may
+//! then differ from those of a worker without a restart.
 
 mod check;
 mod history;
@@ -16,7 +16,7 @@ use domain::{Decimal, Micros, QualityFlag, QualityFlags, Tick};
 
 pub use check::{Check, Checks};
 use history::Before;
-pub(crate) use history::{History, Middle};
+pub(crate) use history::{Earlier, Histories, Middle};
 pub use rules::{Rule, rules};
 
 use crate::contract::SETTLEMENT;
@@ -136,28 +136,14 @@ pub(crate) fn flags(
     settings: &QualitySettings,
     tick: &Tick<'_>,
     mut found: Checks,
-    history: &mut History,
+    earlier: Option<&mut Earlier<'_>>,
 ) -> QualityFlags {
     if !settings.enabled {
         return QualityFlags::NONE;
     }
-    match history.replace(tick) {
-        Before::Known(prices, volumes) => {
-            let is_spike = |now, then| differs_from(now, then, settings.price_spike);
-            found.note(is_spike(tick.price, prices), Check::PriceChange);
-            let is_spike = |now| differs_from(now, volumes, settings.volume_spike);
-            found.note(tick.volume.is_some_and(is_spike), Check::VolumeChange);
-        }
-        Before::Younger => {}
-        Before::Unknown(key) => {
-            let (tenant, at, limit) = (tick.tenant_id, tick.appended_at, settings.max_new_instruments);
-            found.note(
-                history.new_instruments.exceeds(key, tenant, at, limit),
-                Check::NewInstruments,
-            );
-        }
+    if let Some(earlier) = earlier {
+        compare(settings, tick, &mut found, earlier);
     }
-    found.note(history.recent_rows.is_repeated(tick), Check::RowRepeated);
     found = found.and(settings.active());
     let mut flags = QualityFlags::NONE;
     found.iter().for_each(|check| flags.insert(check.flag()));
@@ -165,6 +151,28 @@ pub(crate) fn flags(
         flags.insert(QualityFlag::Valid);
     }
     flags
+}
+
+fn compare(settings: &QualitySettings, tick: &Tick<'_>, found: &mut Checks, earlier: &mut Earlier<'_>) {
+    let Earlier {
+        history,
+        new_instruments,
+    } = earlier;
+    let key = history::key(tick);
+    match history.replace(tick, key) {
+        Before::Known(prices, volumes) => {
+            let is_spike = |now, then| differs_from(now, then, settings.price_spike);
+            found.note(is_spike(tick.price, prices), Check::PriceChange);
+            let is_spike = |now| differs_from(now, volumes, settings.volume_spike);
+            found.note(tick.volume.is_some_and(is_spike), Check::VolumeChange);
+        }
+        Before::Younger => {}
+        Before::Unknown => {
+            let (tenant, at, limit) = (tick.tenant_id, tick.appended_at, settings.max_new_instruments);
+            found.note(new_instruments.exceeds(key, tenant, at, limit), Check::NewInstruments);
+        }
+    }
+    found.note(history.recent_rows.is_repeated(tick, key), Check::RowRepeated);
 }
 
 fn bounds(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_>) -> (Option<Decimal>, Decimal) {
@@ -210,5 +218,7 @@ fn changed_by_more(now: Decimal, then: Decimal, share: Decimal) -> bool {
     then != Decimal::ZERO && change * ONE > allowed
 }
 
+#[cfg(test)]
+mod restarts;
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,7 @@ fn a_rule_is_listed_with_its_configured_action_and_every_name_is_read_back() {
 
 struct Feed {
     settings: QualitySettings,
-    history: History,
+    histories: Histories,
     offset: i64,
 }
 
@@ -97,7 +97,7 @@ impl Feed {
     fn new() -> Feed {
         Feed {
             settings: QualitySettings::default(),
-            history: History::new(),
+            histories: Histories::default(),
             offset: 0,
         }
     }
@@ -108,7 +108,8 @@ impl Feed {
         tick.origin.offset = self.offset;
         self.offset += 1;
         let found = findings(&self.settings, Venue::unknown(), &tick, QualityFlags::NONE);
-        let flags = flags(&self.settings, &tick, found, &mut self.history);
+        let mut earlier = self.histories.of(tick.origin.feed, tick.origin.partition);
+        let flags = flags(&self.settings, &tick, found, earlier.as_mut());
         flags.iter().map(QualityFlag::name).collect()
     }
 

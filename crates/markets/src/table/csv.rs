@@ -1,9 +1,12 @@
 //! Lines of a CSV document.
 
-use csv_core::{ReadRecordResult, Reader};
-use memchr::{memchr, memchr2};
+use std::cell::OnceCell;
 
-use super::{Column, Record, Table, WIDEST};
+use csv_core::{ReadRecordResult, Reader};
+use memchr::{memchr, memchr2, memrchr};
+
+use super::commas::Commas;
+use super::{Cells, Column, Record, Table, WIDEST};
 use crate::document::Spot;
 use crate::rejection::{RejectCode, Rejection, excerpt};
 
@@ -37,6 +40,18 @@ impl<'a> Lines<'a> {
             number: 0,
         }
     }
+
+    /// Whether the last of these lines has no end, and is a row.
+    fn last_is_open(&self, is_row: fn(&str) -> bool) -> bool {
+        let at = memrchr(self.end, self.rest.as_bytes()).map_or(0, |at| at + 1);
+        let last = self.rest.get(at..).unwrap_or_default();
+        !last.ends_with('\r') && !is_blank(last) && is_row(last)
+    }
+}
+
+fn is_blank(line: &str) -> bool {
+    line.bytes()
+        .all(|byte| matches!(byte, b' ' | b',' | b'"' | b'\t' | b'\x1A'))
 }
 
 impl<'a> Iterator for Lines<'a> {
@@ -61,11 +76,7 @@ impl<'a> Iterator for Lines<'a> {
                 text: closed.unwrap_or(text),
                 is_open: is_open && closed.is_none(),
             };
-            if line
-                .text
-                .bytes()
-                .any(|byte| !matches!(byte, b' ' | b',' | b'"' | b'\t' | b'\x1A'))
-            {
+            if !is_blank(line.text) {
                 return Some(line);
             }
         }
@@ -75,6 +86,7 @@ impl<'a> Iterator for Lines<'a> {
 
 /// Splits lines into cells, in reused buffers.
 pub(crate) struct Splitter {
+    commas: Commas,
     reader: Reader,
     text: Vec<u8>,
     ends: [usize; WIDEST],
@@ -83,6 +95,7 @@ pub(crate) struct Splitter {
 impl Splitter {
     pub(crate) fn new() -> Splitter {
         Splitter {
+            commas: Commas::new(),
             reader: Reader::new(),
             text: Vec::new(),
             ends: [0; WIDEST],
@@ -91,11 +104,21 @@ impl Splitter {
 
     /// Calls `visit` with the cells of a line.
     pub(crate) fn split<T>(&mut self, line: &str, visit: impl FnOnce(&[&str]) -> T) -> Result<T, Rejection> {
-        let mut cells = [""; WIDEST];
-        match without_quotes(line, &mut cells) {
-            Some(count) => Ok(visit(cells.get(..count).unwrap_or_default())),
-            None => self.split_any(line, visit),
+        let is_for_reader = may_begin_otherwise(line) || has_quotes(line);
+        let ends = if is_for_reader {
+            None
+        } else {
+            self.commas.cell_ends(line)
+        };
+        let Some(ends) = ends else {
+            return self.split_any(line, visit);
+        };
+        let mut texts = [""; WIDEST];
+        let cells = Cells::Line { text: line, ends };
+        for (at, text) in texts.iter_mut().enumerate().take(ends.len()) {
+            *text = cells.get(at).unwrap_or_default();
         }
+        Ok(visit(texts.get(..ends.len()).unwrap_or_default()))
     }
 
     fn split_any<T>(&mut self, line: &str, visit: impl FnOnce(&[&str]) -> T) -> Result<T, Rejection> {
@@ -134,40 +157,14 @@ impl Splitter {
     }
 }
 
-// The cells of a line without quotes are the texts between its commas, which takes less than half of the reader's time. `None` for any
-// other line, and for what only the reader decides: a carriage return, a byte order mark, too many cells.
-fn without_quotes<'l>(line: &'l str, cells: &mut [&'l str; WIDEST]) -> Option<usize> {
-    let bytes = line.as_bytes();
-    if line.is_empty() || line.starts_with('\u{FEFF}') || memchr2(b'"', b'\r', bytes).is_some() {
-        return None;
-    }
-    let (mut start, mut count) = (0, 0);
-    let mut end = |at: usize| {
-        *cells.get_mut(count)? = line.get(start..at)?;
-        (start, count) = (at + 1, count + 1);
-        Some(count)
-    };
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (number, word) in words.iter().enumerate() {
-        let mut commas = commas(u64::from_le_bytes(*word));
-        while commas != 0 {
-            end(number * 8 + commas.trailing_zeros() as usize / 8)?;
-            commas &= commas - 1;
-        }
-    }
-    for (at, byte) in rest.iter().enumerate() {
-        if *byte == b',' {
-            end(words.len() * 8 + at)?;
-        }
-    }
-    end(bytes.len())
+// The cells of a line without quotes are the texts between its commas, which are found in a fraction of the reader's time. Only the
+// reader decides about a carriage return, a byte order mark, and a line without any text.
+fn may_begin_otherwise(line: &str) -> bool {
+    line.is_empty() || line.starts_with('\u{FEFF}')
 }
 
-// The highest bit of each byte that is a comma.
-fn commas(word: u64) -> u64 {
-    const LOW: u64 = 0x7F7F_7F7F_7F7F_7F7F;
-    let other = word ^ u64::from_le_bytes([b','; 8]);
-    !((other & LOW).wrapping_add(LOW) | other | LOW)
+fn has_quotes(text: &str) -> bool {
+    memchr2(b'"', b'\r', text.as_bytes()).is_some()
 }
 
 /// A CSV document below its header.
@@ -177,7 +174,8 @@ pub(crate) struct Csv<'a> {
     /// Whether a line is a row.
     is_row: fn(&str) -> bool,
     width: usize,
-    rows: usize,
+    /// Number of rows. Not every format asks for it.
+    rows: OnceCell<usize>,
     /// Whether the last line has no end.
     is_open: bool,
     /// If the last column may have been cut: the decimals of its numbers, from all lines but the last.
@@ -219,17 +217,12 @@ impl<'a> Csv<'a> {
                 cells.iter().map(|cell| cell.trim().to_owned()).collect::<Vec<_>>()
             })
             .map_err(|rejection| super::located(Spot::Line(header.number), rejection))?;
-        let (mut rows, mut is_open) = (0, false);
-        for line in lines.clone().filter(|line| is_row(line.text)) {
-            rows += 1;
-            is_open = line.is_open;
-        }
         let csv = Csv {
+            is_open: lines.last_is_open(is_row),
             lines,
             is_row,
             width: names.len(),
-            rows,
-            is_open,
+            rows: OnceCell::new(),
             decimals: None,
         };
         Ok((csv, names))
@@ -242,7 +235,7 @@ impl<'a> Csv<'a> {
             .iter()
             .any(|column| column.at.is_some_and(|at| at + 1 == self.width));
         if self.is_open && is_number {
-            let before = self.row_lines().take(self.rows.saturating_sub(1));
+            let before = self.row_lines().take(self.rows().saturating_sub(1));
             self.decimals = Some(before.map(|line| decimals(line.text)).max());
         }
         self
@@ -260,19 +253,27 @@ impl<'a> Csv<'a> {
 
     /// As [`Table::for_each`], with the line of each row.
     pub(crate) fn for_each_line(&self, visit: &mut VisitLine<'_, 'a>) {
-        let (mut splitter, mut cells) = (Splitter::new(), [""; WIDEST]);
+        let (mut splitter, mut commas) = (Splitter::new(), Commas::new());
+        // One search of the whole text costs less than one of each line.
+        let some_have_quotes = has_quotes(self.lines.rest);
         for (index, line) in self.row_lines().enumerate() {
             let spot = Spot::Line(line.number);
-            let mut visit_cells = |cells: &[&str]| {
-                let record = self.check(&line, cells).map(|()| Record { cells, spot });
+            let mut visit_cells = |cells: Cells<'_>| {
+                let record = self.check(&line, &cells).map(|()| Record { cells, spot });
                 visit(index, line, record.map_err(|rejection| super::located(spot, rejection)));
             };
-            let split = match without_quotes(line.text, &mut cells) {
-                Some(count) => {
-                    visit_cells(cells.get(..count).unwrap_or_default());
+            let is_for_reader = may_begin_otherwise(line.text) || some_have_quotes && has_quotes(line.text);
+            let ends = if is_for_reader {
+                None
+            } else {
+                commas.cell_ends(line.text)
+            };
+            let split = match ends {
+                Some(ends) => {
+                    visit_cells(Cells::Line { text: line.text, ends });
                     Ok(())
                 }
-                None => splitter.split_any(line.text, visit_cells),
+                None => splitter.split_any(line.text, |cells| visit_cells(Cells::Texts(cells))),
             };
             if let Err(rejection) = split {
                 let shown = Rejection {
@@ -284,14 +285,17 @@ impl<'a> Csv<'a> {
         }
     }
 
-    fn check(&self, line: &Line<'_>, cells: &[&str]) -> Result<(), Rejection> {
+    fn check(&self, line: &Line<'_>, cells: &Cells<'_>) -> Result<(), Rejection> {
+        let count = cells.count();
         if line.is_open {
-            self.check_end(line.text, cells.len())?;
+            self.check_end(line.text, count)?;
         }
-        if cells.len() == self.width || has_only_blank_rest(cells, self.width) {
+        // Some lines are padded with commas.
+        let is_blank = |at| cells.get(at).is_none_or(|cell| cell.trim().is_empty());
+        if count == self.width || count > self.width && (self.width..count).all(is_blank) {
             return Ok(());
         }
-        let message = format!("it has {} cells, but the header has {}", cells.len(), self.width);
+        let message = format!("it has {count} cells, but the header has {}", self.width);
         Err(Rejection::new(RejectCode::SchemaViolation, message))
     }
 
@@ -321,7 +325,7 @@ fn decimals(line: &str) -> usize {
 
 impl Table for Csv<'_> {
     fn rows(&self) -> usize {
-        self.rows
+        *self.rows.get_or_init(|| self.row_lines().count())
     }
 
     fn is_part(&self) -> bool {
@@ -334,12 +338,8 @@ impl Table for Csv<'_> {
     }
 }
 
-// Lines padded with commas.
-fn has_only_blank_rest(cells: &[&str], width: usize) -> bool {
-    cells.len() > width && cells.iter().skip(width).all(|cell| cell.trim().is_empty())
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
@@ -351,10 +351,37 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_line_without_quotes_has_the_cells_that_the_reader_finds(line in "[ a-cé,,,;\"\r\t\u{FEFF}]{0,60}") {
+        fn a_line_without_quotes_has_the_cells_that_the_reader_finds(
+            lines in prop::collection::vec("[ a-cé,,,;\"\r\t\u{FEFF}]{0,60}", 1..5),
+        ) {
             let mut splitter = Splitter::new();
-            let found = splitter.split(&line, owned);
-            prop_assert_eq!(found, splitter.split_any(&line, owned), "{:?}", line);
+            for line in lines {
+                let found = splitter.split(&line, owned);
+                prop_assert_eq!(found, splitter.split_any(&line, owned), "{:?}", line);
+            }
+        }
+
+        // Rows are those of the reader, whether or not another line of the text has quotes.
+        #[test]
+        fn the_rows_of_a_text_have_the_cells_that_the_reader_finds(
+            lines in prop::collection::vec("(ab?c?,|é,|,){2}([a-c]{1,9}|\"a,b\"|\"\")", 1..6),
+            end in "(\r\n|\n|)",
+        ) {
+            let text = format!("x,y,z\n{}{end}", lines.join("\n"));
+            let (csv, _) = Csv::open(&text).unwrap();
+            let mut found = Vec::new();
+            csv.for_each(&mut |index, record| {
+                let record = record.unwrap();
+                let cells = (0..3).map(|at| record.cell(Column { name: "", at: Some(at) }).to_owned());
+                found.push((index, record.spot, cells.collect::<Vec<_>>()));
+            }).unwrap();
+            let mut splitter = Splitter::new();
+            let expected: Vec<_> = Lines::new(&text).skip(1).enumerate().map(|(index, line)| {
+                (index, Spot::Line(line.number), splitter.split_any(line.text, owned).unwrap())
+            }).collect();
+            prop_assert_eq!(csv.rows(), expected.len());
+            prop_assert_eq!(csv.is_open(), end.is_empty() && Lines::new(&text).last().is_some_and(|line| line.is_open));
+            prop_assert_eq!(found, expected);
         }
     }
 

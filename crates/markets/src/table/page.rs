@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Record, Table, WIDEST, located, plain};
+use super::{Cells, Record, Table, WIDEST, located, plain};
 use crate::document::Spot;
 use crate::json::{Key, Kind, Read, Reader, Token};
 use crate::rejection::{RejectCode, Rejection, excerpt};
@@ -12,11 +12,39 @@ use crate::rejection::{RejectCode, Rejection, excerpt};
 pub(crate) struct Page<'a> {
     array: &'static str,
     data: &'a str,
-    /// Plain names of the columns; rows are objects with these keys.
-    keys: Option<Vec<String>>,
+    /// Names of the columns; rows are objects with these keys.
+    keys: Option<Vec<Name>>,
     width: usize,
     rows: usize,
     is_part: bool,
+}
+
+/// A name as the first row writes it, and [`plain`].
+#[derive(Debug)]
+struct Name {
+    written: String,
+    plain: String,
+}
+
+impl Name {
+    fn of(written: &str) -> Name {
+        Name {
+            written: written.to_owned(),
+            plain: plain(written),
+        }
+    }
+}
+
+/// The place of a key. Nearly every object has its keys in the order of the first one, and as that one writes them.
+fn place(names: &[Name], expected: usize, key: &Key<'_>) -> Option<usize> {
+    if names.get(expected).is_some_and(|name| key.is(&name.written)) {
+        return Some(expected);
+    }
+    let written = names.iter().position(|name| key.is(&name.written));
+    written.or_else(|| {
+        let plain = plain(&key.name());
+        names.iter().position(|name| name.plain == plain)
+    })
 }
 
 impl<'a> Page<'a> {
@@ -58,7 +86,7 @@ impl<'a> Page<'a> {
         let page = Page {
             array,
             data,
-            keys: Some(names.iter().map(|name| plain(name)).collect()),
+            keys: Some(names.iter().map(|name| Name::of(name)).collect()),
             width: names.len(),
             rows,
             is_part,
@@ -81,19 +109,15 @@ impl<'a> Page<'a> {
                 count += 1;
             })?,
             Some(keys) if reader.is_at_object() => {
-                cells.fill(Cow::Borrowed(""));
+                cells
+                    .iter_mut()
+                    .take(self.width)
+                    .for_each(|cell| *cell = Cow::Borrowed(""));
                 reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
-                    let name = key.name();
-                    let written = plain(&name);
-                    // Nearly every object has its keys in the order of the first one.
-                    let at = match keys.get(count) {
-                        Some(known) if *known == written => Some(count),
-                        _ => keys.iter().position(|known| *known == written),
-                    };
-                    match at.and_then(|at| cells.get_mut(at)) {
+                    match place(keys, count, &key).and_then(|at| cells.get_mut(at)) {
                         Some(cell) => *cell = shown(reader.value()?),
                         None => {
-                            problem.get_or_insert(format!("it has an unknown field \"{}\"", excerpt(&name)));
+                            problem.get_or_insert(format!("it has an unknown field \"{}\"", excerpt(&key.name())));
                             reader.skip()?;
                         }
                     }
@@ -139,7 +163,7 @@ impl Table for Page<'_> {
                         for (text, cell) in texts.iter_mut().zip(&cells).take(count) {
                             *text = cell;
                         }
-                        let cells = texts.get(..count).unwrap_or_default();
+                        let cells = Cells::Texts(texts.get(..count).unwrap_or_default());
                         visit(index, Ok(Record { cells, spot }));
                     }
                     Err(rejection) => visit(index, Err(located(spot, rejection))),

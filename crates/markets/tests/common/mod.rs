@@ -76,11 +76,6 @@ pub fn sample_data() -> PathBuf {
     )
 }
 
-pub fn sample(path: &str) -> Vec<u8> {
-    let path = sample_data().join(path);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; set DATA_PROC_SAMPLE_DATA", path.display()))
-}
-
 /// The whole folder of real documents; `None`, with a line that names the test, if it is missing.
 pub fn samples_or_skip(test: &str) -> Option<PathBuf> {
     let folder = sample_data();

@@ -32,6 +32,19 @@ const PJM_HUBS: [&str; 8] = [
 ];
 const MISO_HEADERS: &str = r#"["INTERVAL","CPNODE","LMP","MLC","MCC"]"#;
 
+/// How it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As the market's report.
+    Report,
+    /// As a page of PJM's API.
+    Page {
+        /// Rows of the other pages. If there are any, the page may say so by a link to the next one, too.
+        others: usize,
+        has_next: bool,
+    },
+}
+
 /// What is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Report {
@@ -121,8 +134,8 @@ impl Prices {
     }
 
     /// The cells of each row, in the order of the report's columns.
-    pub(super) fn cells(&self) -> Vec<Vec<String>> {
-        self.rows.iter().map(|row| self.report.cells(row)).collect()
+    pub(super) fn cells(&self, form: Form) -> Vec<Vec<String>> {
+        self.rows.iter().map(|row| self.report.cells(row, form)).collect()
     }
 }
 
@@ -171,7 +184,7 @@ impl Report {
         format!("{sign}{whole}.{rest:0width$}", width = self.decimals() as usize)
     }
 
-    fn cells(self, row: &Row) -> Vec<String> {
+    fn cells(self, row: &Row, form: Form) -> Vec<String> {
         let energy = self.energy(row.start);
         let [energy, price, congestion, loss] =
             [energy, energy + row.congestion + row.loss, row.congestion, row.loss].map(|value| self.number(value));
@@ -183,10 +196,11 @@ impl Report {
         }
         let [id, name, voltage, equipment, kind, zone] = pjm_node(row.node);
         let is_current = if row.is_current { "True" } else { "False" }.to_owned();
-        let (utc, local) = (
-            pjm_stamp(row.start, Some(&TimeZone::UTC)),
-            pjm_stamp(row.start, (*EASTERN).as_ref()),
-        );
+        let stamp = |zone| match form {
+            Form::Report => shown(row.start, zone, "%-m/%-d/%Y %-I:%M:%S %p"),
+            Form::Page { .. } => shown(row.start, zone, "%Y-%m-%dT%H:%M:%S"),
+        };
+        let (utc, local) = (stamp(Some(&TimeZone::UTC)), stamp((*EASTERN).as_ref()));
         let version = row.version.to_string();
         vec![
             utc, local, id, name, voltage, equipment, kind, zone, energy, price, congestion, loss, is_current, version,
@@ -194,21 +208,26 @@ impl Report {
     }
 
     /// The document with these rows.
-    pub(super) fn document(self, rows: &[Vec<String>]) -> Vec<u8> {
-        let text = match self {
-            Report::MisoRealTime => {
+    pub(super) fn document(self, rows: &[Vec<String>], form: Form) -> Vec<u8> {
+        let text = match (self, form) {
+            (Report::MisoRealTime, _) => {
                 let row = |cells: &Vec<String>| format!("[\"{}\"]", cells.join("\",\""));
                 let rows: Vec<String> = rows.iter().map(row).collect();
                 format!("{{\"headers\":{MISO_HEADERS},\"data\":[{}]}}", rows.join(","))
             }
-            Report::PjmHourly | Report::PjmDayAhead => {
-                let run = if self == Report::PjmHourly { "rt" } else { "da" };
-                let header = PJM_HEADER.replace("RUN", run);
-                let lines = std::iter::once(header).chain(rows.iter().map(|cells| cells.join(",")));
+            (_, Form::Page { others, has_next }) => page(&self.header(), rows, rows.len() + others, has_next),
+            (_, Form::Report) => {
+                let lines = std::iter::once(self.header()).chain(rows.iter().map(|cells| cells.join(",")));
                 lines.map(|line| line + "\r\n").collect()
             }
         };
         text.into_bytes()
+    }
+
+    /// The names of PJM's columns.
+    fn header(self) -> String {
+        let run = if self == Report::PjmHourly { "rt" } else { "da" };
+        PJM_HEADER.replace("RUN", run)
     }
 
     /// A document whose column of nodes has a name that the format does not know.
@@ -219,11 +238,11 @@ impl Report {
             .into_bytes()
     }
 
-    /// The beginning of a document: of PJM's less than the header, since whole lines would be rows.
+    /// The beginning of a document: of PJM's reports less than the header, since whole lines would be rows.
     pub(super) fn begun(self, document: &[u8]) -> Vec<u8> {
-        let length = match self {
-            Report::MisoRealTime => document.len() / 2,
-            Report::PjmHourly | Report::PjmDayAhead => PJM_HEADER.len() / 2,
+        let length = match document {
+            [b'{', ..] => document.len() / 2,
+            _ => PJM_HEADER.len() / 2,
         };
         document.get(..length).unwrap_or(document).to_vec()
     }
@@ -250,13 +269,44 @@ fn pjm_node(node: u64) -> [String; 6] {
     [(1_000_000 + node).to_string(), name, voltage, equipment, kind, zone]
 }
 
-/// `9/1/2025 4:00:00 AM`.
-pub(super) fn pjm_stamp(time: i64, zone: Option<&TimeZone>) -> String {
+/// A page of PJM's API with these rows, out of so many.
+fn page(header: &str, rows: &[Vec<String>], total: usize, has_next: bool) -> String {
+    let names: Vec<&str> = header.split(',').collect();
+    let item = |cells: &Vec<String>| {
+        let fields: Vec<String> = names.iter().zip(cells).map(|(name, cell)| field(name, cell)).collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let items: Vec<String> = rows.iter().map(item).collect();
+    let links: Vec<String> = ["self", "next"]
+        .iter()
+        .take(1 + usize::from(has_next))
+        .map(|rel| format!("{{\"rel\":\"{rel}\",\"href\":\"https://example.com/{rel}\"}}"))
+        .collect();
+    format!(
+        "{{\"links\":[{}],\"items\":[{}],\"searchSpecification\":{{\"rowCount\":100}},\"totalRows\":{total}}}",
+        links.join(","),
+        items.join(",")
+    )
+}
+
+/// Numbers and truths as such, nothing as null, everything else as text.
+fn field(name: &str, cell: &str) -> String {
+    let is_number =
+        cell.starts_with(|first: char| first.is_ascii_digit() || first == '-') && cell.parse::<f64>().is_ok();
+    let value = match cell {
+        "" => "null".to_owned(),
+        "True" | "False" => cell.to_lowercase(),
+        _ if is_number => cell.to_owned(),
+        _ => serde_json::Value::from(cell).to_string(),
+    };
+    format!("\"{name}\":{value}")
+}
+
+/// The time as a clock of the zone shows it.
+fn shown(time: i64, zone: Option<&TimeZone>, form: &str) -> String {
     let time = Timestamp::from_millisecond(time).unwrap_or_default();
     let local = zone.map(|zone| time.to_zoned(zone.clone()));
-    local.map_or_else(String::new, |local| {
-        local.strftime("%-m/%-d/%Y %-I:%M:%S %p").to_string()
-    })
+    local.map_or_else(String::new, |local| local.strftime(form).to_string())
 }
 
 #[cfg(test)]
@@ -279,7 +329,8 @@ mod tests {
                 report,
                 rows: vec![row],
             };
-            String::from_utf8(report.document(&prices.cells())).unwrap()
+            let form = Form::Report;
+            String::from_utf8(report.document(&prices.cells(form), form)).unwrap()
         };
         let energy = Report::MisoRealTime.energy(row.start);
         let price = Report::MisoRealTime.number(energy - 30_480_000);
@@ -303,5 +354,13 @@ mod tests {
             "{header}"
         );
         assert_eq!(Report::PjmHourly.number(-370_000), "-0.370000");
+    }
+
+    #[test]
+    fn a_page_of_pjm_has_numbers_truths_and_nothing_as_such() {
+        let cells = ["2026-11-24T11:00:00", "1000004", "", "-0.370000", "False", "12a", "\"B"].map(str::to_owned);
+        let page = page("a,b,c,d,e,f,g", &[cells.to_vec()], 3, true);
+        let expected = r#"{"links":[{"rel":"self","href":"https://example.com/self"},{"rel":"next","href":"https://example.com/next"}],"items":[{"a":"2026-11-24T11:00:00","b":1000004,"c":null,"d":-0.370000,"e":false,"f":"12a","g":"\"B"}],"searchSpecification":{"rowCount":100},"totalRows":3}"#;
+        assert_eq!(page, expected);
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Row {
 pub(super) struct Document {
     pub market: &'static str,
     pub product: &'static str,
+    /// Whether it says that it is not the complete set that it belongs to.
+    pub is_part: bool,
     pub rows: Vec<Option<Row>>,
 }
 
@@ -76,6 +78,7 @@ pub(super) fn parse(parser: &Parser, record: &Record, format: &str) -> Result<So
             sequence: None,
             product: product.to_owned(),
             version: row.version,
+            is_part: document.is_part,
             appended,
             reused_id: false,
         });

@@ -25,6 +25,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Document, Refusal> {
     Ok(Document {
         market: "MISO",
         product: "rt5",
+        is_part: false,
         rows: data.iter().map(|cells| row(cells.as_array()?, &places)).collect(),
     })
 }

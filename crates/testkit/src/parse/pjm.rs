@@ -1,4 +1,6 @@
-//! PJM's prices, as CSV. A page of its API, and a document without its last end of line after a price, are not understood.
+//! PJM's prices, as CSV or as a page of its API. A CSV without its last end of line after a price is not understood.
+
+mod page;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -7,6 +9,7 @@ use super::Refusal;
 use super::documents::{Document, Row, has_energy};
 use crate::numbers::at_scale_8;
 use crate::times::{micros, slashed, wall};
+use page::Page;
 
 pub(super) const FIVE_MINUTES: &str = "pjm.rt_fivemin_hrl_lmps.csv";
 pub(super) const HOURLY: &str = "pjm.rt_hrl_lmps.csv";
@@ -43,9 +46,22 @@ pub(super) fn read(payload: &[u8], format: &str, eastern: &TimeZone) -> Result<D
     };
     let text = std::str::from_utf8(payload).map_err(|_| "schema_violation")?;
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    if text.trim_start().starts_with(['{', '[']) {
-        return Err("unsupported_format");
-    }
+    let page = if text.trim_start().starts_with(['{', '[']) {
+        page::read(text, run)?
+    } else {
+        report(text, run)?
+    };
+    let read = |cells: Option<Vec<String>>| row(&cells?, &page.names, eastern);
+    Ok(Document {
+        market: "PJM",
+        product,
+        is_part: page.is_part,
+        rows: page.rows.into_iter().map(read).collect(),
+    })
+}
+
+/// A CSV. It says nothing about other parts of its set.
+fn report(text: &str, run: &str) -> Result<Page, Refusal> {
     let blank = [' ', ',', '"', '\t', '\u{1A}', '\r'];
     let mut lines = text.split('\n').filter(|line| !line.trim_matches(blank).is_empty());
     let names = cells(lines.next().unwrap_or_default()).ok_or("schema_violation")?;
@@ -54,19 +70,23 @@ pub(super) fn read(payload: &[u8], format: &str, eastern: &TimeZone) -> Result<D
     if ends_with_price && !text.ends_with('\n') {
         return Err("unsupported_format");
     }
-    Ok(Document {
-        market: "PJM",
-        product,
-        rows: lines.map(|line| row(&cells(line)?, &names, eastern)).collect(),
+    Ok(Page {
+        names,
+        rows: lines.map(cells).collect(),
+        is_part: false,
     })
+}
+
+fn plain(name: &str) -> String {
+    let letters: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+    letters.to_lowercase()
 }
 
 /// The names of the columns, without their run. `None` if one is missing, unknown or there twice.
 fn columns(written: &[String], run: &str) -> Option<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     for name in written {
-        let mut name: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
-        name = name.to_lowercase();
+        let mut name = plain(name);
         if let Some(short) = name.strip_suffix(run).filter(|short| OF_RUN.contains(short)) {
             name = short.to_owned();
         } else if OF_RUN.contains(&name.as_str()) {

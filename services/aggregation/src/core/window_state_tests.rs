@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::model::fixtures::{LogTick, OwnedBar};
 use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn tick(offset: i64, event_time: Micros, price: i64, volume: Option<i64>) -> LogTick {
     LogTick {
@@ -23,19 +24,79 @@ fn window_of(tick: &Contribution) -> WindowState {
 }
 
 fn bar_of(ticks: &[LogTick]) -> OwnedBar {
+    bar_with(Product::Trade, ticks)
+}
+
+fn bar_with<'t>(product: Product, ticks: impl IntoIterator<Item = &'t LogTick>) -> OwnedBar {
     let mut texts = Texts::default();
     let mut window: Option<WindowState> = None;
     for tick in ticks {
         let contribution = Contribution::of(&tick.tick(), tick.offset, &mut texts);
         match &mut window {
-            None => window = Some(window_of(&contribution)),
+            None => window = Some(WindowState::new(WINDOW, &contribution, product, false)),
             Some(window) => assert_ne!(window.add(&contribution, &texts), Added::Overflow),
         }
     }
     OwnedBar::from(&window.unwrap().bar(("t", "X"), &texts).unwrap())
 }
 
+/// A bar from those of the windows that it consists of, in their order.
+fn merged(bars: &[OwnedBar]) -> OwnedBar {
+    let mut whole = bars[0].clone();
+    for bar in &bars[1..] {
+        let ([open, high, low, _], [_, higher, lower, close]) = (whole.prices, bar.prices);
+        whole.prices = [open, high.max(higher), low.min(lower), close];
+        whole.volume += bar.volume;
+        whole.turnover.0 += bar.turnover.0;
+        whole.time_weighted.price_seconds += bar.time_weighted.price_seconds;
+        whole.time_weighted.seconds += bar.time_weighted.seconds;
+        whole.trade_count += bar.trade_count;
+        whole.close = bar.close.clone();
+        whole.version.last_offset = whole.version.last_offset.max(bar.version.last_offset);
+        whole.last_appended_at = whole.last_appended_at.max(bar.last_appended_at);
+    }
+    whole.vwap = whole.turnover.vwap(whole.volume);
+    whole
+}
+
 proptest! {
+    /// One minute, five, fifteen, an hour, four hours, a day: each from the bars of the length before.
+    #[test]
+    fn the_bars_of_short_windows_merge_exactly_to_those_of_long_ones(
+        ticks in proptest::collection::vec((0i64..86_400, -1_000_000_000i64..1_000_000_000, proptest::option::of(0i64..1_000_000)), 1..60),
+        of_intervals in any::<bool>(),
+    ) {
+        let mut priced = BTreeSet::new();
+        let ticks: Vec<LogTick> = ticks
+            .into_iter()
+            .map(|(second, price, volume)| if of_intervals { (second / 300 * 300, price, None) } else { (second, price, volume) })
+            // An interval has one price.
+            .filter(|(second, ..)| priced.insert(*second) || !of_intervals)
+            .zip(0..)
+            .map(|((second, price, volume), offset)| tick(offset, second * 1_000_000, price, volume))
+            .collect();
+        let product = if of_intervals { Product::RealTimeFive } else { Product::Trade };
+        let bars_of = |seconds: i64| {
+            let mut windows: BTreeMap<i64, Vec<&LogTick>> = BTreeMap::new();
+            for tick in &ticks {
+                windows.entry(tick.event_time / 1_000_000 / seconds * seconds).or_default().push(tick);
+            }
+            let bar = |(start, ticks): (i64, Vec<&LogTick>)| (start, bar_with(product, ticks));
+            windows.into_iter().map(bar).collect::<BTreeMap<i64, OwnedBar>>()
+        };
+        // No bar is shorter than the interval of its prices.
+        let mut lengths = [60, 300, 900, 3_600, 14_400, 86_400].into_iter().skip(usize::from(of_intervals));
+        let mut shorter = bars_of(lengths.next().unwrap());
+        for seconds in lengths {
+            let mut windows: BTreeMap<i64, Vec<OwnedBar>> = BTreeMap::new();
+            for (start, bar) in shorter {
+                windows.entry(start / seconds * seconds).or_default().push(bar);
+            }
+            shorter = windows.into_iter().map(|(start, bars)| (start, merged(&bars))).collect();
+            prop_assert_eq!(&shorter, &bars_of(seconds), "{} s", seconds);
+        }
+    }
+
     #[test]
     fn arrival_order_never_matters(
         ticks in proptest::collection::vec((0i64..3, proptest::option::of(-1i64..2), -1_000_000_000i64..1_000_000_000, proptest::option::of(0i64..1_000_000)), 1..30),

@@ -213,6 +213,7 @@ impl Stage for Normalize {
 
     fn forget(&mut self, partition: &Partition) {
         self.windows.forget(partition);
+        self.normalizer.forget(&partition.topic, partition.number);
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A flood can push events out of a window before their time. The stage continues, but repetitions of these events pass as
 //! new; this is counted (`normalization_events_forgotten_total`, `/stats`) and logged.
+//!
+//! What the files spare a restarted process are the events of the whole window. The last [`LEARNED`] messages are read back nevertheless,
+//! because the quality rules learn from their prices, which are in no file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +18,10 @@ use stream::Partition;
 
 use super::window_file::{Entry, WindowFile, fingerprint};
 use crate::metrics::events_forgotten;
+
+/// Messages before the committed offset that are read back for the quality rules, as far as the window reaches. It is less than a second
+/// of work.
+const LEARNED: i64 = 10_000;
 
 pub(super) struct EventWindows {
     limits: WindowLimits,
@@ -31,6 +38,16 @@ struct Open {
     partition: i32,
     window: EventWindow,
     file: Option<WindowFile>,
+    recalled: Recalled,
+}
+
+/// What a file has told about messages that are read back.
+#[derive(Default)]
+struct Recalled {
+    /// The window has the messages before this offset.
+    until: i64,
+    /// Offsets of those that repeat an event, in order.
+    repeated: Vec<i64>,
 }
 
 impl Open {
@@ -79,9 +96,14 @@ impl EventWindows {
             .map_or(Seen::New, |open| open.observe(entry(raw, key)))
     }
 
-    /// Adds a message that an earlier owner finished. That owner has counted the events it forgot early.
+    /// Adds a message that an earlier owner finished. That owner has counted the events it forgot early. A message that the file had is
+    /// there already, and it is only told whether it repeats another.
     pub(super) fn remember(&mut self, raw: &RawMessage<'_>, key: EventKey) -> Seen {
         self.of(raw.feed, raw.partition).map_or(Seen::New, |open| {
+            if raw.offset < open.recalled.until {
+                let is_repeated = open.recalled.repeated.binary_search(&raw.offset).is_ok();
+                return if is_repeated { Seen::Repeated } else { Seen::New };
+            }
             let seen = open.observe(entry(raw, key));
             open.window.take_forgotten_early();
             seen
@@ -103,13 +125,20 @@ impl EventWindows {
             return from;
         };
         let name = format!("{}-{}", partition.topic, partition.number);
+        let learn_from = (committed - LEARNED).max(from);
+        let mut repeated = Vec::new();
         let recalled = WindowFile::open(&folder, &name, fingerprint, limits.max_ids).and_then(|mut file| {
             let window = &mut open.window;
             let read_from = file.recall((from, committed), time_at, &mut |entry| {
-                window.observe(entry.offset, entry.appended_at, entry.key);
+                let seen = window.observe(entry.offset, entry.appended_at, entry.key);
+                if seen == Seen::Repeated && entry.offset >= learn_from {
+                    repeated.push(entry.offset);
+                }
             })?;
             open.file = Some(file);
-            Ok(read_from)
+            let until = read_from;
+            open.recalled = Recalled { until, repeated };
+            Ok(read_from.min(learn_from))
         });
         open.window.take_forgotten_early();
         recalled.unwrap_or_else(|error| {
@@ -129,6 +158,7 @@ impl EventWindows {
                 partition,
                 window: EventWindow::new(self.limits),
                 file: None,
+                recalled: Recalled::default(),
             });
             self.open.len() - 1
         });

@@ -323,16 +323,17 @@ fn flags(out: &StageOutput<'_>) -> Vec<String> {
     out.iter().map(|(_, _, payload)| of_tick(payload)).collect()
 }
 
+fn priced(number: i64, price: f64) -> Vec<u8> {
+    json!({
+        "envelope": {"event_type": "t", "event_id": number.to_string(), "timestamp": "2026-10-01T00:00:00Z", "tenant_id": "acme", "source": "s", "version": "1.0"},
+        "payload": {"market": "MISO", "instrument_id": "I", "raw_data": {"timestamp": NOON + number, "price": price, "volume": 1, "node": "N", "zone": "Z"}}
+    })
+    .to_string()
+    .into_bytes()
+}
+
 #[test]
 fn the_history_of_quality_rules_is_rebuilt_from_what_is_read_back() {
-    let priced = |number: i64, price: f64| {
-        json!({
-            "envelope": {"event_type": "t", "event_id": number.to_string(), "timestamp": "2026-10-01T00:00:00Z", "tenant_id": "acme", "source": "s", "version": "1.0"},
-            "payload": {"market": "MISO", "instrument_id": "I", "raw_data": {"timestamp": NOON + number, "price": price, "volume": 1, "node": "N", "zone": "Z"}}
-        })
-        .to_string()
-        .into_bytes()
-    };
     let document = json!({"headers": ["INTERVAL", "CPNODE", "LMP", "MLC", "MCC"], "data": [["2026-10-02T05:00:00", "A", "1.00", "0.00", "0.00"]]});
     let documents = [document.to_string(), format!("{document} ")];
     let of_document = |number: usize| RawMessage {
@@ -361,4 +362,49 @@ fn the_history_of_quality_rules_is_rebuilt_from_what_is_read_back() {
         };
         assert_eq!(flags(&out), [late], "the same row in another document");
     }
+}
+
+/// With the events in files, nothing would have to be read back, but for the prices.
+#[test]
+fn a_process_that_has_its_events_in_files_reads_the_last_prices_back_and_learns_no_repetition() {
+    let folder = tempfile::tempdir().unwrap();
+    let partition = Partition {
+        topic: "ingestion.market.raw.v1".into(),
+        number: 0,
+    };
+    let time_at = |offset: i64| Some(NOON + offset);
+    let begun = |committed: i64| {
+        let mut stage = stage().keeping_windows_in(Some(folder.path().to_owned()));
+        let from = stage.recall(&partition, (0, committed), &time_at);
+        (stage, from)
+    };
+    // The price of 500 occurs once, and its message comes six times.
+    let prices = [100.0, 101.0, 500.0, 500.0, 500.0, 500.0, 500.0, 500.0, 100.0];
+    let message = |offset: i64| priced(offset.min(2).max(offset - 5), prices[offset as usize]);
+    let committed = prices.len() as i64;
+    let (mut running, from) = begun(0);
+    assert_eq!(from, 0);
+    let mut out = StageOutput::default();
+    for offset in 0..committed {
+        running.record(&raw(&message(offset), offset), &mut out, NOON);
+    }
+    assert_eq!(outputs(&out).len(), 4);
+    running.forget(&partition);
+
+    let (mut restarted, from) = begun(committed);
+    assert_eq!(from, 0, "within the messages that are learned");
+    for offset in from..committed {
+        restarted.remember(&raw(&message(offset), offset));
+    }
+    // 100 and 101 are in the middle: had the repetitions been learned, it would be 500.
+    out.clear();
+    restarted.record(&raw(&priced(20, 500.0), 20), &mut out, NOON);
+    assert_eq!(flags(&out), ["price_spike"]);
+    out.clear();
+    let verdict = restarted.record(&raw(&priced(20, 500.0), 21), &mut out, NOON);
+    assert_eq!(verdict, Verdict::Duplicate);
+    // Prices of a partition that another process reads are dropped.
+    restarted.forget(&partition);
+    restarted.record(&raw(&priced(30, 900.0), 30), &mut out, NOON);
+    assert_eq!(flags(&out), ["valid"]);
 }
