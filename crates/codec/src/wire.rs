@@ -8,16 +8,25 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{Bar, DerivedPrice, EnrichedTick, Enrichment, LateTick, LegPrice, Tick};
+use domain::{Bar, DerivedPrice, EnrichedTick, EnrichedTickOf, Enrichment, LateTick, LegPrice, Tick, TickOf};
 
 use crate::framing::{self, SchemaRef};
 use crate::lookups::{Lookups, Version};
 use crate::older::{self, Older};
-use crate::reader::Reader;
+use crate::reader::{Reader, Text, Utf8};
 use crate::registry::RegistryClient;
 use crate::schemas::Record;
 use crate::state::{SequencerState, WindowRecord};
 use crate::{CodecError, RawTick, bar, derived, enriched, late, leg, raw_tick, tick};
+
+/// A tick whose texts are checked, and stay bytes.
+///
+/// Numbers are converted, since what a reader must refuse shows only in their value; a text costs its length and its share of
+/// the check.
+pub type TickView<'a> = TickOf<'a, Utf8<'a>>;
+
+/// An enriched tick whose texts are checked, and stay bytes.
+pub type EnrichedView<'a> = EnrichedTickOf<'a, Utf8<'a>>;
 
 /// Writes and reads framed records. Cheap to clone; created once per process.
 #[derive(Debug, Clone)]
@@ -196,6 +205,16 @@ impl Wire {
 
     /// Reads a framed tick.
     pub fn decode_tick<'a>(&self, bytes: &'a [u8]) -> Result<Tick<'a>, CodecError> {
+        self.tick_as(bytes)
+    }
+
+    /// Reads a framed tick for a reader that only copies its texts. Refuses what [`Wire::decode_tick`] refuses, with the same error.
+    pub fn view_tick<'a>(&self, bytes: &'a [u8]) -> Result<TickView<'a>, CodecError> {
+        self.tick_as(bytes)
+    }
+
+    #[inline(always)]
+    fn tick_as<'a, T: Text<'a>>(&self, bytes: &'a [u8]) -> Result<TickOf<'a, T>, CodecError> {
         let datum = self.datum(Record::Tick, bytes)?;
         let mut from = Reader::new(datum);
         let value = tick::read(&mut from)?;
@@ -225,6 +244,12 @@ impl Wire {
 
     /// Reads a framed enriched tick.
     pub fn decode_enriched<'a>(&self, bytes: &'a [u8]) -> Result<EnrichedTick<'a>, CodecError> {
+        read_all(self.datum(Record::EnrichedTick, bytes)?, enriched::decode)
+    }
+
+    /// Reads a framed enriched tick for a reader that only copies its texts. Refuses what [`Wire::decode_enriched`] refuses, with the
+    /// same error.
+    pub fn view_enriched<'a>(&self, bytes: &'a [u8]) -> Result<EnrichedView<'a>, CodecError> {
         read_all(self.datum(Record::EnrichedTick, bytes)?, enriched::decode)
     }
 
