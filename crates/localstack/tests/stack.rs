@@ -392,8 +392,10 @@ fn the_process_that_moves_a_stack_between_cores_ends_with_it_or_when_it_is_told(
     };
     stack.start(Service::Projection).unwrap();
     eventually("it works beside the stack", works);
+    eventually("it says which process it is", || stack.mover_pid().is_some_and(exists));
     stack.use_all_cores().unwrap();
     assert!(!works());
+    eventually("the stack has no such process", || stack.mover_pid().is_none());
 
     let again = Stack::new(StackConfig {
         quiet_core: true,
