@@ -34,25 +34,24 @@ pub fn encode(enriched: &EnrichedTick<'_>, out: &mut Vec<u8>) {
     append_enrichment(&[], &enriched.enrichment, out);
 }
 
-/// Reads a datum, with its texts in any form; also returns its length.
+/// Reads one datum, with its texts in any form; the bytes after it stay in the reader.
 #[inline(always)]
-pub fn decode<'a, T: Text<'a>>(datum: &'a [u8]) -> Result<(EnrichedTickOf<'a, T>, usize), CodecError> {
-    let mut from = Reader::new(datum);
-    let tick = tick::read(&mut from)?;
+pub fn read<'a, T: Text<'a>>(from: &mut Reader<'a>) -> Result<EnrichedTickOf<'a, T>, CodecError> {
+    let tick = tick::read(from)?;
     let enrichment = EnrichmentOf {
-        commodity: T::read(&mut from, "commodity")?,
-        region: T::read(&mut from, "region")?,
-        product_tier: T::read(&mut from, "product_tier")?,
+        commodity: T::read(from, "commodity")?,
+        region: T::read(from, "region")?,
+        product_tier: T::read(from, "product_tier")?,
         unit: from.optional("reference_unit", T::read)?,
         contract_size: from.optional("contract_size", Reader::decimal)?,
         tick_size: from.optional("tick_size", Reader::decimal)?,
         curve_id: from.optional("curve_id", T::read)?,
         confidence_percent: from.int("classification_confidence_percent")?,
-        method: read_method(&mut from)?,
+        method: read_method(from)?,
         low_confidence: from.boolean("low_confidence_classification")?,
         enriched_at: from.long("enriched_at")?,
     };
-    Ok((EnrichedTickOf { tick, enrichment }, from.consumed()))
+    Ok(EnrichedTickOf { tick, enrichment })
 }
 
 #[inline(always)]

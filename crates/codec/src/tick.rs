@@ -86,13 +86,6 @@ pub fn read<'a, T: Text<'a>>(from: &mut Reader<'a>) -> Result<TickOf<'a, T>, Cod
     })
 }
 
-/// Reads a datum from its bytes; also returns its length.
-pub fn decode(datum: &[u8]) -> Result<(Tick<'_>, usize), CodecError> {
-    let mut reader = Reader::new(datum);
-    let tick = read(&mut reader)?;
-    Ok((tick, reader.consumed()))
-}
-
 pub(crate) fn encode_origin(origin: &Origin<'_>, out: &mut Vec<u8>) {
     put::string(origin.feed, out);
     put::long(i64::from(origin.partition), out);
