@@ -297,6 +297,24 @@ fn replicas_of_a_service_get_their_own_ports_and_environments() {
 }
 
 #[test]
+fn services_of_another_build_come_from_its_folder_and_all_else_from_the_usual_one() {
+    let (usual, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    script(usual.path(), "projection", "exec sleep 600");
+    script(other.path(), "projection", "exec sleep 700");
+    fs::remove_file(other.path().join("dp-log")).unwrap();
+    let stack = Temporary::with(|config| {
+        config.bin_dir = usual.path().to_owned();
+        config.service_dir = Some(other.path().to_owned());
+    })
+    .unwrap();
+    let pid = stack.start(Service::Projection).unwrap();
+    eventually("it is the other build", || {
+        let words = Process::new(pid).and_then(|process| process.cmdline());
+        words.is_ok_and(|words| words == ["sleep", "700"])
+    });
+}
+
+#[test]
 fn the_failure_of_a_replica_is_dismissed_by_a_stop_and_the_generation_is_that_of_the_first_replicas() {
     let programs = tempfile::tempdir().unwrap();
     script(programs.path(), "normalization", "exec sleep 600");
