@@ -272,9 +272,9 @@ fn varint_in(word: u64) -> Option<(u64, usize)> {
     let last = ends.checked_sub(1)?;
     // All bits up to the first end, without the high ones: seven of each byte, then pushed together in pairs, fours and eights.
     let sevens = word & (ends ^ last) & !HIGH;
-    let pairs = (sevens & 0x007f_007f_007f_007f) | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
-    let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
-    let value = (fours & 0x0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4;
+    let pairs = (sevens & 0x007f_007f_007f_007f) | ((sevens & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    let value = (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4);
     Some((value, ends.trailing_zeros() as usize / 8 + 1))
 }
 
