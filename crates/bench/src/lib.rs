@@ -122,7 +122,7 @@ pub async fn run(place: &Place, which: Option<&Which>, keep: bool, against: Opti
     let machine = Machine::read();
     let (sections, mut result) = on_a_stack(place, which, keep, None).await?;
     let mut other = None;
-    if let (Some(services), Ok(())) = (against, &result) {
+    if let Some(services) = against.filter(|_| result.is_ok()) {
         stage::say(&format!("the same with the services of {}", services.display()));
         match on_a_stack(place, which, keep, Some(&services)).await {
             Ok((sections, ended)) => {
