@@ -310,7 +310,7 @@ mod tests {
         for number in 0..rows {
             let text = "t".repeat(number % 300);
             let mut row = block.row();
-            row.name(&number.to_string());
+            row.name(number.to_string());
             row.optional_name(number.is_multiple_of(3).then_some(&text));
             row.names(["a", "b"].into_iter().take(number % 3));
             row.text(&text);
