@@ -7,6 +7,9 @@ ARG RUST=rust:1.95.0-bookworm
 ARG BASE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${RUST} AS build
+# The oldest processor that has to run the image, and optimization across crates: see the script.
+ARG CPU=x86-64-v2
+ARG LTO=thin
 WORKDIR /src
 # zlib is linked statically, because minimal base images do not contain it.
 ENV LIBZ_SYS_STATIC=1
@@ -14,12 +17,11 @@ COPY . .
 # The caches hold downloaded crates and compiled dependencies, so a change of the sources compiles only our crates.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked -p dp -p normalization -p enrichment -p aggregation -p projection \
-      --bin dp --bin normalization --bin enrichment --bin aggregation --bin projection \
+    CPU="$CPU" LTO="$LTO" scripts/image_programs.sh dp normalization enrichment aggregation projection \
     && mkdir -p /out/symbols /out/bin \
     && for program in dp normalization enrichment aggregation projection; do \
-         cp "target/release/$program" /out/symbols/ \
-         && strip --strip-debug -o "/out/bin/$program" "target/release/$program" || exit 1; \
+         cp "target/image/$program" /out/symbols/ \
+         && strip --strip-debug -o "/out/bin/$program" "target/image/$program" || exit 1; \
        done
 
 FROM ${BASE} AS base

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-outages test-scenarios test-monitoring test-backup test-guide test-k8s bench bench-peers pictures check monitor image down clean-data bootstrap
+.PHONY: help demo test test-faults test-outages test-scenarios test-monitoring test-backup test-guide test-k8s bench bench-image bench-peers pictures check monitor image down clean-data bootstrap
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
@@ -30,6 +30,11 @@ test: bootstrap ## Set up the machine and run all tests, with real servers
 bench: bootstrap ## Measure throughput, latency, recovery and memory on this machine (one part: ARGS="hop --ticks 1000000")
 	cargo build --release --workspace --bins
 	$(BIN)/dp bench $(ARGS)
+
+bench-image: bootstrap ## Measure the services as they are built, then as the image has them (ARGS=hop; CPU=x86-64-v3 or LTO=fat tries others)
+	cargo build --release --workspace --bins
+	CPU="$(CPU)" LTO="$(LTO)" scripts/image_programs.sh normalization enrichment aggregation projection
+	$(BIN)/dp bench $(ARGS) --against $(BIN)/../image
 
 bench-peers: bootstrap ## Measure Spate and Kafka Streams beside the pipeline, with kills (a part: ARGS="up load streams report down")
 	cargo build --release $(PROGRAMS) --bins
@@ -80,7 +85,7 @@ check: bootstrap ## Check formatting, lints, documentation, dependencies, spelli
 monitor: bootstrap ## Prometheus and Alertmanager for the running local stack (ARGS="--port-offset N --dir DIR")
 	@monitoring/run.sh $(ARGS)
 
-image: ## Build the container image with docker or buildah, and print its size
+image: ## Build the container image with docker or buildah, and print its size (ARGS="--build-arg CPU=x86-64-v3")
 	@scripts/image.sh $(ARGS)
 
 down: ## Stop the local stack; its data is kept

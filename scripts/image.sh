@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the container image with docker or buildah, whichever is available, and prints its size.
-# Usage: scripts/image.sh [ARGUMENT OF docker build]…   for example --target debug, or --build-arg BASE=debian-with-openssl
+# Usage: scripts/image.sh [ARGUMENT OF docker build]…   for example --target debug, or --build-arg CPU=x86-64-v3
 # IMAGE overrides the tag, BUILDER the program.
 # Failure: the builder's message and exit code.
 set -euo pipefail

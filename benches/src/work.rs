@@ -246,7 +246,7 @@ fn enriched(wire: &Wire, inputs: usize) -> anyhow::Result<Vec<Vec<u8>>> {
 fn row(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     let (wire, ticks) = (Wire::single_object(), inputs::normalized(inputs)?);
     let append = move |bytes: &[u8], number: i64, sequencer: &mut Sequencer, block: &mut Block| {
-        if let Ok(mut tick) = wire.decode_tick(bytes) {
+        if let Ok(mut tick) = wire.view_tick(bytes) {
             tick.origin.offset = number;
             if sequencer.accept(tick.origin.feed, tick.origin.partition, tick.origin.position()) {
                 rows::tick::encode(&tick, 0, number, block);
@@ -260,7 +260,7 @@ fn enriched_row(inputs: usize) -> anyhow::Result<impl FnMut(usize)> {
     let wire = Wire::single_object();
     let ticks = enriched(&wire, inputs)?;
     let append = move |bytes: &[u8], number: i64, sequencer: &mut Sequencer, block: &mut Block| {
-        if let Ok(mut record) = wire.decode_enriched(bytes) {
+        if let Ok(mut record) = wire.view_enriched(bytes) {
             let origin = &mut record.tick.origin;
             origin.offset = number;
             if sequencer.accept(origin.feed, origin.partition, origin.position()) {

@@ -28,15 +28,18 @@ pub mod statistics;
 pub mod usage;
 mod watch;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, bail};
+use localstack::Service;
 use ops::interrupt::unless_interrupted;
 use ops::place::Place;
 use stream::kafka::passthrough::client_settings;
 
 use figures::Section;
 use machine::Machine;
-use report::{ClientSettings, Report};
+use report::{Against, ClientSettings, Report};
 use stage::Stage;
 
 /// The benchmarks.
@@ -109,14 +112,60 @@ pub fn run_client(which: Option<&Which>) -> Option<anyhow::Result<ExitCode>> {
     }
 }
 
-/// Runs one benchmark, or all of them with small sizes. The stack is removed afterwards, unless `keep`.
+/// Runs one benchmark, or all of them with small sizes. The stack is removed afterwards, unless `keep`. With `against`, a folder with
+/// other programs of the services, the same follows on a new stack with these.
 ///
 /// # Errors
-/// The stack does not start. An error of a benchmark is part of the [`Run`].
-pub async fn run(place: &Place, which: Option<&Which>, keep: bool) -> anyhow::Result<Run> {
+/// The stack does not start, or that folder lacks a program. An error of a benchmark is part of the [`Run`].
+pub async fn run(place: &Place, which: Option<&Which>, keep: bool, against: Option<&Path>) -> anyhow::Result<Run> {
+    let against = against.map(services_in).transpose()?;
     let machine = Machine::read();
+    let (sections, mut result) = on_a_stack(place, which, keep, None).await?;
+    let mut other = None;
+    if let Some(services) = against.filter(|_| result.is_ok()) {
+        stage::say(&format!("the same with the services of {}", services.display()));
+        match on_a_stack(place, which, keep, Some(&services)).await {
+            Ok((sections, ended)) => {
+                result = ended;
+                other = Some(Against { services, sections });
+            }
+            Err(error) => result = Err(error),
+        }
+    }
+    let report = (!sections.is_empty()).then(|| {
+        let (consumer, producer) = client_settings();
+        Report {
+            machine,
+            clients: ClientSettings { consumer, producer },
+            sections,
+            against: other,
+        }
+    });
+    Ok(Run { report, result })
+}
+
+/// The folder, with all services in it: a missing one would end the run after its first half.
+fn services_in(folder: &Path) -> anyhow::Result<PathBuf> {
+    let folder = std::path::absolute(folder).with_context(|| format!("find {}", folder.display()))?;
+    let missing = Service::ALL.map(|service| folder.join(service.name()));
+    match missing.into_iter().find(|program| !program.is_file()) {
+        Some(program) => bail!(
+            "{} is missing: scripts/image_programs.sh builds the services of the container image",
+            program.display()
+        ),
+        None => Ok(folder),
+    }
+}
+
+/// What was measured on a stack of its own, and why it ended early, if it did.
+async fn on_a_stack(
+    place: &Place,
+    which: Option<&Which>,
+    keep: bool,
+    services: Option<&Path>,
+) -> anyhow::Result<(Vec<Section>, anyhow::Result<()>)> {
     stage::say("starting a stack for the benchmark");
-    let stage = Stage::open(place, keep).await?;
+    let stage = Stage::open(place, keep, services).await?;
     let mut sections = Vec::new();
     let measuring = measure(&stage, which, &mut sections);
     let measured = unless_interrupted(measuring, || match keep {
@@ -125,18 +174,7 @@ pub async fn run(place: &Place, which: Option<&Which>, keep: bool) -> anyhow::Re
     });
     let measured = measured.await;
     let closed = stage.close();
-    let report = (!sections.is_empty()).then(|| {
-        let (consumer, producer) = client_settings();
-        Report {
-            machine,
-            clients: ClientSettings { consumer, producer },
-            sections,
-        }
-    });
-    Ok(Run {
-        report,
-        result: measured.and(closed),
-    })
+    Ok((sections, measured.and(closed)))
 }
 
 async fn measure(stage: &Stage, which: Option<&Which>, sections: &mut Vec<Section>) -> anyhow::Result<()> {

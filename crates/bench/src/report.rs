@@ -1,6 +1,7 @@
 //! The output of a benchmark: tables for users, one JSON document for programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
@@ -26,25 +27,39 @@ pub struct Report {
     pub clients: ClientSettings,
     /// The benchmarks in the order in which they ran.
     pub sections: Vec<Section>,
+    /// The same with another build of the services, if that was wanted.
+    pub against: Option<Against>,
+}
+
+/// The benchmarks with the services of another folder.
+#[derive(Debug)]
+pub struct Against {
+    /// The folder.
+    pub services: PathBuf,
+    /// The benchmarks in the order in which they ran.
+    pub sections: Vec<Section>,
 }
 
 impl Report {
-    /// One JSON document. The figures of a single benchmark are at the top level, those of several under their names.
+    /// One JSON document. The figures of a single benchmark are at the top level, those of several under their names; those of another
+    /// build are under `against` in the same way.
     pub fn to_json(&self) -> serde_json::Result<Value> {
         let mut document = Map::new();
         document.insert("machine".to_owned(), serde_json::to_value(&self.machine)?);
         let clients = json!({ "consumer": self.clients.consumer, "producer": self.clients.producer });
         document.insert("client_settings".to_owned(), clients);
-        for section in &self.sections {
-            let value = serde_json::to_value(section)?;
-            match value {
-                Value::Object(fields) if self.sections.len() == 1 => document.extend(fields),
-                value => {
-                    document.insert(section.bench.to_owned(), value);
-                }
-            }
+        document.extend(sections_json(&self.sections)?);
+        if let Some(Against { services, sections }) = &self.against {
+            let mut other = sections_json(sections)?;
+            other.insert("services".to_owned(), services.display().to_string().into());
+            document.insert("against".to_owned(), other.into());
         }
         Ok(Value::Object(document))
+    }
+
+    fn all_sections(&self) -> impl Iterator<Item = &Section> {
+        let others = self.against.iter().flat_map(|against| &against.sections);
+        self.sections.iter().chain(others)
     }
 
     /// Whether any tick was lost or doubled, or any bar wrong.
@@ -53,20 +68,17 @@ impl Report {
             let counts = [figures.lost, figures.doubled, figures.wrong_bars];
             counts.into_iter().flatten().any(|count| count > 0)
         };
-        self.sections
-            .iter()
+        self.all_sections()
             .any(|section| wrong(&section.figures) || section.rows.iter().any(|row| wrong(&row.figures)))
     }
 
     /// Tables and notes as text.
     pub fn shown(&self) -> String {
         let mut text = self.machine.shown();
-        for section in &self.sections {
-            text.push_str(&format!("\n\n{}\n{}", section.bench, rows_shown(&section.rows)));
-            text.push_str(&goals_shown(&section.rows));
-            for note in &section.notes {
-                text.push_str(&format!("\n· {note}"));
-            }
+        self.sections.iter().for_each(|section| show(section, &mut text));
+        if let Some(Against { services, sections }) = &self.against {
+            text.push_str(&format!("\n\nThe same with the services of {}", services.display()));
+            sections.iter().for_each(|section| show(section, &mut text));
         }
         let settings = |settings: &BTreeMap<String, String>| {
             let pairs: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -78,6 +90,27 @@ impl Report {
             settings(&self.clients.producer)
         ));
         text
+    }
+}
+
+fn sections_json(sections: &[Section]) -> serde_json::Result<Map<String, Value>> {
+    let mut document = Map::new();
+    for section in sections {
+        match serde_json::to_value(section)? {
+            Value::Object(fields) if sections.len() == 1 => document.extend(fields),
+            value => {
+                document.insert(section.bench.to_owned(), value);
+            }
+        }
+    }
+    Ok(document)
+}
+
+fn show(section: &Section, text: &mut String) {
+    text.push_str(&format!("\n\n{}\n{}", section.bench, rows_shown(&section.rows)));
+    text.push_str(&goals_shown(&section.rows));
+    for note in &section.notes {
+        text.push_str(&format!("\n· {note}"));
     }
 }
 
@@ -228,6 +261,7 @@ mod tests {
                 producer: BTreeMap::new(),
             },
             sections,
+            against: None,
         }
     }
 
@@ -247,6 +281,27 @@ mod tests {
         let value = report(vec![section("hop"), section("pipeline")]).to_json().unwrap();
         assert_eq!(value["pipeline"]["ticks"].as_u64(), Some(1_000_000));
         assert!(value.get("ratio").is_none());
+    }
+
+    #[test]
+    fn another_build_is_beside_the_first_and_counts_as_much() {
+        let mut doubled = section("hop");
+        doubled.figures.doubled = Some(1);
+        let mut both = report(vec![section("hop")]);
+        assert!(!both.is_wrong());
+        both.against = Some(Against {
+            services: PathBuf::from("target/image"),
+            sections: vec![doubled],
+        });
+        let value = both.to_json().unwrap();
+        assert_eq!((value["ratio"].as_f64(), value.get("doubled")), (Some(0.5), None));
+        let other = &value["against"];
+        assert_eq!(
+            (other["ratio"].as_f64(), other["doubled"].as_u64()),
+            (Some(0.5), Some(1))
+        );
+        assert_eq!(other["services"], "target/image");
+        assert!(both.is_wrong() && both.shown().contains("The same with the services of target/image"));
     }
 
     #[test]

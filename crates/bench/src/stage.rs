@@ -33,8 +33,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the four servers in an empty folder.
-    pub async fn open(place: &Place, keep: bool) -> anyhow::Result<Stage> {
+    /// Starts the four servers in an empty folder. The services are those of a folder, if one is named.
+    pub async fn open(place: &Place, keep: bool, services: Option<&Path>) -> anyhow::Result<Stage> {
         let place = own_place(place);
         let folder = place.folder();
         let lock = lock_of(&folder)?;
@@ -48,11 +48,14 @@ impl Stage {
             remove(&Stack::open(&folder)?).context("remove the stack of an earlier benchmark")?;
         }
         match stack::bring_up_servers(&place, true).await {
-            Ok(stack) => Ok(Stage {
-                stack,
-                keep,
-                _lock: lock,
-            }),
+            Ok(mut stack) => {
+                stack.config_mut().service_dir = services.map(Path::to_owned);
+                Ok(Stage {
+                    stack,
+                    keep,
+                    _lock: lock,
+                })
+            }
             Err(error) => {
                 // The first error is the one to report.
                 let _removed = Stack::open(&folder).map(|stack| remove(&stack));

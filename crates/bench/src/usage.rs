@@ -8,6 +8,8 @@ use procfs::process::{ClearRefs, Process};
 use super::figures::Figures;
 
 const MB: f64 = 1024.0 * 1024.0;
+/// Name of the process that moves the stack between cores.
+const MOVER: &str = "dp-cores";
 
 /// One sample of what each process has used, by name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,12 +23,12 @@ struct Used {
 }
 
 impl Usages {
-    /// Samples every running process of the stack.
+    /// Samples every running process of the stack, and the one that moves them between cores.
     pub fn of(stack: &Stack) -> anyhow::Result<Usages> {
-        let pids = stack.status()?.into_iter();
-        Ok(Usages::of_pids(
-            pids.filter_map(|process| Some((process.name.to_string(), process.pid?))),
-        ))
+        let processes = stack.status()?.into_iter();
+        let pids = processes.filter_map(|process| Some((process.name.to_string(), process.pid?)));
+        let mover = stack.mover_pid().map(|pid| (MOVER.to_owned(), pid));
+        Ok(Usages::of_pids(pids.chain(mover)))
     }
 
     /// Samples these processes.

@@ -1,8 +1,8 @@
 //! The datum of an [`EnrichedTick`] (`schemas/avro/enriched_tick.avsc`): the tick's datum, then the fields of enrichment.
 
-use domain::{Classification, EnrichedTick, Enrichment};
+use domain::{Classification, EnrichedTick, EnrichedTickOf, Enrichment, EnrichmentOf};
 
-use crate::reader::Reader;
+use crate::reader::{Reader, Text};
 use crate::writer as put;
 use crate::{CodecError, tick};
 
@@ -34,26 +34,27 @@ pub fn encode(enriched: &EnrichedTick<'_>, out: &mut Vec<u8>) {
     append_enrichment(&[], &enriched.enrichment, out);
 }
 
-/// Reads a datum; also returns its length.
-pub fn decode(datum: &[u8]) -> Result<(EnrichedTick<'_>, usize), CodecError> {
-    let mut from = Reader::new(datum);
-    let tick = tick::read(&mut from)?;
-    let enrichment = Enrichment {
-        commodity: from.string("commodity")?,
-        region: from.string("region")?,
-        product_tier: from.string("product_tier")?,
-        unit: from.optional_string("reference_unit")?,
+/// Reads one datum, with its texts in any form; the bytes after it stay in the reader.
+#[inline(always)]
+pub fn read<'a, T: Text<'a>>(from: &mut Reader<'a>) -> Result<EnrichedTickOf<'a, T>, CodecError> {
+    let tick = tick::read(from)?;
+    let enrichment = EnrichmentOf {
+        commodity: T::read(from, "commodity")?,
+        region: T::read(from, "region")?,
+        product_tier: T::read(from, "product_tier")?,
+        unit: from.optional("reference_unit", T::read)?,
         contract_size: from.optional("contract_size", Reader::decimal)?,
         tick_size: from.optional("tick_size", Reader::decimal)?,
-        curve_id: from.optional_string("curve_id")?,
+        curve_id: from.optional("curve_id", T::read)?,
         confidence_percent: from.int("classification_confidence_percent")?,
-        method: read_method(&mut from)?,
+        method: read_method(from)?,
         low_confidence: from.boolean("low_confidence_classification")?,
         enriched_at: from.long("enriched_at")?,
     };
-    Ok((EnrichedTick { tick, enrichment }, from.consumed()))
+    Ok(EnrichedTickOf { tick, enrichment })
 }
 
+#[inline(always)]
 fn read_method(from: &mut Reader<'_>) -> Result<Classification, CodecError> {
     let index = from.symbol("classification_method", METHODS.len())?;
     Ok(METHODS.get(index).copied().unwrap_or(Classification::Fallback))

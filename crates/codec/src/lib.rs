@@ -29,6 +29,7 @@ pub mod writer;
 
 pub use error::CodecError;
 pub use raw_tick::RawTick;
+pub use reader::Utf8;
 pub use registry::RegistryClient;
 pub use schemas::Record;
-pub use wire::Wire;
+pub use wire::{EnrichedView, TickView, Wire};

@@ -1,7 +1,8 @@
 //! Avro binary primitives, read from a borrowed slice without allocation.
 //!
 //! Strings of a record are neighbours, and their lengths are ASCII too. So one check of UTF-8 covers a string and all that
-//! follow it up to the next byte that is not ASCII.
+//! follow it up to the next byte that is not ASCII. Who only copies texts reads them as [`Utf8`], which needs no second check by
+//! the standard library.
 //!
 //! Failure: every read checks the end of input; errors name the field and the byte where it begins. Nothing panics.
 //!
@@ -17,10 +18,46 @@ use crate::CodecError;
 pub struct Reader<'a> {
     whole: usize,
     rest: &'a [u8],
-    /// Bytes that are known to be ASCII.
+    /// Bytes that are known to be ASCII, for [`Reader::string`].
     ascii: &'a str,
     /// Length of `rest` where they begin.
     ascii_begins: usize,
+    /// Length of `rest` up to which bytes are known to be ASCII, for [`Reader::utf8`]; more than any length if nothing is known.
+    ascii_until: usize,
+}
+
+/// The bytes of a text that are valid UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Utf8<'a>(&'a [u8]);
+
+impl AsRef<[u8]> for Utf8<'_> {
+    #[inline(always)]
+    fn as_ref(&self) -> &[u8] {
+        self.0
+    }
+}
+
+/// A form in which texts are read: as `str`, or as their bytes.
+pub trait Text<'a>: Copy {
+    /// `string`. Every form refuses the same bytes, with the same error.
+    ///
+    /// # Errors
+    /// Those of [`Reader::string`].
+    fn read(from: &mut Reader<'a>, field: &'static str) -> Result<Self, CodecError>;
+}
+
+impl<'a> Text<'a> for &'a str {
+    #[inline(always)]
+    fn read(from: &mut Reader<'a>, field: &'static str) -> Result<&'a str, CodecError> {
+        from.string(field)
+    }
+}
+
+impl<'a> Text<'a> for Utf8<'a> {
+    #[inline(always)]
+    fn read(from: &mut Reader<'a>, field: &'static str) -> Result<Utf8<'a>, CodecError> {
+        from.utf8(field)
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -31,6 +68,7 @@ impl<'a> Reader<'a> {
             rest: bytes,
             ascii: "",
             ascii_begins: bytes.len(),
+            ascii_until: usize::MAX,
         }
     }
 
@@ -75,35 +113,49 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub fn string(&mut self, field: &'static str) -> Result<&'a str, CodecError> {
         let at = self.consumed();
-        let length = self.long(field)?;
-        let bytes = usize::try_from(length)
-            .ok()
-            .and_then(|length| self.rest.split_at_checked(length));
-        let Some((bytes, rest)) = bytes else {
+        let (bytes, from) = self.span(field)?;
+        let offset = self.ascii_begins.wrapping_sub(from.len());
+        match self.ascii.get(offset..).and_then(|ascii| ascii.get(..bytes.len())) {
+            Some(text) => Ok(text),
+            None => {
+                let (text, ascii) = check(bytes, from, field, at)?;
+                (self.ascii, self.ascii_begins) = (ascii, from.len());
+                Ok(text)
+            }
+        }
+    }
+
+    /// `string`, as bytes.
+    #[inline(always)]
+    pub fn utf8(&mut self, field: &'static str) -> Result<Utf8<'a>, CodecError> {
+        let at = self.consumed();
+        let (bytes, from) = self.span(field)?;
+        if self.rest.len() < self.ascii_until {
+            self.ascii_until = checked_until(bytes, from, field, at)?;
+        }
+        Ok(Utf8(bytes))
+    }
+
+    /// The bytes of a string, and all bytes from the first of them on.
+    #[inline(always)]
+    fn span(&mut self, field: &'static str) -> Result<(&'a [u8], &'a [u8]), CodecError> {
+        let at = self.consumed();
+        let (length, from) = match self.rest.split_first() {
+            // Less than 64.
+            Some((byte, from)) if byte & 0x81 == 0 => (usize::from(byte >> 1), from),
+            _ => long_length(self.rest, field, at)?,
+        };
+        let Some((bytes, rest)) = from.split_at_checked(length) else {
             return Err(truncated(field, at));
         };
-        let offset = self.ascii_begins.wrapping_sub(self.rest.len());
-        let text = match self.ascii.get(offset..).and_then(|ascii| ascii.get(..bytes.len())) {
-            Some(text) => text,
-            None => {
-                let (text, ascii) = check(bytes, self.rest, field, at)?;
-                (self.ascii, self.ascii_begins) = (ascii, self.rest.len());
-                text
-            }
-        };
         self.rest = rest;
-        Ok(text)
+        Ok((bytes, from))
     }
 
     /// `["null", "string"]`.
     #[inline(always)]
     pub fn optional_string(&mut self, field: &'static str) -> Result<Option<&'a str>, CodecError> {
-        let at = self.consumed();
-        match self.long(field)? {
-            0 => Ok(None),
-            1 => self.string(field).map(Some),
-            _ => Err(branch(field, at)),
-        }
+        self.optional(field, Reader::string)
     }
 
     /// `["null", X]`.
@@ -113,12 +165,16 @@ impl<'a> Reader<'a> {
         field: &'static str,
         read: impl FnOnce(&mut Self, &'static str) -> Result<T, CodecError>,
     ) -> Result<Option<T>, CodecError> {
-        let at = self.consumed();
-        match self.long(field)? {
-            0 => Ok(None),
-            1 => read(self, field).map(Some),
-            _ => Err(branch(field, at)),
+        let (is_null, rest) = match self.rest.split_first() {
+            Some((0, rest)) => (true, rest),
+            Some((2, rest)) => (false, rest),
+            _ => long_branch(self.rest, field, self.consumed())?,
+        };
+        self.rest = rest;
+        if is_null {
+            return Ok(None);
         }
+        read(self, field).map(Some)
     }
 
     /// `fixed(8)` decimal at scale 8.
@@ -182,9 +238,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The high bit of each byte. Bytes of ASCII and the last byte of a varint do not have it.
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
 /// A varint of any length at the start of `bytes`, which begin at byte `at` of the datum, and the bytes after it.
 #[inline(never)]
 fn long_varint<'a>(bytes: &'a [u8], field: &'static str, at: usize) -> Result<(u64, &'a [u8]), CodecError> {
+    // Times have eight bytes.
+    if let Some(word) = bytes.first_chunk::<8>()
+        && let Some((value, length)) = varint_in(u64::from_le_bytes(*word))
+        && let Some(rest) = bytes.get(length..)
+    {
+        return Ok((value, rest));
+    }
     let (mut value, mut shift, mut rest) = (0u64, 0u32, bytes);
     while let Some((byte, tail)) = rest.split_first() {
         if shift == 63 && *byte > 1 {
@@ -199,15 +265,50 @@ fn long_varint<'a>(bytes: &'a [u8], field: &'static str, at: usize) -> Result<(u
     Err(truncated(field, at))
 }
 
-/// The text of the bytes, which `rest` begins with, and the ASCII at the beginning of `rest`.
+/// The varint at the start of these eight bytes, and its length; `None` if it does not end among them.
+#[inline(always)]
+fn varint_in(word: u64) -> Option<(u64, usize)> {
+    let ends = !word & HIGH;
+    let last = ends.checked_sub(1)?;
+    // All bits up to the first end, without the high ones: seven of each byte, then pushed together in pairs, fours and eights.
+    let sevens = word & (ends ^ last) & !HIGH;
+    let pairs = (sevens & 0x007f_007f_007f_007f) | ((sevens & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    let value = (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4);
+    Some((value, ends.trailing_zeros() as usize / 8 + 1))
+}
+
+/// The length of a string at the start of `bytes`, and the bytes after it.
+#[inline(never)]
+fn long_length<'a>(bytes: &'a [u8], field: &'static str, at: usize) -> Result<(usize, &'a [u8]), CodecError> {
+    let (zigzag, rest) = long_varint(bytes, field, at)?;
+    match usize::try_from(zigzag >> 1) {
+        Ok(length) if zigzag & 1 == 0 => Ok((length, rest)),
+        _ => Err(truncated(field, at)),
+    }
+}
+
+/// Whether the branch of a union at the start of `bytes` is the first one, `null`, and the bytes after it.
+#[cold]
+#[inline(never)]
+fn long_branch<'a>(bytes: &'a [u8], field: &'static str, at: usize) -> Result<(bool, &'a [u8]), CodecError> {
+    match long_varint(bytes, field, at)? {
+        (0, rest) => Ok((true, rest)),
+        (2, rest) => Ok((false, rest)),
+        _ => Err(invalid(field, at, "union branch is neither 0 nor 1")),
+    }
+}
+
+/// The text of the bytes, which `from` begins with, and the ASCII at the beginning of `from`.
 #[inline(never)]
 fn check<'a>(
     bytes: &'a [u8],
-    rest: &'a [u8],
+    from: &'a [u8],
     field: &'static str,
     at: usize,
 ) -> Result<(&'a str, &'a str), CodecError> {
-    let ascii = simdutf8::basic::from_utf8(ascii_prefix(rest)).unwrap_or_default();
+    let ascii = from.get(..ascii_length(from)).unwrap_or_default();
+    let ascii = simdutf8::basic::from_utf8(ascii).unwrap_or_default();
     let text = match ascii.get(..bytes.len()) {
         Some(text) => text,
         None => std::str::from_utf8(bytes).map_err(|_| CodecError::InvalidUtf8 { field, at })?,
@@ -215,24 +316,41 @@ fn check<'a>(
     Ok((text, ascii))
 }
 
+/// Checks the text of the bytes, which `from` begins with, and returns how many bytes of `from` follow the ASCII at its beginning.
+#[inline(never)]
+fn checked_until(bytes: &[u8], from: &[u8], field: &'static str, at: usize) -> Result<usize, CodecError> {
+    let ascii = ascii_length(from);
+    if ascii < bytes.len() && std::str::from_utf8(bytes).is_err() {
+        return Err(CodecError::InvalidUtf8 { field, at });
+    }
+    Ok(from.len() - ascii)
+}
+
+#[inline(always)]
+fn is_ascii(block: &[u8; 32]) -> bool {
+    let (words, _) = block.as_chunks();
+    let all = words.iter().fold(0, |all, word| all | u64::from_le_bytes(*word));
+    all & HIGH == 0
+}
+
+/// How many bytes at the beginning are ASCII.
 #[inline]
-fn ascii_prefix(bytes: &[u8]) -> &[u8] {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
+fn ascii_length(bytes: &[u8]) -> usize {
     let mut rest = bytes;
-    while let Some((word, after)) = rest.split_first_chunk::<8>()
-        && u64::from_le_bytes(*word) & HIGH == 0
+    while let Some((block, after)) = rest.split_first_chunk::<32>()
+        && is_ascii(block)
     {
         rest = after;
     }
+    while let Some((word, after)) = rest.split_first_chunk() {
+        let high = u64::from_le_bytes(*word) & HIGH;
+        if high != 0 {
+            return bytes.len() - rest.len() + high.trailing_zeros() as usize / 8;
+        }
+        rest = after;
+    }
     let others = rest.iter().position(|byte| !byte.is_ascii());
-    let length = bytes.len() - rest.len() + others.unwrap_or(rest.len());
-    bytes.get(..length).unwrap_or_default()
-}
-
-#[cold]
-#[inline(never)]
-fn branch(field: &'static str, at: usize) -> CodecError {
-    invalid(field, at, "union branch is neither 0 nor 1")
+    bytes.len() - rest.len() + others.unwrap_or(rest.len())
 }
 
 #[cold]
@@ -286,21 +404,57 @@ mod tests {
                     Field::Number(number) => writer::long(*number, &mut datum),
                 }
             }
-            let mut reader = Reader::new(&datum);
+            let (mut reader, mut copier) = (Reader::new(&datum), Reader::new(&datum));
             for field in &fields {
                 let at = reader.consumed();
                 match field {
-                    Field::Number(number) => prop_assert_eq!(reader.long("number"), Ok(*number)),
+                    Field::Number(number) => {
+                        prop_assert_eq!(reader.long("number"), Ok(*number));
+                        prop_assert_eq!(copier.long("number"), Ok(*number));
+                    }
                     Field::Text(bytes) => match std::str::from_utf8(bytes) {
-                        Ok(text) => prop_assert_eq!(reader.string("text"), Ok(text)),
+                        Ok(text) => {
+                            prop_assert_eq!(reader.string("text"), Ok(text));
+                            prop_assert_eq!(copier.utf8("text"), Ok(Utf8(bytes)));
+                        }
                         Err(_) => {
-                            prop_assert_eq!(reader.string("text"), Err(CodecError::InvalidUtf8 { field: "text", at }));
+                            let expected = CodecError::InvalidUtf8 { field: "text", at };
+                            prop_assert_eq!(reader.string("text"), Err(expected.clone()));
+                            prop_assert_eq!(copier.utf8("text"), Err(expected));
                             return Ok(());
                         }
                     },
                 }
             }
-            prop_assert_eq!(reader.consumed(), datum.len());
+            prop_assert_eq!((reader.consumed(), copier.consumed()), (datum.len(), datum.len()));
+        }
+
+        #[test]
+        fn a_number_is_read_whatever_its_length_and_what_follows(value in any::<u64>(), bits in 0..64_u32, after in proptest::collection::vec(any::<u8>(), 0..12)) {
+            let number = (value >> bits) as i64;
+            let mut bytes = Vec::new();
+            writer::long(number, &mut bytes);
+            let length = bytes.len();
+            bytes.extend_from_slice(&after);
+            let mut reader = Reader::new(&bytes);
+            prop_assert_eq!((reader.long("number"), reader.consumed()), (Ok(number), length));
+            // A longer form of the same number, which other writers may use.
+            bytes.truncate(length);
+            bytes[length - 1] |= 0x80;
+            bytes.push(0);
+            bytes.extend_from_slice(&after);
+            let mut reader = Reader::new(&bytes);
+            match reader.long("number") {
+                Ok(read) => prop_assert_eq!((read, reader.consumed()), (number, length + 1)),
+                Err(_) => prop_assert!(length >= 9),
+            }
+        }
+
+        #[test]
+        fn the_length_of_ascii_is_that_up_to_the_first_other_byte(bytes in proptest::collection::vec(0..=0x80_u8, 0..120), text in "[a-z]{0,100}") {
+            let others = |bytes: &[u8]| bytes.iter().position(|byte| *byte >= 0x80).unwrap_or(bytes.len());
+            let bytes = [text.as_bytes(), &bytes].concat();
+            prop_assert_eq!(ascii_length(&bytes), others(&bytes));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The datum of a normalized [`Tick`] (`schemas/avro/tick.avsc`).
 
-use domain::{Kind, Origin, QualityFlag, QualityFlags, Tick};
+use domain::{Kind, Origin, QualityFlag, QualityFlags, Tick, TickOf};
 
 use crate::CodecError;
-use crate::reader::Reader;
+use crate::reader::{Reader, Text};
 use crate::writer as put;
 
 const KINDS: [Kind; 2] = [Kind::Trade, Kind::Interval];
@@ -47,19 +47,19 @@ pub fn encode(tick: &Tick<'_>, out: &mut Vec<u8>) {
     put::long(tick.normalized_at, out);
 }
 
-/// Reads one datum; the bytes after it stay in the reader.
+/// Reads one datum, with its texts in any form; the bytes after it stay in the reader.
 #[inline(always)]
-pub fn read<'a>(from: &mut Reader<'a>) -> Result<Tick<'a>, CodecError> {
-    Ok(Tick {
+pub fn read<'a, T: Text<'a>>(from: &mut Reader<'a>) -> Result<TickOf<'a, T>, CodecError> {
+    Ok(TickOf {
         origin: read_origin(from)?,
         appended_at: from.long("appended_at")?,
-        source_event_id: from.string("source_event_id")?,
-        correlation_id: from.string("correlation_id")?,
-        causation_id: from.optional_string("causation_id")?,
-        tenant_id: from.string("tenant_id")?,
-        instrument_id: from.string("instrument_id")?,
-        symbol: from.optional_string("symbol")?,
-        market: from.string("market")?,
+        source_event_id: T::read(from, "source_event_id")?,
+        correlation_id: T::read(from, "correlation_id")?,
+        causation_id: from.optional("causation_id", T::read)?,
+        tenant_id: T::read(from, "tenant_id")?,
+        instrument_id: T::read(from, "instrument_id")?,
+        symbol: from.optional("symbol", T::read)?,
+        market: T::read(from, "market")?,
         kind: read_kind(from)?,
         event_time: from.long("event_time")?,
         interval_end: from.optional("interval_end", Reader::long)?,
@@ -71,26 +71,19 @@ pub fn read<'a>(from: &mut Reader<'a>) -> Result<Tick<'a>, CodecError> {
         congestion: from.optional("congestion", Reader::decimal)?,
         loss: from.optional("loss", Reader::decimal)?,
         ghg: from.optional("ghg", Reader::decimal)?,
-        currency: from.string("currency")?,
-        unit: from.string("unit")?,
-        node: from.optional_string("node")?,
-        zone: from.optional_string("zone")?,
-        hub: from.optional_string("hub")?,
-        market_status: from.optional_string("market_status")?,
-        product: from.string("product")?,
-        version: from.optional_string("version")?,
-        source_system: from.string("source_system")?,
+        currency: T::read(from, "currency")?,
+        unit: T::read(from, "unit")?,
+        node: from.optional("node", T::read)?,
+        zone: from.optional("zone", T::read)?,
+        hub: from.optional("hub", T::read)?,
+        market_status: from.optional("market_status", T::read)?,
+        product: T::read(from, "product")?,
+        version: from.optional("version", T::read)?,
+        source_system: T::read(from, "source_system")?,
         sequence: from.optional("sequence", Reader::long)?,
         quality_flags: read_flags(from)?,
         normalized_at: from.long("normalized_at")?,
     })
-}
-
-/// Reads a datum from its bytes; also returns its length.
-pub fn decode(datum: &[u8]) -> Result<(Tick<'_>, usize), CodecError> {
-    let mut reader = Reader::new(datum);
-    let tick = read(&mut reader)?;
-    Ok((tick, reader.consumed()))
 }
 
 pub(crate) fn encode_origin(origin: &Origin<'_>, out: &mut Vec<u8>) {

@@ -2,22 +2,31 @@
 //!
 //! `decode_*` reads the current schemas and borrows from the message. A record of another version must be rewritten first, so
 //! a reader calls [`Wire::current`] before: `wire.decode_tick(&wire.current(Record::Tick, payload))`. For a current record
-//! that costs one comparison.
+//! that costs one comparison. `view_*` reads the same and refuses the same, but leaves texts as checked bytes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{Bar, DerivedPrice, EnrichedTick, Enrichment, LateTick, LegPrice, Tick};
+use domain::{Bar, DerivedPrice, EnrichedTick, EnrichedTickOf, Enrichment, LateTick, LegPrice, Tick, TickOf};
 
 use crate::framing::{self, SchemaRef};
 use crate::lookups::{Lookups, Version};
 use crate::older::{self, Older};
-use crate::reader::Reader;
+use crate::reader::{Reader, Utf8};
 use crate::registry::RegistryClient;
 use crate::schemas::Record;
 use crate::state::{SequencerState, WindowRecord};
 use crate::{CodecError, RawTick, bar, derived, enriched, late, leg, raw_tick, tick};
+
+/// A tick whose texts are checked, and stay bytes.
+///
+/// Numbers are converted, since what a reader must refuse shows only in their value; a text costs its length and its share of
+/// the check.
+pub type TickView<'a> = TickOf<'a, Utf8<'a>>;
+
+/// An enriched tick whose texts are checked, and stay bytes.
+pub type EnrichedView<'a> = EnrichedTickOf<'a, Utf8<'a>>;
 
 /// Writes and reads framed records. Cheap to clone; created once per process.
 #[derive(Debug, Clone)]
@@ -196,19 +205,18 @@ impl Wire {
 
     /// Reads a framed tick.
     pub fn decode_tick<'a>(&self, bytes: &'a [u8]) -> Result<Tick<'a>, CodecError> {
-        let datum = self.datum(Record::Tick, bytes)?;
-        let mut from = Reader::new(datum);
-        let value = tick::read(&mut from)?;
-        ended(datum, from.consumed())?;
-        Ok(value)
+        whole(self.datum(Record::Tick, bytes)?, tick::read)
+    }
+
+    /// Reads a framed tick for a reader that only copies its texts. Refuses what [`Wire::decode_tick`] refuses, with the same error.
+    pub fn view_tick<'a>(&self, bytes: &'a [u8]) -> Result<TickView<'a>, CodecError> {
+        whole(self.datum(Record::Tick, bytes)?, tick::read)
     }
 
     /// Reads a framed tick, and also returns its datum for [`Wire::encode_enrichment`].
     pub fn split_tick<'a>(&self, bytes: &'a [u8]) -> Result<(Tick<'a>, &'a [u8]), CodecError> {
         let datum = self.datum(Record::Tick, bytes)?;
-        let (value, read) = tick::decode(datum)?;
-        ended(datum, read)?;
-        Ok((value, datum))
+        Ok((whole(datum, tick::read)?, datum))
     }
 
     /// Appends a framed enriched tick, built from the tick's datum.
@@ -225,7 +233,13 @@ impl Wire {
 
     /// Reads a framed enriched tick.
     pub fn decode_enriched<'a>(&self, bytes: &'a [u8]) -> Result<EnrichedTick<'a>, CodecError> {
-        read_all(self.datum(Record::EnrichedTick, bytes)?, enriched::decode)
+        whole(self.datum(Record::EnrichedTick, bytes)?, enriched::read)
+    }
+
+    /// Reads a framed enriched tick for a reader that only copies its texts. Refuses what [`Wire::decode_enriched`] refuses, with the
+    /// same error.
+    pub fn view_enriched<'a>(&self, bytes: &'a [u8]) -> Result<EnrichedView<'a>, CodecError> {
+        whole(self.datum(Record::EnrichedTick, bytes)?, enriched::read)
     }
 
     /// Appends a framed bar.
@@ -304,6 +318,15 @@ impl Wire {
     pub fn decode_raw<'a>(&self, bytes: &'a [u8]) -> Result<RawTick<'a>, CodecError> {
         read_all(self.datum(Record::RawMarketTick, bytes)?, raw_tick::decode)
     }
+}
+
+/// The record that these bytes are, all of them. Inlined, so that a tick is built where it is returned.
+#[inline(always)]
+fn whole<'a, T>(datum: &'a [u8], read: impl FnOnce(&mut Reader<'a>) -> Result<T, CodecError>) -> Result<T, CodecError> {
+    let mut from = Reader::new(datum);
+    let value = read(&mut from)?;
+    ended(datum, from.consumed())?;
+    Ok(value)
 }
 
 fn read_all<'a, T>(

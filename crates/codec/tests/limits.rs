@@ -173,7 +173,9 @@ fn flags_are_read_from_any_array_blocks() {
         &[6, 10, 2, 2, 0, 0],
     ] {
         let datum = [head, blocks].concat();
-        assert_eq!(tick::decode(&datum), Ok((expected, datum.len())), "{blocks:?}");
+        let mut reader = Reader::new(&datum);
+        assert_eq!(tick::read(&mut reader), Ok(expected), "{blocks:?}");
+        assert_eq!(reader.consumed(), datum.len(), "{blocks:?}");
         let (_, rest) = reference(Record::Tick, &datum);
         assert_eq!(rest, 0, "{blocks:?}");
     }

@@ -11,8 +11,8 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use codec::{Record, Wire};
 use domain::{
     Bar, BarVersion, Classification, Classified, Decimal, DerivedCause, DerivedLeg, DerivedPrice, EnrichedTick,
-    Enrichment, Interval, Kind, LateTick, LegPlace, LegPrice, Origin, QualityFlags, Tick, TimeWeighted, Turnover,
-    Window,
+    EnrichedTickOf, Enrichment, EnrichmentOf, Interval, Kind, LateTick, LegPlace, LegPrice, Origin, QualityFlags, Tick,
+    TickOf, TimeWeighted, Turnover, Window,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -227,6 +227,75 @@ impl Parts {
     }
 }
 
+/// A tick with the bytes of its texts, in whichever form it was read. Every field is named, so none is left out of a comparison.
+fn tick_bytes<'t, T: AsRef<[u8]>>(tick: &'t TickOf<'t, T>) -> TickOf<'t, &'t [u8]> {
+    let optional = |text: &'t Option<T>| text.as_ref().map(AsRef::as_ref);
+    TickOf {
+        origin: tick.origin,
+        appended_at: tick.appended_at,
+        source_event_id: tick.source_event_id.as_ref(),
+        correlation_id: tick.correlation_id.as_ref(),
+        causation_id: optional(&tick.causation_id),
+        tenant_id: tick.tenant_id.as_ref(),
+        instrument_id: tick.instrument_id.as_ref(),
+        symbol: optional(&tick.symbol),
+        market: tick.market.as_ref(),
+        kind: tick.kind,
+        event_time: tick.event_time,
+        interval_end: tick.interval_end,
+        price: tick.price,
+        volume: tick.volume,
+        bid: tick.bid,
+        ask: tick.ask,
+        energy: tick.energy,
+        congestion: tick.congestion,
+        loss: tick.loss,
+        ghg: tick.ghg,
+        currency: tick.currency.as_ref(),
+        unit: tick.unit.as_ref(),
+        node: optional(&tick.node),
+        zone: optional(&tick.zone),
+        hub: optional(&tick.hub),
+        market_status: optional(&tick.market_status),
+        product: tick.product.as_ref(),
+        version: optional(&tick.version),
+        source_system: tick.source_system.as_ref(),
+        sequence: tick.sequence,
+        quality_flags: tick.quality_flags,
+        normalized_at: tick.normalized_at,
+    }
+}
+
+fn enriched_bytes<'t, T: AsRef<[u8]>>(enriched: &'t EnrichedTickOf<'t, T>) -> EnrichedTickOf<'t, &'t [u8]> {
+    let of = &enriched.enrichment;
+    let optional = |text: &'t Option<T>| text.as_ref().map(AsRef::as_ref);
+    EnrichedTickOf {
+        tick: tick_bytes(&enriched.tick),
+        enrichment: EnrichmentOf {
+            commodity: of.commodity.as_ref(),
+            region: of.region.as_ref(),
+            product_tier: of.product_tier.as_ref(),
+            unit: optional(&of.unit),
+            contract_size: of.contract_size,
+            tick_size: of.tick_size,
+            curve_id: optional(&of.curve_id),
+            confidence_percent: of.confidence_percent,
+            method: of.method,
+            low_confidence: of.low_confidence,
+            enriched_at: of.enriched_at,
+        },
+    }
+}
+
+/// Both ways of reading give the same tick, or refuse it with the same error.
+fn agrees_with_the_view(wire: &Wire, framed: &[u8]) -> Result<(), TestCaseError> {
+    let (whole, view) = (wire.decode_tick(framed), wire.view_tick(framed));
+    prop_assert_eq!(whole.as_ref().map(tick_bytes), view.as_ref().map(tick_bytes));
+    let (whole, view) = (wire.decode_enriched(framed), wire.view_enriched(framed));
+    prop_assert_eq!(whole.as_ref().map(enriched_bytes), view.as_ref().map(enriched_bytes));
+    Ok(())
+}
+
 /// The reference reads the codec's bytes, and writes the same bytes again.
 fn agrees(record: Record, framed: &[u8]) -> Value {
     let schema = schema(record);
@@ -277,6 +346,34 @@ proptest! {
         let (_, datum) = wire.split_tick(&tick).unwrap();
         wire.encode_enrichment(datum, &parts.enriched().enrichment, &mut appended);
         prop_assert_eq!(appended, whole);
+    }
+
+    /// The ClickHouse writers read the view: what others refuse must be a dead letter there too, with the same code and reason.
+    #[test]
+    fn the_view_is_the_whole_record_and_refuses_what_it_refuses(
+        parts in parts(),
+        cut in any::<prop::sample::Index>(),
+        flips in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
+        inserted in any::<(prop::sample::Index, u8)>(),
+    ) {
+        let (wire, mut tick, mut enriched) = (Wire::single_object(), Vec::new(), Vec::new());
+        wire.encode_tick(&parts.tick(), &mut tick);
+        wire.encode_enriched(&parts.enriched(), &mut enriched);
+        prop_assert!(wire.view_tick(&tick).is_ok() && wire.view_enriched(&enriched).is_ok());
+        for framed in [tick, enriched] {
+            agrees_with_the_view(&wire, &framed)?;
+            agrees_with_the_view(&wire, &framed[..cut.index(framed.len())])?;
+            let mut changed = framed.clone();
+            for (at, flip) in &flips {
+                let at = at.index(changed.len());
+                changed[at] ^= flip;
+                agrees_with_the_view(&wire, &changed)?;
+            }
+            // One byte more anywhere moves all fields after it.
+            let mut moved = framed.clone();
+            moved.insert(inserted.0.index(moved.len()), inserted.1);
+            agrees_with_the_view(&wire, &moved)?;
+        }
     }
 
     #[test]

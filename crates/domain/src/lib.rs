@@ -41,7 +41,10 @@ pub use product::Product;
 pub use quality::{QualityFlag, QualityFlags};
 pub use retry::{RetryPolicy, Waits};
 pub use row_ranges::{RowRanges, RowRangesError};
-pub use tick::{Classification, EnrichedTick, Enrichment, Kind, LateTick, LatestRank, PriceRank, Tick};
+pub use tick::{
+    Classification, EnrichedTick, EnrichedTickOf, Enrichment, EnrichmentOf, Kind, LateTick, LatestRank, PriceRank,
+    Tick, TickOf,
+};
 pub use vintage::Vintage;
 pub use window::{Interval, Window};
 

@@ -1,4 +1,6 @@
 //! A tick before and after enrichment, borrowed from the bytes of its message (no allocation on the hot path).
+//!
+//! [`TickOf`] leaves open how texts are held: most code reads them as `str` ([`Tick`]), and who only copies them needs their bytes.
 
 use crate::{Decimal, Micros, Origin, QualityFlags, Vintage};
 
@@ -21,23 +23,26 @@ impl Kind {
     }
 }
 
-/// A normalized tick. Texts borrow from the message; times are UTC microseconds; prices are per `unit` in `currency`.
+/// A normalized tick. Texts borrow from the message.
+pub type Tick<'a> = TickOf<'a, &'a str>;
+
+/// The fields of a normalized tick, with texts of type `T`. Times are UTC microseconds; prices are per `unit` in `currency`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Tick<'a> {
+pub struct TickOf<'a, T> {
     pub origin: Origin<'a>,
     /// When the raw message was appended to the log (the broker's clock).
     pub appended_at: Micros,
     /// The producer's id of the event; of a document, a hash of its bytes.
-    pub source_event_id: &'a str,
-    pub correlation_id: &'a str,
+    pub source_event_id: T,
+    pub correlation_id: T,
     /// The event that caused the tick: the raw one, so normalization writes its `source_event_id`.
-    pub causation_id: Option<&'a str>,
-    pub tenant_id: &'a str,
-    pub instrument_id: &'a str,
-    pub symbol: Option<&'a str>,
+    pub causation_id: Option<T>,
+    pub tenant_id: T,
+    pub instrument_id: T,
+    pub symbol: Option<T>,
     /// Upper case: `MISO`, `CAISO`, …
-    pub market: &'a str,
+    pub market: T,
     pub kind: Kind,
     pub event_time: Micros,
     /// End of the delivery interval that starts at `event_time`.
@@ -50,17 +55,17 @@ pub struct Tick<'a> {
     pub congestion: Option<Decimal>,
     pub loss: Option<Decimal>,
     pub ghg: Option<Decimal>,
-    pub currency: &'a str,
-    pub unit: &'a str,
-    pub node: Option<&'a str>,
-    pub zone: Option<&'a str>,
-    pub hub: Option<&'a str>,
-    pub market_status: Option<&'a str>,
+    pub currency: T,
+    pub unit: T,
+    pub node: Option<T>,
+    pub zone: Option<T>,
+    pub hub: Option<T>,
+    pub market_status: Option<T>,
     /// `rt5`, `rt15`, `rth`, `da`, `exante`, `trade`, …
-    pub product: &'a str,
+    pub product: T,
     /// Version or vintage of a restated price.
-    pub version: Option<&'a str>,
-    pub source_system: &'a str,
+    pub version: Option<T>,
+    pub source_system: T,
     pub sequence: Option<i64>,
     pub quality_flags: QualityFlags,
     /// Wall clock of the service that normalized it (for information only, never used in a decision: INV-1).
@@ -115,18 +120,21 @@ impl Classification {
 }
 
 /// What enrichment adds to a tick.
+pub type Enrichment<'a> = EnrichmentOf<&'a str>;
+
+/// The fields that enrichment adds to a tick, with texts of type `T`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Enrichment<'a> {
-    pub commodity: &'a str,
-    pub region: &'a str,
-    pub product_tier: &'a str,
+pub struct EnrichmentOf<T> {
+    pub commodity: T,
+    pub region: T,
+    pub product_tier: T,
     /// Unit of the instrument row, if there is one.
-    pub unit: Option<&'a str>,
+    pub unit: Option<T>,
     pub contract_size: Option<Decimal>,
     pub tick_size: Option<Decimal>,
     /// Curve that the instrument is a member of.
-    pub curve_id: Option<&'a str>,
+    pub curve_id: Option<T>,
     /// 0..=100, in hundredths (0.95 is 95).
     pub confidence_percent: i32,
     pub method: Classification,
@@ -136,11 +144,14 @@ pub struct Enrichment<'a> {
 }
 
 /// A tick with its reference data.
+pub type EnrichedTick<'a> = EnrichedTickOf<'a, &'a str>;
+
+/// A tick with its reference data, with texts of type `T`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct EnrichedTick<'a> {
-    pub tick: Tick<'a>,
-    pub enrichment: Enrichment<'a>,
+pub struct EnrichedTickOf<'a, T> {
+    pub tick: TickOf<'a, T>,
+    pub enrichment: EnrichmentOf<T>,
 }
 
 impl<'a> EnrichedTick<'a> {

@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 use crate::account::set_mode;
 use crate::cache::Cache;
 use crate::error::StackError;
-use crate::name::{Name, Server};
+use crate::name::{Name, Server, Service};
 use crate::ports::Ports;
 use crate::tools::Tools;
 
@@ -26,6 +26,8 @@ pub struct StackConfig {
     pub ports: Ports,
     /// Folder of `dp-clickhouse` and of the services' binaries; default: that of the running program.
     pub bin_dir: PathBuf,
+    /// Folder of the services' binaries, if they are not in `bin_dir`: for another build of them. Later commands use `bin_dir` again.
+    pub service_dir: Option<PathBuf>,
     /// Folder of downloads; default: `$DATA_PROC_CACHE`, else `~/.cache/254carbon`.
     pub cache: PathBuf,
     /// Where programs such as `java` are searched; default: `$PATH` and Debian's folders.
@@ -51,6 +53,7 @@ impl StackConfig {
             dir: dir.into(),
             ports,
             bin_dir: own_bin_dir(),
+            service_dir: None,
             cache: Cache::default_root(),
             path: None,
             detached: true,
@@ -83,15 +86,12 @@ impl StackConfig {
 
     /// One of our own programs.
     pub(crate) fn program(&self, name: &str) -> Result<PathBuf, StackError> {
-        let program = self.bin_dir.join(name);
-        if program.is_file() {
-            return Ok(program);
-        }
-        let message = format!(
-            "{} is missing: build it with `cargo build --release --workspace --bins`",
-            program.display()
-        );
-        Err(StackError::Refused(message))
+        program_in(&self.bin_dir, name)
+    }
+
+    /// The program of a service.
+    pub(crate) fn service_program(&self, service: Service) -> Result<PathBuf, StackError> {
+        program_in(self.service_dir.as_ref().unwrap_or(&self.bin_dir), service.name())
     }
 
     pub(crate) fn server_dir(&self, server: Server) -> PathBuf {
@@ -106,6 +106,18 @@ impl StackConfig {
     pub(crate) fn log(&self, name: Name) -> PathBuf {
         self.dir.join("logs").join(format!("{name}.log"))
     }
+}
+
+fn program_in(folder: &Path, name: &str) -> Result<PathBuf, StackError> {
+    let program = folder.join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    let message = format!(
+        "{} is missing: build it with `cargo build --release --workspace --bins`",
+        program.display()
+    );
+    Err(StackError::Refused(message))
 }
 
 /// The folder of the stack with this port offset: `/var/tmp/254carbon-<uid>/stack[-<offset>]`.

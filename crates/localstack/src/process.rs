@@ -42,7 +42,15 @@ pub struct Usage {
 impl Running {
     /// The process that has just been spawned.
     pub(crate) fn of(child: &Child) -> Result<Running, StackError> {
-        let pid = child.id() as i32;
+        Running::with_pid(child.id() as i32)
+    }
+
+    /// This process.
+    pub(crate) fn this() -> Result<Running, StackError> {
+        Running::with_pid(std::process::id() as i32)
+    }
+
+    fn with_pid(pid: i32) -> Result<Running, StackError> {
         match read_stat(pid) {
             Some(stat) => Ok(Running {
                 pid,

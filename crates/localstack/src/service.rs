@@ -27,7 +27,7 @@ pub(crate) fn command(
     port: u16,
     env: &[(String, String)],
 ) -> Result<Command, StackError> {
-    let program = config.program(service.name())?;
+    let program = config.service_program(service)?;
     let mut command = launcher(config, &program)?;
     command.current_dir(&config.dir);
     // The user's settings take precedence; a configuration file may contain them too.

@@ -260,6 +260,11 @@ impl Stack {
             .collect())
     }
 
+    /// Pid of `dp-cores`, which moves the stack between cores, if it runs for this stack.
+    pub fn mover_pid(&self) -> Option<i32> {
+        cores::running(&self.config.dir).map(|process| process.pid)
+    }
+
     /// The generation of the services that were started last; empty for the first.
     pub fn generation(&self) -> String {
         self.state().map(|state| state.generation).unwrap_or_default()

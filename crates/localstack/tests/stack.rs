@@ -297,6 +297,24 @@ fn replicas_of_a_service_get_their_own_ports_and_environments() {
 }
 
 #[test]
+fn services_of_another_build_come_from_its_folder_and_all_else_from_the_usual_one() {
+    let (usual, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    script(usual.path(), "projection", "exec sleep 600");
+    script(other.path(), "projection", "exec sleep 700");
+    fs::remove_file(other.path().join("dp-log")).unwrap();
+    let stack = Temporary::with(|config| {
+        config.bin_dir = usual.path().to_owned();
+        config.service_dir = Some(other.path().to_owned());
+    })
+    .unwrap();
+    let pid = stack.start(Service::Projection).unwrap();
+    eventually("it is the other build", || {
+        let words = Process::new(pid).and_then(|process| process.cmdline());
+        words.is_ok_and(|words| words == ["sleep", "700"])
+    });
+}
+
+#[test]
 fn the_failure_of_a_replica_is_dismissed_by_a_stop_and_the_generation_is_that_of_the_first_replicas() {
     let programs = tempfile::tempdir().unwrap();
     script(programs.path(), "normalization", "exec sleep 600");
@@ -392,8 +410,10 @@ fn the_process_that_moves_a_stack_between_cores_ends_with_it_or_when_it_is_told(
     };
     stack.start(Service::Projection).unwrap();
     eventually("it works beside the stack", works);
+    eventually("it says which process it is", || stack.mover_pid().is_some_and(exists));
     stack.use_all_cores().unwrap();
     assert!(!works());
+    eventually("the stack has no such process", || stack.mover_pid().is_none());
 
     let again = Stack::new(StackConfig {
         quiet_core: true,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use stream::Shutdown;
 use stream::status::wall_clock;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
 use uuid::Uuid;
 
 use crate::check;
@@ -20,7 +21,7 @@ use crate::dump;
 use crate::fingerprint;
 use crate::health::Health;
 use crate::help;
-use crate::http::{self, Shown};
+use crate::http::{self, Server, Shown};
 use crate::lag;
 use crate::life::{self, Exit, StartError, Tasks, Threads};
 use crate::metrics::{self, Declared};
@@ -125,43 +126,21 @@ fn serve<S>(
     let recorder = metrics::install(definition.name, definition.metrics)?;
     stores::metrics::record(true);
     let fingerprint = fingerprint::of(&loaded.variables, definition.deciding)?;
-    let mut info = base_info(definition, &loaded, run_id, &fingerprint);
+    let info = base_info(definition, &loaded, run_id, &fingerprint);
     let mut threads = Threads::default();
     let tasks = threads.tasks(runtime.handle());
     let mut context = build_context(definition, loaded, (&runtime, run_id), &tasks, shutdown)?;
     (definition.build)(&mut context)?;
     metrics::settings(&context.names.group(definition.name), &fingerprint);
 
-    info.insert("workers".to_owned(), context.groups.clone().into());
-    let health = Arc::clone(&context.health);
-    let shown = Shown {
-        service: definition.name,
+    let facts = Facts {
         started,
-        health: Arc::clone(&health),
-        metrics: recorder.clone(),
-        info: info.into(),
+        info,
         fingerprint,
-        stats: std::mem::take(&mut context.stats),
-        levels: Arc::clone(&levels),
-        cluster: Cluster::new(&context.settings.cluster_peers, &context.settings.trust)?,
-        default_tenant: context.settings.tenant_id.clone(),
+        recorder: recorder.clone(),
+        levels,
     };
-    let sources = dump::Sources {
-        service: definition.name,
-        info: shown.info.clone(),
-        health: Arc::clone(&health),
-        stats: shown.stats.clone(),
-        metrics: recorder.clone(),
-    };
-    tasks.spawn("log level", async move { levels.keep().await });
-    tasks.spawn("state dump", dump::on_signal(dump_signal, sources));
-    let routes = std::mem::take(&mut context.routes);
-    let server = http::start(
-        &context.settings.http,
-        context.settings.processing_timeout,
-        shown,
-        routes,
-    )?;
+    let server = show(&mut context, facts, dump_signal)?;
     tracing::info!(event = "started", addresses = ?server.addresses(), version = env!("CARGO_PKG_VERSION"), run_id, "service started");
 
     follow_orders(&context, &mut threads)?;
@@ -175,6 +154,46 @@ fn serve<S>(
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracing::info!(event = "stopped", clean = exit == Exit::Clean, "service stopped");
     Ok(exit)
+}
+
+/// What a process knows of itself beside its context.
+struct Facts {
+    started: Instant,
+    info: Map<String, Value>,
+    fingerprint: String,
+    recorder: PrometheusHandle,
+    levels: Arc<Levels>,
+}
+
+/// Starts HTTP, and the tasks that keep the log level and write the state of the process on a signal.
+fn show<S>(context: &mut Context<S>, facts: Facts, dump_signal: Signal) -> Result<Server, StartError> {
+    let Facts { mut info, levels, .. } = facts;
+    info.insert("workers".to_owned(), context.groups.clone().into());
+    let shown = Shown {
+        service: context.service,
+        started: facts.started,
+        health: Arc::clone(&context.health),
+        metrics: facts.recorder.clone(),
+        info: info.into(),
+        fingerprint: facts.fingerprint,
+        stats: std::mem::take(&mut context.stats),
+        levels: Arc::clone(&levels),
+        cluster: Cluster::new(&context.settings.cluster_peers, &context.settings.trust)?,
+        default_tenant: context.settings.tenant_id.clone(),
+    };
+    let sources = dump::Sources {
+        service: context.service,
+        info: shown.info.clone(),
+        health: Arc::clone(&context.health),
+        stats: shown.stats.clone(),
+        metrics: facts.recorder,
+    };
+    let tasks = &context.tasks;
+    tasks.spawn("log level", async move { levels.keep().await });
+    tasks.spawn("state dump", dump::on_signal(dump_signal, sources));
+    let routes = std::mem::take(&mut context.routes);
+    let (settings, timeout) = (&context.settings.http, context.settings.processing_timeout);
+    Ok(http::start(settings, timeout, shown, routes)?)
 }
 
 fn report_problems(problems: &[String]) {

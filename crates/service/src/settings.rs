@@ -6,11 +6,14 @@
 
 mod checked;
 mod file;
+mod http;
 mod kafka;
+mod log;
 mod nearest;
 mod page;
 mod reader;
 mod refused;
+mod servers;
 mod shared;
 mod traces;
 mod variable;

@@ -3,6 +3,7 @@
 //! Failure: one line; the stack is always stopped and removed, unless `--keep` is given. Lost or doubled ticks or wrong bars
 //! cause exit code 1: the throughput of an incorrect pipeline is meaningless.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bench::{Run, Which};
@@ -20,13 +21,17 @@ use ops::present::{print_json, print_line};
     after_help = "Examples:\n  dp bench                                    # all benchmarks\n  \
                   dp bench hop --ticks 1000000                # one stage against the bare Kafka client\n  \
                   dp bench pipeline --ticks 1000000 --json | jq .ticks_per_second\n  \
-                  dp bench hop --keep                         # keep the stack, to read its logs\n\n\
+                  dp bench hop --keep                         # keep the stack, to read its logs\n  \
+                  dp bench hop --against target/image         # and the services of the container image\n\n\
                   Exit codes: 0 measured and correct; 1 ticks were lost or doubled, or bars are wrong; 2 the benchmark failed"
 )]
 pub struct Args {
     /// Keep the stack running and keep its folder
     #[arg(long, global = true)]
     keep: bool,
+    /// Then measure the same with the services of this folder, on a new stack: two builds in one run
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "keep")]
+    against: Option<PathBuf>,
     #[command(subcommand)]
     which: Option<Which>,
 }
@@ -39,7 +44,7 @@ pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitC
     if let Some(client) = bench::run_client(args.which.as_ref()) {
         return client;
     }
-    let Run { report, result } = bench::run(place, args.which.as_ref(), args.keep).await?;
+    let Run { report, result } = bench::run(place, args.which.as_ref(), args.keep, args.against.as_deref()).await?;
     let Some(report) = report else {
         return result.map(|()| ExitCode::SUCCESS);
     };

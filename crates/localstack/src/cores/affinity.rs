@@ -3,9 +3,13 @@
 //! Invariant: a thread that somebody else has pinned stays where it is: only threads on all allowed cores are moved to one, and only
 //! threads on that one are given all again. New threads and processes inherit the cores of their parents.
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use procfs::process::Process;
+
+use super::place::Place;
+use crate::error::StackError;
 
 /// The cores that this process may use.
 #[derive(Debug)]
@@ -16,26 +20,33 @@ pub(super) struct Allowed {
 }
 
 impl Allowed {
-    pub(super) fn of_this_process() -> nix::Result<Allowed> {
-        let all = sched_getaffinity(Pid::from_raw(0))?;
+    pub(super) fn of_this_process() -> Result<Allowed, StackError> {
+        let all = sched_getaffinity(Pid::from_raw(0)).map_err(refused)?;
         let numbers = (0..CpuSet::count())
             .filter(|core| all.is_set(*core).unwrap_or(false))
             .collect();
         Ok(Allowed { all, numbers })
     }
 
-    /// Moves the threads of these processes that may use all cores to this one.
-    pub(super) fn gather(&self, pids: &[i32], core: usize) -> nix::Result<()> {
-        let one = only(core)?;
-        pids.iter().for_each(|pid| move_threads(*pid, &self.all, &one));
+    /// Moves the threads of these processes from one place to the other.
+    pub(super) fn move_all(&self, pids: &[i32], from: Place, to: Place) -> Result<(), StackError> {
+        if from == to {
+            return Ok(());
+        }
+        let (from, to) = (self.cores(from)?, self.cores(to)?);
+        pids.iter().for_each(|pid| move_threads(*pid, &from, &to));
         Ok(())
     }
 
-    /// Gives the threads of these processes that are on this core all cores again.
-    pub(super) fn spread(&self, pids: &[i32], core: usize) -> nix::Result<()> {
-        let one = only(core)?;
-        pids.iter().for_each(|pid| move_threads(*pid, &one, &self.all));
-        Ok(())
+    /// Cores of a place are counted from zero among those that are allowed.
+    fn cores(&self, place: Place) -> Result<CpuSet, StackError> {
+        match place {
+            Place::Everywhere => Ok(self.all),
+            Place::Core(index) => {
+                let core = self.numbers.get(index).copied();
+                core.ok_or(Errno::EINVAL).and_then(only).map_err(refused)
+            }
+        }
     }
 }
 
@@ -43,6 +54,10 @@ fn only(core: usize) -> nix::Result<CpuSet> {
     let mut one = CpuSet::new();
     one.set(core)?;
     Ok(one)
+}
+
+fn refused(error: Errno) -> StackError {
+    StackError::Refused(format!("move the stack to other cores: {error}"))
 }
 
 /// Threads that end meanwhile, or belong to another user, are passed over: they run where they are, which is only slower.
@@ -101,9 +116,9 @@ mod tests {
         sched_setaffinity(Pid::from_raw(pinned.pid()), &only(*last).unwrap()).unwrap();
         let gone = i32::MAX;
         let pids = [ours.pid(), pinned.pid(), gone];
-        allowed.gather(&pids, *first).unwrap();
+        allowed.move_all(&pids, Place::Everywhere, Place::Core(0)).unwrap();
         assert_eq!((ours.cores(), pinned.cores()), (vec![*first], vec![*last]));
-        allowed.spread(&pids, *first).unwrap();
+        allowed.move_all(&pids, Place::Core(0), Place::Everywhere).unwrap();
         assert_eq!((ours.cores(), pinned.cores()), (allowed.numbers.clone(), vec![*last]));
     }
 }

@@ -11,6 +11,7 @@ mod affinity;
 mod place;
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
@@ -54,15 +55,23 @@ pub(crate) fn wait_ended(dir: &Path, limit: Duration) -> Result<bool, StackError
     Ok(lock(dir, deadline)?.is_some())
 }
 
+/// The process that moves the stack of this folder, if one runs.
+pub(crate) fn running(dir: &Path) -> Option<Running> {
+    let signed = fs::read(dir.join(CORES_LOCK)).ok()?;
+    let process: Running = serde_json::from_slice(&signed).ok()?;
+    process.is_alive().then_some(process)
+}
+
 /// Keeps the stack of this folder on one core while the machine is quiet. Returns when the stack has ended.
 ///
 /// # Errors
 /// The folder has no stack, or the kernel does not tell how idle its cores are.
 pub fn keep_quiet(dir: &Path) -> Result<(), StackError> {
-    let Some(_lock) = lock(dir, Instant::now() + LOCK_LIMIT)? else {
+    let Some(lock) = lock(dir, Instant::now() + LOCK_LIMIT)? else {
         return Ok(());
     };
-    let allowed = Allowed::of_this_process().map_err(|error| refused(&error))?;
+    sign(&lock, dir)?;
+    let allowed = Allowed::of_this_process()?;
     let mut watched = Watched::default();
     let (mut placing, mut place) = (Placing::new(), Place::Everywhere);
     let mut earlier = cpu_times(&allowed)?;
@@ -72,30 +81,14 @@ pub fn keep_quiet(dir: &Path) -> Result<(), StackError> {
         let change = placing.after(&idle_shares(&earlier, &now));
         earlier = now;
         if let Some(next) = change {
-            moved(&allowed, &watched.family(), (place, next)).map_err(|error| refused(&error))?;
+            allowed.move_all(&watched.family(), place, next)?;
             place = next;
         } else if watched.is_changed {
             // Processes that have just started.
-            moved(&allowed, &watched.family(), (Place::Everywhere, place)).map_err(|error| refused(&error))?;
+            allowed.move_all(&watched.family(), Place::Everywhere, place)?;
         }
     }
-    moved(&allowed, &watched.family(), (place, Place::Everywhere)).map_err(|error| refused(&error))
-}
-
-/// Cores are counted from zero among those that are allowed.
-fn moved(allowed: &Allowed, pids: &[i32], (from, to): (Place, Place)) -> nix::Result<()> {
-    let number = |index: usize| allowed.numbers.get(index).copied();
-    if let Place::Core(index) = from
-        && let Some(core) = number(index)
-    {
-        allowed.spread(pids, core)?;
-    }
-    if let Place::Core(index) = to
-        && let Some(core) = number(index)
-    {
-        allowed.gather(pids, core)?;
-    }
-    Ok(())
+    allowed.move_all(&watched.family(), place, Place::Everywhere)
 }
 
 /// The processes of the stack, read again when its state changes.
@@ -150,6 +143,14 @@ fn lock(dir: &Path, deadline: Instant) -> Result<Option<File>, StackError> {
     }
 }
 
+/// Writes into the locked file which process holds it: its CPU time is a part of what the stack costs.
+fn sign(mut lock: &File, dir: &Path) -> Result<(), StackError> {
+    let this = serde_json::to_vec(&Running::this()?);
+    let this = this.map_err(|error| StackError::Refused(format!("{PROGRAM} cannot name itself: {error}")))?;
+    let written = lock.set_len(0).and_then(|()| lock.write_all(&this));
+    written.map_err(StackError::io("write", &dir.join(CORES_LOCK)))
+}
+
 /// Idle and whole time of each allowed core, in ticks.
 fn cpu_times(allowed: &Allowed) -> Result<Vec<(u64, u64)>, StackError> {
     let stats = KernelStats::current().map_err(|error| StackError::Refused(format!("read /proc/stat: {error}")))?;
@@ -171,10 +172,6 @@ fn idle_shares(earlier: &[(u64, u64)], now: &[(u64, u64)]) -> Vec<f64> {
         idle_now.saturating_sub(*idle_then) as f64 / whole as f64
     };
     earlier.iter().zip(now).map(share).collect()
-}
-
-fn refused(error: &nix::Error) -> StackError {
-    StackError::Refused(format!("move the stack to other cores: {error}"))
 }
 
 #[cfg(test)]

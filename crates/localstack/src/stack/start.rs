@@ -96,7 +96,7 @@ impl Stack {
         config.tools().require(&tools)?;
         for name in &absent {
             if let Name::Service(service, _) = name {
-                config.program(service.name())?;
+                config.service_program(*service)?;
             }
             ports::check_free(&config.ports.listened_by(*name))?;
         }

@@ -1,16 +1,11 @@
 //! Reads the `DATA_PROC_*` variables, group by group: name, default, meaning, and what is invalid.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use stream::Compression;
 
-use super::{
-    BreakerSettings, ClickHouseSettings, Environment, HttpSettings, Kind, LogFormat, LogSettings, Reader, Rule, Secret,
-    Settings, kafka, refused, traces,
-};
+use super::{BreakerSettings, Environment, Kind, Reader, Settings, http, kafka, log, refused, servers, traces};
 use crate::names::is_internal;
-use crate::telemetry::level::LEVELS;
 use security::Trust;
 
 /// The raw topic if none is configured.
@@ -33,15 +28,15 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         ) as i32,
         trust,
         kafka_compression: kafka_compression(r, local),
-        clickhouse: clickhouse(r),
+        clickhouse: servers::clickhouse(r),
         postgres_dsn: r.secret(
             "DATA_PROC_POSTGRES_DSN",
             "postgresql://user:password@localhost:5432/db",
             "PostgreSQL, for reference data and projections",
         ),
-        redis_url: redis_url(r),
-        log: log(r),
-        http: http(r, local, default_port),
+        redis_url: servers::redis_url(r),
+        log: log::read(r),
+        http: http::read(r, local, default_port),
         max_batch_size: r.number(
             "DATA_PROC_MAX_BATCH_SIZE",
             10_000,
@@ -164,147 +159,6 @@ fn kafka_compression(r: &mut Reader<'_>, local: bool) -> Compression {
     })
 }
 
-fn redis_url(r: &mut Reader<'_>) -> Secret {
-    let fallback = match r.lookup("REDIS_ADDR") {
-        Some(address) if address.contains("://") => address,
-        Some(address) => format!("redis://{address}/0"),
-        None => "redis://localhost:6379/0".to_owned(),
-    };
-    r.secret(
-        "DATA_PROC_REDIS_URL",
-        &fallback,
-        "Redis, for served values and look-ups (falls back to REDIS_ADDR)",
-    )
-}
-
-fn clickhouse(r: &mut Reader<'_>) -> ClickHouseSettings {
-    let url = r.http_url(
-        "DATA_PROC_CLICKHOUSE_URL",
-        "http://localhost:8123",
-        "HTTP interface of ClickHouse",
-    );
-    let database = r.text("DATA_PROC_CLICKHOUSE_DATABASE", "market_data", "ClickHouse database");
-    if database.is_empty()
-        || !database
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    {
-        r.problem(format!(
-            "DATA_PROC_CLICKHOUSE_DATABASE may contain letters, digits and '_', got '{database}'"
-        ));
-    }
-    ClickHouseSettings {
-        url,
-        database,
-        user: r.text("DATA_PROC_CLICKHOUSE_USER", "default", "ClickHouse user"),
-        password: r.secret("DATA_PROC_CLICKHOUSE_PASSWORD", "", "ClickHouse password"),
-        cluster: r.text(
-            "DATA_PROC_CLICKHOUSE_CLUSTER",
-            "",
-            "name of the cluster of replicas at that address, whose tables are then replicated; empty: one server",
-        ),
-    }
-}
-
-fn log(r: &mut Reader<'_>) -> LogSettings {
-    let fallback = r
-        .lookup("LOG_LEVEL")
-        .unwrap_or_else(|| "info".to_owned())
-        .to_ascii_lowercase();
-    let level = r.text(
-        "DATA_PROC_LOG_LEVEL",
-        &fallback,
-        "error, warn, info, debug or trace (RUST_LOG overrides it, falls back to LOG_LEVEL)",
-    );
-    // As a filter, any other word would be the name of a module, and nothing would be logged.
-    if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-        let name = match r.is_set("DATA_PROC_LOG_LEVEL") {
-            true => "DATA_PROC_LOG_LEVEL",
-            false => "LOG_LEVEL",
-        };
-        r.problem(format!(
-            "{name} must be error, warn, info, debug or trace, got '{level}'"
-        ));
-    }
-    let filter = r.lookup("RUST_LOG").unwrap_or_else(|| level.to_ascii_lowercase());
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter)
-        && r.lookup("RUST_LOG").is_some()
-    {
-        r.problem(format!("RUST_LOG '{filter}' is invalid: {error}"));
-    }
-    let fallback = r.lookup("LOG_FORMAT").unwrap_or_else(|| "json".to_owned());
-    let format = match r
-        .text(
-            "DATA_PROC_LOG_FORMAT",
-            &fallback,
-            "json or pretty (falls back to LOG_FORMAT)",
-        )
-        .as_str()
-    {
-        "json" => LogFormat::Json,
-        "pretty" | "text" => LogFormat::Pretty,
-        other => {
-            r.problem(format!("DATA_PROC_LOG_FORMAT must be json or pretty, got '{other}'"));
-            LogFormat::Json
-        }
-    };
-    LogSettings { filter, format }
-}
-
-fn http(r: &mut Reader<'_>, local: bool, default_port: u16) -> HttpSettings {
-    // HTTP of a developer's machine is not exposed to the network by accident.
-    let host = IpAddr::V4(if local {
-        Ipv4Addr::LOCALHOST
-    } else {
-        Ipv4Addr::UNSPECIFIED
-    });
-    let any = |_: &IpAddr| true;
-    let settings = HttpSettings {
-        host: r.value(
-            "DATA_PROC_HTTP_HOST",
-            host,
-            "address that HTTP binds to",
-            Rule {
-                kind: Kind::Text,
-                expected: "an IP address",
-                accept: any,
-            },
-        ),
-        port: r.number(
-            "DATA_PROC_HEALTH_PORT",
-            u64::from(default_port),
-            0..=65_535,
-            "HTTP port for health, metrics and queries",
-        ) as u16,
-        metrics_port: metrics_port(r, local),
-        rate_limit: r.number(
-            "DATA_PROC_RATE_LIMIT_MAX_REQUESTS",
-            1_000,
-            1..=1_000_000_000,
-            "HTTP requests that one client may send per window",
-        ),
-        rate_limit_window: r.duration("DATA_PROC_RATE_LIMIT_WINDOW", "1m", "length of the rate limit window"),
-        max_connections: r.number(
-            "DATA_PROC_HTTP_MAX_CONNECTIONS",
-            4_096,
-            1..=1_000_000,
-            "maximum number of open HTTP connections; at most half of the process's file descriptors (ulimit -n)",
-        ) as usize,
-        write_timeout: r.duration(
-            "DATA_PROC_HTTP_WRITE_TIMEOUT",
-            "10s",
-            "close a connection whose client reads nothing of its response for this long",
-        ),
-    };
-    if settings.port != 0 && settings.metrics_port == Some(settings.port) {
-        r.problem(format!(
-            "DATA_PROC_METRICS_PORT must differ from DATA_PROC_HEALTH_PORT, got {} for both",
-            settings.port
-        ));
-    }
-    settings
-}
-
 fn flush_interval(r: &mut Reader<'_>) -> Option<Duration> {
     const NAME: &str = "DATA_PROC_FLUSH_INTERVAL_MS";
     let meaning = "maximum wait in milliseconds before a smaller batch is inserted, for every table; empty = 5000 for market_ticks, 2000 for the others";
@@ -319,22 +173,6 @@ fn flush_interval(r: &mut Reader<'_>) -> Option<Duration> {
         ));
     }
     interval.map(Duration::from_millis)
-}
-
-fn metrics_port(r: &mut Reader<'_>, local: bool) -> Option<u16> {
-    const NAME: &str = "DATA_PROC_METRICS_PORT";
-    // Four services share one host locally, so the second listener is off there by default.
-    let default = if local || r.is_blank(NAME) { "" } else { "9090" };
-    let meaning = "second HTTP port with the same routes; empty = off";
-    let text = r.text_of(Kind::Integer(1, 65_535), NAME, default, meaning);
-    if text.is_empty() {
-        return None;
-    }
-    let port = text.parse::<u16>().ok().filter(|port| *port > 0);
-    if port.is_none() {
-        r.problem(format!("{NAME} must be a port from 1 to 65535 or empty, got '{text}'"));
-    }
-    port
 }
 
 fn raw_topics(r: &mut Reader<'_>) -> Vec<String> {

@@ -46,7 +46,7 @@ pub static MARKET_TICKS: TableSpec = TableSpec {
     freshness: Duration::from_secs(5),
     record: Record::Tick,
     encode: |wire, payload, message, accept, out| {
-        let tick = wire.decode_tick(payload).map_err(bad)?;
+        let tick = wire.view_tick(payload).map_err(bad)?;
         if !accept(&tick.origin)? {
             return Ok(None);
         }
@@ -64,7 +64,7 @@ pub static ENRICHED_TICKS: TableSpec = TableSpec {
     freshness: Duration::from_secs(2),
     record: Record::EnrichedTick,
     encode: |wire, payload, message, accept, out| {
-        let enriched = wire.decode_enriched(payload).map_err(bad)?;
+        let enriched = wire.view_enriched(payload).map_err(bad)?;
         if !accept(&enriched.tick.origin)? {
             return Ok(None);
         }

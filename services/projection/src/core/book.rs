@@ -402,7 +402,7 @@ fn hash(tenant_id: &str, instrument_id: &str) -> u64 {
 mod tests {
     use domain::Tick;
 
-    use super::super::model::enrichment;
+    use super::super::model::fixtures::enrichment;
     use super::*;
 
     #[test]

@@ -150,29 +150,29 @@ impl Column {
 
     /// Returns the bytes of the value.
     #[inline]
-    pub(super) fn text(&mut self, value: &str) -> usize {
+    pub(super) fn text(&mut self, value: &[u8]) -> usize {
         let Column::Text(values) = self else {
             return 0;
         };
-        text(value.as_bytes(), values);
+        text(value, values);
         text_size(value.len())
     }
 
     /// Returns the bytes of the value, as far as it is larger than null.
     #[inline]
-    pub(super) fn optional_text(&mut self, value: &str, row: usize) -> usize {
+    pub(super) fn optional_text(&mut self, value: &[u8], row: usize) -> usize {
         let Column::OptionalText(optional) = self else {
             return 0;
         };
         optional.begin(row);
-        text(value.as_bytes(), &mut optional.values);
+        text(value, &mut optional.values);
         text_size(value.len()) - optional.empty
     }
 
     #[inline]
-    pub(super) fn name(&mut self, value: Option<&str>, row: usize) -> Option<Growth> {
+    pub(super) fn name(&mut self, value: Option<&[u8]>, row: usize) -> Option<Growth> {
         match self {
-            Column::Names(names) => names.push(value.map(str::as_bytes), row),
+            Column::Names(names) => names.push(value, row),
             _ => None,
         }
     }

@@ -164,7 +164,7 @@ fn empty(layout: &Layout) -> Vec<Column> {
     layout.fields().map(|(_, kind)| Column::of(kind)).collect()
 }
 
-/// The values of one row, in the order of the columns.
+/// The values of one row, in the order of the columns. Texts are copied, so their bytes are enough.
 pub(crate) struct Row<'b> {
     columns: std::slice::IterMut<'b, Column>,
     size: &'b mut Size,
@@ -179,13 +179,13 @@ impl Row<'_> {
 
     /// A value of a `LowCardinality` column.
     #[inline]
-    pub fn name(&mut self, value: &str) {
+    pub fn name(&mut self, value: impl AsRef<[u8]>) {
         self.optional_name(Some(value));
     }
 
     #[inline]
-    pub fn optional_name(&mut self, value: Option<&str>) {
-        let column = self.columns.next();
+    pub fn optional_name(&mut self, value: Option<impl AsRef<[u8]>>) {
+        let (column, value) = (self.columns.next(), value.as_ref().map(AsRef::as_ref));
         if let Some(Growth { key, each }) = column.and_then(|column| column.name(value, self.size.rows)) {
             self.size.rest += key;
             self.size.each += each;
@@ -201,16 +201,16 @@ impl Row<'_> {
 
     /// A value of a `String` column.
     #[inline]
-    pub fn text(&mut self, value: &str) {
+    pub fn text(&mut self, value: impl AsRef<[u8]>) {
         if let Some(column) = self.columns.next() {
-            self.size.rest += column.text(value);
+            self.size.rest += column.text(value.as_ref());
         }
     }
 
     #[inline]
-    pub fn optional_text(&mut self, value: Option<&str>) {
+    pub fn optional_text(&mut self, value: Option<impl AsRef<[u8]>>) {
         if let (Some(column), Some(value)) = (self.columns.next(), value) {
-            self.size.rest += column.optional_text(value, self.size.rows);
+            self.size.rest += column.optional_text(value.as_ref(), self.size.rows);
         }
     }
 
@@ -310,7 +310,7 @@ mod tests {
         for number in 0..rows {
             let text = "t".repeat(number % 300);
             let mut row = block.row();
-            row.name(&number.to_string());
+            row.name(number.to_string());
             row.optional_name(number.is_multiple_of(3).then_some(&text));
             row.names(["a", "b"].into_iter().take(number % 3));
             row.text(&text);

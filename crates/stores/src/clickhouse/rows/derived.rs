@@ -54,7 +54,7 @@ pub fn encode(price: &DerivedPrice<'_>, src_partition: i32, src_offset: i64, out
     row.int64(price.version);
     row.int32(price.revision);
     row.name(price.cause.name());
-    row.text(&price.cause_origin.to_string());
+    row.text(price.cause_origin.to_string());
     source(src_partition, src_offset, &mut row);
     row.end();
 }

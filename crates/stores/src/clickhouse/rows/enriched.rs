@@ -1,6 +1,6 @@
 //! A row of `enriched_ticks`: the values of the tick, then its reference data. Its transport fields are in `market_ticks`.
 
-use domain::{Classification, EnrichedTick};
+use domain::{Classification, EnrichedTickOf};
 
 use super::{Block, Columns, Layout, NAME, OPTIONAL_DECIMAL, OPTIONAL_NAME, ORIGIN, TIME, origin, source, tick};
 
@@ -28,8 +28,13 @@ const ENRICHMENT: Columns = &[
     ("enriched_at", TIME),
 ];
 
-/// Appends the row of an enriched tick that was read from this position of the enriched topic.
-pub fn encode(enriched: &EnrichedTick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
+/// Appends the row of an enriched tick, with texts in any form, that was read from this position of the enriched topic.
+pub fn encode<T: AsRef<[u8]> + Copy>(
+    enriched: &EnrichedTickOf<'_, T>,
+    src_partition: i32,
+    src_offset: i64,
+    out: &mut Block,
+) {
     let mut row = out.row();
     tick::values(&enriched.tick, &mut row);
     let enrichment = &enriched.enrichment;

@@ -1,6 +1,6 @@
 //! A row of `market_ticks`, and the part of it that `enriched_ticks` shares.
 
-use domain::{Kind, QualityFlags, Tick};
+use domain::{Kind, QualityFlags, TickOf};
 
 use super::{
     Block, Columns, DECIMAL, Layout, NAME, NAMES, OPTIONAL_DECIMAL, OPTIONAL_NAME, OPTIONAL_TEXT, OPTIONAL_TIME,
@@ -54,8 +54,8 @@ const TRANSPORT: Columns = &[
     ("normalized_at", TIME),
 ];
 
-/// Appends the row of a tick that was read from this position of the normalized topic.
-pub fn encode(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Block) {
+/// Appends the row of a tick, with texts in any form, that was read from this position of the normalized topic.
+pub fn encode<T: AsRef<[u8]> + Copy>(tick: &TickOf<'_, T>, src_partition: i32, src_offset: i64, out: &mut Block) {
     let mut row = out.row();
     values(tick, &mut row);
     transport(tick, &mut row);
@@ -65,7 +65,7 @@ pub fn encode(tick: &Tick<'_>, src_partition: i32, src_offset: i64, out: &mut Bl
 }
 
 #[inline]
-pub(super) fn values(tick: &Tick<'_>, out: &mut Row<'_>) {
+pub(super) fn values<T: AsRef<[u8]> + Copy>(tick: &TickOf<'_, T>, out: &mut Row<'_>) {
     out.name(tick.tenant_id);
     out.name(tick.instrument_id);
     out.time(tick.event_time);
@@ -89,7 +89,7 @@ pub(super) fn values(tick: &Tick<'_>, out: &mut Row<'_>) {
 }
 
 #[inline]
-fn transport(tick: &Tick<'_>, out: &mut Row<'_>) {
+fn transport<T: AsRef<[u8]> + Copy>(tick: &TickOf<'_, T>, out: &mut Row<'_>) {
     out.optional_decimal(tick.bid);
     out.optional_decimal(tick.ask);
     for value in [tick.symbol, tick.node, tick.zone, tick.hub, tick.market_status] {
