@@ -62,7 +62,11 @@ fn a_configured_type_follows_the_latest_price_and_is_written_again() {
     publish(&pipeline, "CUSTOM.A", 8, 95);
     let rows = "SELECT count() FROM enriched_ticks WHERE tenant_id = 'custom'";
     eventually("all ticks were handled", || Ok(pipeline.clickhouse.number(rows)? == 4)).unwrap();
-    publish(&pipeline, "CUSTOM.A", 9, 111);
+    assert_eq!(
+        value(&pipeline, SETTLEMENT),
+        Some(settled(9, 110)),
+        "older prices replace nothing"
+    );
     publish(&pipeline, "CUSTOM.A", 11, 120);
     until(&pipeline, "the newest price replaces it", SETTLEMENT, &settled(11, 120));
 
