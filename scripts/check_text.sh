@@ -27,7 +27,7 @@ functions=$(grep -rhoE --include='*.rs' 'fn [a-z0-9_]+\(' crates services tests 
 missing=$(awk -F' \\| ' '/^\| [0-9]/ && NF == 4 { print $4 }' docs/features.md | grep -oE "\`[a-z0-9]+(_[a-z0-9]+){2,}\`" | tr -d "\`" |
   sort -u | comm -23 - <(echo "$functions"))
 if [ -n "$missing" ]; then
-  sed 's|^|docs/features.md: there is no test |' <<<"$missing" >&2
+  awk '{ print "docs/features.md: there is no test " $0 }' <<<"$missing" >&2
   exit 1
 fi
 

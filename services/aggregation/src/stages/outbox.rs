@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
 use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, Micros};
+use stream::record_size::Headers;
 use stream::{Io, Output, StreamError};
 
 use crate::core::legs::LegIndex;
