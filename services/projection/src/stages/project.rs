@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
 use delivery::{StartAt, Ticket};
-use domain::{Classified, ErrorClass, Micros, RetryPolicy, Waits};
+use domain::{Classified, ErrorClass, Micros, RetryPolicy};
 use stream::offload::Offload;
 use stream::positions::check_range;
 use stream::spans::HeldSpans;
