@@ -116,9 +116,10 @@ fn attribute(attributes: &[KeyValue], key: &str) -> String {
 /// The table that the span wrote; empty if it wrote none.
 fn table_of(span: &Span) -> String {
     let has_table = span.attributes.iter().any(|attribute| attribute.key == TABLE);
-    has_table
-        .then(|| attribute(&span.attributes, TABLE))
-        .unwrap_or_default()
+    match has_table {
+        true => attribute(&span.attributes, TABLE),
+        false => String::new(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
