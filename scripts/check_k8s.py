@@ -79,6 +79,25 @@ def variables(objects, overlay):
         check(f'"{name.removesuffix("_FILE")}"' in code, f"{overlay}: no service reads {name}")
 
 
+def peers(objects, overlay):
+    """GET /health/cluster asks every pod of each service, and the network policy lets it."""
+    for peer in settings(objects)["DATA_PROC_CLUSTER_PEERS"].split(","):
+        service, name, port = re.fullmatch(r"(\w+)=http://([\w-]+):(\d+)", peer).groups()
+        spec = objects["Service", name]["spec"]
+        check(
+            spec.get("clusterIP") == "None" and spec.get("publishNotReadyAddresses"),
+            f"{overlay}: Service {name} has no address for each pod, ready or not",
+        )
+        behind = objects["Service", f"{service}-service"]["spec"]
+        check(
+            spec["selector"] == behind["selector"] and [one["port"] for one in spec["ports"]] == [int(port)],
+            f"{overlay}: Service {name} has other pods or another port than {service}-service",
+        )
+        policy = objects["NetworkPolicy", "between-services"]["spec"]
+        allowed = [rule["ports"][0]["port"] for rule in policy["ingress"] + policy["egress"]]
+        check(allowed == [int(port)] * 2, f"{overlay}: policy between-services does not allow port {port}")
+
+
 def routes(objects):
     """Every route of the Ingress exists, in the service that it leads to."""
     for path in objects["Ingress", "read-routes"]["spec"]["rules"][0]["http"]["paths"]:
@@ -162,6 +181,7 @@ def main():
     for overlay, objects in built.items():
         grace(objects, overlay)
         variables(objects, overlay)
+        peers(objects, overlay)
         if overlay != "local":
             secrets(objects, overlay)
     release(built["prod-backup"])

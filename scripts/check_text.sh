@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Spelling (typos), shell scripts (shellcheck) and the form of log messages: they begin in lower case, have no full stop, and
-# contain no values. Values are fields, so that equal events have equal messages.
+# Spelling (typos), shell scripts (shellcheck), the tests that docs/features.md names, and the form of log messages: they begin in lower
+# case, have no full stop, and contain no values. Values are fields, so that equal events have equal messages.
 # Failure: file, line and reason; exit code 1.
 set -euo pipefail
 
@@ -21,6 +21,15 @@ fi
 "$typos" --format brief
 
 shellcheck scripts/*.sh .ci/run
+
+# The last column names functions with at least two underscores; metrics and the like are in the column before.
+functions=$(grep -rhoE --include='*.rs' 'fn [a-z0-9_]+\(' crates services tests | sed 's/^fn //; s/($//' | sort -u)
+missing=$(awk -F' \\| ' '/^\| [0-9]/ && NF == 4 { print $4 }' docs/features.md | grep -oE "\`[a-z0-9]+(_[a-z0-9]+){2,}\`" | tr -d "\`" |
+  sort -u | comm -23 - <(echo "$functions"))
+if [ -n "$missing" ]; then
+  awk '{ print "docs/features.md: there is no test " $0 }' <<<"$missing" >&2
+  exit 1
+fi
 
 # shellcheck disable=SC2016 # the variables are perl's
 find crates services -path '*/src/*' -name '*.rs' -print0 | xargs -0 perl -0777 -ne '

@@ -13,4 +13,4 @@ mod trust;
 pub use examine::{examine_certificate, speaks_tls};
 pub use expiry::certificate_expiry;
 pub use secret::{Secret, SecretError, mask};
-pub use trust::{Trust, TrustError, causes, direct_http_client, http_client, install_provider};
+pub use trust::{DirectClients, Trust, TrustError, causes, http_client, install_provider};

@@ -1,5 +1,6 @@
 //! The authorities that a TLS client accepts: those of the system, and a private one from `DATA_PROC_TLS_CA`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,13 +107,48 @@ pub fn http_client(trust: &Trust, timeout: Option<Duration>) -> Result<reqwest::
     })
 }
 
-/// A client that asks the named addresses and no others: it uses no proxy and follows no redirect.
-///
-/// # Errors
-/// As for [`http_client`].
-pub fn direct_http_client(trust: &Trust, timeout: Duration) -> Result<reqwest::Client, TrustError> {
-    let builder = trusting(trust)?.timeout(timeout).no_proxy();
-    built(builder.redirect(reqwest::redirect::Policy::none()))
+/// Makes clients that ask the named addresses and no others: they use no proxy and follow no redirect.
+#[derive(Debug, Clone)]
+pub struct DirectClients {
+    config: ClientConfig,
+    timeout: Duration,
+}
+
+impl DirectClients {
+    /// Clients that accept these authorities and limit a request to this time. The files are read once.
+    ///
+    /// # Errors
+    /// As [`Trust::client_config`].
+    pub fn new(trust: &Trust, timeout: Duration) -> Result<DirectClients, TrustError> {
+        Ok(DirectClients {
+            config: trust.client_config()?,
+            timeout,
+        })
+    }
+
+    /// A client that resolves names as the system does.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn client(&self) -> Result<reqwest::Client, TrustError> {
+        built(self.builder())
+    }
+
+    /// A client that reaches this host at this address alone. The name in the request and in the certificate remains the host's.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn pinned(&self, host: &str, address: SocketAddr) -> Result<reqwest::Client, TrustError> {
+        built(self.builder().resolve(host, address))
+    }
+
+    fn builder(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
+            .use_preconfigured_tls(self.config.clone())
+            .timeout(self.timeout)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+    }
 }
 
 fn trusting(trust: &Trust) -> Result<reqwest::ClientBuilder, TrustError> {

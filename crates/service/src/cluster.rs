@@ -1,16 +1,20 @@
 //! The state of all services, asked by one of them: for `GET /health/cluster`.
 //!
-//! Role: [`Cluster`] asks the peers that `DATA_PROC_CLUSTER_PEERS` names, all at the same time; [`Overview`] judges their answers.
-//! Invariants: only configured addresses are asked, no redirect is followed, and only `/health` is asked, which a service
-//! answers from memory and without asking others. Time and size of an answer are limited.
+//! Role: [`Cluster`] asks the peers that `DATA_PROC_CLUSTER_PEERS` names, all at the same time; if a name has several addresses, the replica
+//! at each of them ([`replicas`]). [`Overview`] judges their answers.
+//! Invariants: only configured names are asked, no redirect is followed, and only `/health` is asked, which a service
+//! answers from memory and without asking others. Time and size of an answer, and the number of replicas, are limited.
 //! Failure: a peer that gives no answer is down; that is a result, not an error.
 
+mod replicas;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::{Client, Response};
-use security::{Trust, TrustError, causes};
+use security::{DirectClients, Trust, TrustError, causes};
 use serde::{Deserialize, Serialize};
 
 use crate::health::{Level, Outcome, Report};
@@ -23,7 +27,7 @@ const MAX_ANSWER: usize = 256 << 10;
 /// Failing checks that are named for a peer.
 const MAX_NAMED: usize = 8;
 
-/// How a service is, seen by another one.
+/// How a replica is, seen by another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -45,10 +49,12 @@ impl From<Level> for Status {
     }
 }
 
-/// One service.
+/// One replica of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Node {
+    /// That of the service; with `@` and its address if the service has several.
     name: String,
+    service: String,
     status: Status,
     duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,30 +70,39 @@ pub(crate) struct Overview {
     total: usize,
     degraded: Vec<String>,
     unhealthy: Vec<String>,
+    /// Replicas beyond the limit, which were not asked.
+    left_out: usize,
     quorum: bool,
 }
 
 impl Overview {
-    /// Of these services. A degraded one works, so it counts for the quorum; half of them are none.
-    fn of(nodes: Vec<Node>) -> Overview {
-        let named = |statuses: &[Status]| -> Vec<String> {
-            let found = nodes.iter().filter(|node| statuses.contains(&node.status));
+    /// Of these replicas. A service works as long as one replica does, which takes over the partitions of the others; a degraded one works.
+    /// Half of the services are no quorum.
+    fn of(nodes: Vec<Node>, left_out: usize) -> Overview {
+        let is_down = |node: &Node| matches!(node.status, Status::Unhealthy | Status::Down);
+        let named = |wanted: &dyn Fn(&Node) -> bool| -> Vec<String> {
+            let found = nodes.iter().filter(|node| wanted(node));
             found.map(|node| node.name.clone()).collect()
         };
-        let degraded = named(&[Status::Degraded]);
-        let unhealthy = named(&[Status::Unhealthy, Status::Down]);
-        let total = nodes.len();
+        let degraded = named(&|node| node.status == Status::Degraded);
+        let unhealthy = named(&is_down);
+        let mut works: BTreeMap<&str, bool> = BTreeMap::new();
+        for node in &nodes {
+            *works.entry(&node.service).or_default() |= !is_down(node);
+        }
+        let working = works.values().filter(|works| **works).count();
         Overview {
-            status: match (unhealthy.is_empty(), degraded.is_empty()) {
+            status: match (working == works.len(), degraded.is_empty() && unhealthy.is_empty()) {
                 (false, _) => Level::Unhealthy,
                 (true, false) => Level::Degraded,
                 (true, true) => Level::Healthy,
             },
-            healthy: total - degraded.len() - unhealthy.len(),
-            total,
-            quorum: (total - unhealthy.len()) * 2 > total,
+            healthy: nodes.len() - degraded.len() - unhealthy.len(),
+            total: nodes.len(),
+            quorum: working * 2 > works.len(),
             degraded,
             unhealthy,
+            left_out,
             nodes,
         }
     }
@@ -100,7 +115,15 @@ impl Overview {
 
 /// Asks the services of the pipeline.
 #[derive(Debug, Default)]
-pub struct Cluster(Option<(Client, Vec<Peer>)>);
+pub struct Cluster(Option<Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    clients: DirectClients,
+    /// For peers with one address: keeps its connections.
+    client: Client,
+    peers: Vec<Peer>,
+}
 
 impl Cluster {
     /// Of these peers; without any, of the process alone.
@@ -111,8 +134,12 @@ impl Cluster {
         if peers.is_empty() {
             return Ok(Cluster::default());
         }
-        let client = security::direct_http_client(trust, LIMIT)?;
-        Ok(Cluster(Some((client, peers.to_vec()))))
+        let clients = DirectClients::new(trust, LIMIT)?;
+        Ok(Cluster(Some(Asked {
+            client: clients.client()?,
+            clients,
+            peers: peers.to_vec(),
+        })))
     }
 
     /// Whether peers are configured.
@@ -122,16 +149,47 @@ impl Cluster {
 
     /// All peers, asked now; without any, this service from memory.
     pub(crate) async fn ask(&self, service: &str, own: &Report) -> Overview {
-        let nodes = match &self.0 {
-            Some((client, peers)) => join_all(peers.iter().map(|peer| ask(client, peer))).await,
-            None => vec![Node {
+        let Some(asked) = &self.0 else {
+            let node = Node {
                 name: service.to_owned(),
+                service: service.to_owned(),
                 status: own.level.into(),
                 duration_ms: 0,
                 error: failing(own.checks.iter().map(|(name, record)| (*name, record.status))),
-            }],
+            };
+            return Overview::of(vec![node], 0);
         };
-        Overview::of(nodes)
+        let of_peers = join_all(asked.peers.iter().map(|peer| asked.peer(peer))).await;
+        let left_out = of_peers.iter().map(|(_, left_out)| left_out).sum();
+        Overview::of(of_peers.into_iter().flat_map(|(nodes, _)| nodes).collect(), left_out)
+    }
+}
+
+impl Asked {
+    /// The replicas of a peer, and how many were left out.
+    async fn peer(&self, peer: &Peer) -> (Vec<Node>, usize) {
+        match replicas::of(&peer.url).await {
+            Some(found) => {
+                let nodes = found.addresses.iter();
+                let nodes = nodes.map(|address| self.replica(peer, &found.host, *address));
+                (join_all(nodes).await, found.left_out)
+            }
+            None => (vec![ask(&self.client, peer, peer.name.clone()).await], 0),
+        }
+    }
+
+    async fn replica(&self, peer: &Peer, host: &str, address: SocketAddr) -> Node {
+        let name = format!("{}@{address}", peer.name);
+        match self.clients.pinned(host, address) {
+            Ok(client) => ask(&client, peer, name).await,
+            Err(error) => Node {
+                name,
+                service: peer.name.clone(),
+                status: Status::Down,
+                duration_ms: 0,
+                error: Some(error.to_string()),
+            },
+        }
     }
 }
 
@@ -147,7 +205,7 @@ struct ReportedCheck {
     status: Outcome,
 }
 
-async fn ask(client: &Client, peer: &Peer) -> Node {
+async fn ask(client: &Client, peer: &Peer, name: String) -> Node {
     let started = Instant::now();
     let (status, error) = match report(client, &peer.url).await {
         Ok(reported) => {
@@ -158,7 +216,8 @@ async fn ask(client: &Client, peer: &Peer) -> Node {
         Err(reason) => (Status::Down, Some(reason)),
     };
     Node {
-        name: peer.name.clone(),
+        name,
+        service: peer.name.clone(),
         status,
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         error,
@@ -211,6 +270,7 @@ mod tests {
     fn nodes(statuses: &[Status]) -> Vec<Node> {
         let node = |(number, status): (usize, &Status)| Node {
             name: format!("n{number}"),
+            service: format!("n{number}"),
             status: *status,
             duration_ms: 1,
             error: None,
@@ -230,14 +290,14 @@ mod tests {
             (&[Healthy, Healthy, Down], Level::Unhealthy, 2, true),
             (&[], Level::Healthy, 0, false),
         ] {
-            let overview = Overview::of(nodes(statuses));
+            let overview = Overview::of(nodes(statuses), 0);
             assert_eq!(
                 (overview.status, overview.healthy, overview.quorum, overview.total),
                 (level, healthy, quorum, statuses.len()),
                 "{statuses:?}"
             );
         }
-        let overview = Overview::of(nodes(&[Down, Degraded, Unhealthy]));
+        let overview = Overview::of(nodes(&[Down, Degraded, Unhealthy]), 0);
         assert_eq!(overview.degraded, ["n1"]);
         assert_eq!(overview.unhealthy, ["n0", "n2"]);
     }
@@ -246,22 +306,100 @@ mod tests {
     fn answering(answer: String) -> (String, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = std::thread::spawn(move || {
+        (url, answer_once(listener, answer))
+    }
+
+    fn answer_once(listener: TcpListener, answer: String) -> std::thread::JoinHandle<String> {
+        std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 1024];
             let length = stream.read(&mut request).unwrap();
             // A client that has read enough closes the connection.
             _ = stream.write_all(answer.as_bytes());
             String::from_utf8_lossy(&request[..length]).into_owned()
-        });
-        (url, asked)
+        })
     }
 
     async fn asked(url: &str) -> Node {
         security::install_provider();
-        let client = security::direct_http_client(&Trust::default(), LIMIT).unwrap();
+        let client = DirectClients::new(&Trust::default(), LIMIT).unwrap().client().unwrap();
         let (name, url) = ("aggregation".to_owned(), url.to_owned());
-        ask(&client, &Peer { name, url }).await
+        ask(&client, &Peer { name, url }, "aggregation".to_owned()).await
+    }
+
+    #[test]
+    fn a_service_works_as_long_as_one_of_its_replicas_does() {
+        use Status::{Degraded, Down, Healthy, Unhealthy};
+        let of = |services: &[&[Status]]| {
+            let replica = |service: usize, number: usize, status: Status| Node {
+                name: format!("s{service}@{number}"),
+                service: format!("s{service}"),
+                status,
+                duration_ms: 1,
+                error: None,
+            };
+            let of_service = |(service, replicas): (usize, &&[Status])| -> Vec<Node> {
+                let numbered = replicas.iter().enumerate();
+                numbered
+                    .map(|(number, status)| replica(service, number, *status))
+                    .collect()
+            };
+            let overview = Overview::of(services.iter().enumerate().flat_map(of_service).collect(), 0);
+            (overview.status, overview.healthy, overview.total, overview.quorum)
+        };
+        assert_eq!(of(&[&[Healthy, Healthy], &[Healthy]]), (Level::Healthy, 3, 3, true));
+        assert_eq!(of(&[&[Healthy, Down], &[Healthy]]), (Level::Degraded, 2, 3, true));
+        assert_eq!(of(&[&[Down, Degraded], &[Healthy]]), (Level::Degraded, 1, 3, true));
+        // Many working replicas of one service do not stand in for another service.
+        assert_eq!(
+            of(&[&[Healthy; 5], &[Down], &[Unhealthy]]),
+            (Level::Unhealthy, 5, 7, false)
+        );
+        assert_eq!(
+            of(&[&[Healthy], &[Healthy], &[Down, Down, Down]]),
+            (Level::Unhealthy, 2, 5, true)
+        );
+    }
+
+    #[tokio::test]
+    async fn each_replica_of_a_name_is_asked_at_its_address_by_that_name() {
+        security::install_provider();
+        // Two replicas have one port at different addresses, as pods do.
+        let first = TcpListener::bind("127.0.0.2:0").unwrap();
+        let port = first.local_addr().unwrap().port();
+        let url = format!("http://projection-replicas:{port}");
+        let peers = [Peer {
+            name: "projection".to_owned(),
+            url,
+        }];
+        let Cluster(Some(asked)) = Cluster::new(&peers, &Trust::default()).unwrap() else {
+            panic!("it has peers");
+        };
+        let body = r#"{"status":"healthy","checks":{}}"#;
+        let request = answer_once(first, with_body("200 OK", "", body));
+        let address = |last: u8| SocketAddr::from(([127, 0, 0, last], port));
+        let (works, gone) = tokio::join!(
+            asked.replica(&peers[0], "projection-replicas", address(2)),
+            asked.replica(&peers[0], "projection-replicas", address(3))
+        );
+        assert_eq!(
+            (works.name, works.service, works.status, works.error),
+            (
+                format!("projection@127.0.0.2:{port}"),
+                "projection".to_owned(),
+                Status::Healthy,
+                None
+            )
+        );
+        assert_eq!(
+            (gone.name, gone.status),
+            (format!("projection@127.0.0.3:{port}"), Status::Down)
+        );
+        let request = request.join().unwrap().to_ascii_lowercase();
+        assert!(
+            request.contains(&format!("host: projection-replicas:{port}\r\n")),
+            "{request}"
+        );
     }
 
     fn with_body(status: &str, headers: &str, body: &str) -> String {

@@ -101,7 +101,7 @@ impl<S> Context<S> {
             topics: topics.to_vec(),
             pace,
             critical: false,
-            recorder: None,
+            recorder: self.traces.recorder(stage),
         };
         self.worker(member, make);
     }

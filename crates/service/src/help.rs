@@ -9,7 +9,7 @@ use crate::run::Definition;
 use crate::settings::{self, Env, Variable};
 
 /// Routes that every service has.
-const SHARED_ROUTES: [&str; 12] = [
+pub const SHARED_ROUTES: [&str; 12] = [
     "GET /health",
     "GET /health/live",
     "GET /health/ready",

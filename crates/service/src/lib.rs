@@ -32,6 +32,7 @@ pub mod writer;
 pub use breaker::{Breaker, BreakerState};
 pub use check::{Checked, check};
 pub use context::Context;
+pub use help::SHARED_ROUTES;
 pub use lag::LARGE_LAG;
 pub use life::StartError;
 pub use names::Names;

@@ -17,7 +17,7 @@ use domain::Micros;
 use stores::clickhouse::Block;
 use stream::Pace;
 use stream::table_writer::TableSink;
-use stream::table_writer::handler::{TableRoute, TableWriter};
+use stream::table_writer::handler::{STAGE, TableRoute, TableWriter};
 
 use crate::context::{Context, Member};
 use crate::life::StartError;
@@ -61,9 +61,9 @@ impl<S> Context<S> {
             topics: sinks.iter().map(|(topic, ..)| topic.clone()).collect(),
             pace: Pace::Within(FETCH_WAIT),
             critical: false,
-            recorder: None,
+            recorder: self.traces.recorder(STAGE),
         };
-        self.dead_letter_codes("clickhouse", rows::DEAD_LETTER_CODES);
+        self.dead_letter_codes(STAGE, rows::DEAD_LETTER_CODES);
         let (wire, runtime) = (self.wire.clone(), self.runtime.clone());
         self.worker(member, move || {
             let route = |(topic, sink, table): &(String, Arc<TableAdapter>, &'static TableSpec)| TableRoute {

@@ -1,6 +1,7 @@
 //! The rules of log lines: the message in lower case and without a final period, values as fields, the cause in `error`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -72,9 +73,12 @@ fn wrong(call: &str) -> Option<&'static str> {
         .then_some("the field with the cause must be named error")
 }
 
-#[test]
-fn every_log_line_follows_the_rules() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The source files of the services.
+fn all_sources() -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for part in [
         "crates/service/src",
@@ -82,8 +86,41 @@ fn every_log_line_follows_the_rules() {
         "crates/stores/src",
         "services",
     ] {
-        sources(&root.join(part), &mut paths);
+        sources(&root().join(part), &mut paths);
     }
+    paths
+}
+
+/// The texts between each `before` and the next `after`.
+fn between<'s>(text: &'s str, before: &str, after: char) -> BTreeSet<&'s str> {
+    let begins = text.match_indices(before);
+    begins
+        .filter_map(|(at, _)| text.get(at + before.len()..)?.split(after).next())
+        .collect()
+}
+
+#[test]
+fn the_page_of_events_has_each_event_of_the_code_and_no_other() {
+    let page = fs::read_to_string(root().join("docs/log-events.md")).unwrap();
+    let first_cells = page.lines().filter(|line| line.starts_with("| `"));
+    let first_cells: Vec<&str> = first_cells.filter_map(|line| line.split('|').nth(1)).collect();
+    let listed: BTreeSet<&str> = first_cells
+        .iter()
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    let mut found = BTreeSet::new();
+    for path in all_sources() {
+        let source = fs::read_to_string(path).unwrap();
+        let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+        found.extend(between(code, "event = \"", '"').into_iter().map(str::to_owned));
+    }
+    let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    assert_eq!(found, listed);
+}
+
+#[test]
+fn every_log_line_follows_the_rules() {
+    let paths = all_sources();
     let (mut seen, mut broken) = (0, Vec::new());
     for path in paths {
         let source = fs::read_to_string(&path).unwrap();

@@ -24,5 +24,5 @@ pub use clickhouse::{
 };
 pub use error::{Store, StoreError};
 pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};
-pub use price::{LatestPrice, OwnedOrigin};
+pub use price::{LatestPrice, OwnedOrigin, PriceField};
 pub use redis::{CopyState, Redis};

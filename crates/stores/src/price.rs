@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// The field of a price in Redis that the script compares. Builds whose ranks had no vintage named it `order`: their values
 /// count as missing, and are overwritten.
-pub(crate) const RANK: &str = "standing";
+pub const RANK: &str = "standing";
 
 /// An origin that owns the feed's name. Ordered like [`Origin`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,31 +90,40 @@ impl LatestPrice {
     /// The value of the instrument's key in Redis. It begins with the rank, which the compare script reads; numbers are JSON
     /// numbers with every digit, times RFC 3339 with microseconds.
     pub fn to_json(&self) -> String {
+        self.json_of(PriceField::ALL.map(|field| (field.name(), field)))
+    }
+
+    /// A value with these fields under these names, and the rank in front.
+    pub fn json_of<'f>(&self, fields: impl IntoIterator<Item = (&'f str, PriceField)>) -> String {
         use std::fmt::Write;
-        let text = |value: &str| Value::from(value).to_string();
-        let flags: Vec<String> = self.quality_flags.iter().map(|flag| text(flag.name())).collect();
-        let mut out = format!("{{\"{RANK}\":{}", text(&self.rank_text()));
-        let mut field = |name: &str, value: &str| {
+        let mut out = format!("{{\"{RANK}\":{}", quoted(&self.rank_text()));
+        for (name, field) in fields {
             // Writing to a String cannot fail.
-            let _ = write!(out, ",\"{name}\":{value}");
-        };
-        field("tenant_id", &text(&self.tenant_id));
-        field("instrument_id", &text(&self.instrument_id));
-        field("price", &self.price.to_string());
-        field(
-            "volume",
-            &self.volume.map_or("null".to_owned(), |volume| volume.to_string()),
-        );
-        field("event_time", &text(&rfc3339(self.event_time)));
-        field("tick_id", &text(&self.origin.as_origin().to_string()));
-        field("market", &text(&self.market));
-        field("product", &text(&self.product));
-        field("currency", &text(&self.currency));
-        field("unit", &text(&self.unit));
-        field("quality_flags", &format!("[{}]", flags.join(",")));
-        field("appended_at", &text(&rfc3339(self.appended_at)));
+            let _ = write!(out, ",{}:{}", quoted(name), self.field(field));
+        }
         out.push('}');
         out
+    }
+
+    /// The JSON of a field.
+    fn field(&self, field: PriceField) -> String {
+        match field {
+            PriceField::TenantId => quoted(&self.tenant_id),
+            PriceField::InstrumentId => quoted(&self.instrument_id),
+            PriceField::Price => self.price.to_string(),
+            PriceField::Volume => self.volume.map_or("null".to_owned(), |volume| volume.to_string()),
+            PriceField::EventTime => quoted(&rfc3339(self.event_time)),
+            PriceField::TickId => quoted(&self.origin.as_origin().to_string()),
+            PriceField::Market => quoted(&self.market),
+            PriceField::Product => quoted(&self.product),
+            PriceField::Currency => quoted(&self.currency),
+            PriceField::Unit => quoted(&self.unit),
+            PriceField::QualityFlags => {
+                let flags: Vec<String> = self.quality_flags.iter().map(|flag| quoted(flag.name())).collect();
+                format!("[{}]", flags.join(","))
+            }
+            PriceField::AppendedAt => quoted(&rfc3339(self.appended_at)),
+        }
     }
 
     /// The public form for HTTP: like [`LatestPrice::to_json`], without the rank.
@@ -130,6 +139,65 @@ impl LatestPrice {
             None => stored.to_owned(),
         }
     }
+}
+
+/// A field of a served price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum PriceField {
+    TenantId,
+    InstrumentId,
+    Price,
+    Volume,
+    EventTime,
+    TickId,
+    Market,
+    Product,
+    Currency,
+    Unit,
+    QualityFlags,
+    AppendedAt,
+}
+
+impl PriceField {
+    /// All, in the order of the JSON.
+    pub const ALL: [PriceField; 12] = [
+        PriceField::TenantId,
+        PriceField::InstrumentId,
+        PriceField::Price,
+        PriceField::Volume,
+        PriceField::EventTime,
+        PriceField::TickId,
+        PriceField::Market,
+        PriceField::Product,
+        PriceField::Currency,
+        PriceField::Unit,
+        PriceField::QualityFlags,
+        PriceField::AppendedAt,
+    ];
+
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            PriceField::TenantId => "tenant_id",
+            PriceField::InstrumentId => "instrument_id",
+            PriceField::Price => "price",
+            PriceField::Volume => "volume",
+            PriceField::EventTime => "event_time",
+            PriceField::TickId => "tick_id",
+            PriceField::Market => "market",
+            PriceField::Product => "product",
+            PriceField::Currency => "currency",
+            PriceField::Unit => "unit",
+            PriceField::QualityFlags => "quality_flags",
+            PriceField::AppendedAt => "appended_at",
+        }
+    }
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 /// Flags by their names; `None` if a name is unknown.
@@ -197,6 +265,29 @@ mod tests {
         let json = price(1_790_812_800_000_000, 0, None, origin).to_public_json();
         let expected = r#"{"tenant_id":"default","instrument_id":"PJM.WESTERN%20HUB.RTH","price":-31.55,"volume":null,"event_time":"2026-10-01T00:00:00.000000Z","tick_id":"raw.v1/2/17/3","market":"PJM","product":"rth","currency":"USD","unit":"MWh","quality_flags":["price_negative","missing_volume"],"appended_at":"2026-10-01T00:00:00.000001Z"}"#;
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn chosen_fields_have_their_own_names_behind_the_rank() {
+        let price = price(
+            1_790_812_800_000_000,
+            0,
+            None,
+            Origin {
+                feed: "raw.v1",
+                partition: 2,
+                offset: 17,
+                index: 3,
+            }
+            .into(),
+        );
+        let json = price.json_of([("value", PriceField::Price), ("at \"x\"", PriceField::EventTime)]);
+        let expected = r#"{"value":-31.55,"at \"x\"":"2026-10-01T00:00:00.000000Z"}"#;
+        assert_eq!(LatestPrice::public_json(&json), expected);
+        assert!(
+            json.starts_with(&format!(r#"{{"standing":"{}","#, price.rank_text())),
+            "{json}"
+        );
     }
 
     proptest! {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use service::Reader;
 
+use crate::core::custom::CustomTypes;
+
 /// The service's own settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -11,6 +13,8 @@ pub struct Config {
     pub redis_interval: Duration,
     /// Time between commits of changed prices and the position to Postgres.
     pub postgres_interval: Duration,
+    /// Values that are made of prices.
+    pub custom: CustomTypes,
 }
 
 /// Reads the settings.
@@ -26,5 +30,6 @@ pub fn read(r: &mut Reader<'_>) -> Config {
             "1s",
             "time between commits of changed prices and their position to Postgres",
         ),
+        custom: CustomTypes::read(r),
     }
 }

@@ -49,6 +49,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let stores = Stores {
         prices: LatestPriceStore::new(ctx.clients.postgres()?, ctx.names.generation()),
         redis: ctx.clients.redis()?,
+        custom: ctx.own.custom.clone(),
         was_let_in: Arc::default(),
     };
     let freshness = Arc::new(Freshness::default());
@@ -65,6 +66,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let rewriter = Rewriter {
         prices: LatestPriceStore::new(readers.clone(), ctx.names.generation()),
         redis: stores.redis.clone(),
+        custom: ctx.own.custom.clone(),
         settle_after: 2 * ctx.own.postgres_interval + COMMIT_LIMIT,
     };
     invalidation_stage(ctx, rewriter.clone(), Arc::clone(&freshness));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use stores::redis::key::{Key, every_copy_mark, every_latest_price};
 use stores::{LatestPrice, LatestPriceStore, Redis, StoreError};
 
+use crate::core::custom::CustomTypes;
 use crate::core::invalidation::{Action, Request, Target};
 use crate::core::rules::CHANNEL;
 
@@ -23,6 +24,8 @@ pub struct Rewriter {
     pub prices: LatestPriceStore,
     /// Where it is written.
     pub redis: Redis,
+    /// What else is made of the prices.
+    pub custom: CustomTypes,
     /// Time after which Postgres has the prices that were only in memory and Redis when a copy was dropped.
     pub settle_after: Duration,
 }
@@ -38,6 +41,11 @@ impl Rewriter {
                 tenant_id,
                 instrument_id,
             } => self.prices.find_one(tenant_id, instrument_id).await?,
+            Target::Custom {
+                tenant_id,
+                instrument_id,
+                key,
+            } if self.custom.writes(key) => self.prices.find_one(tenant_id, instrument_id).await?,
             Target::Custom { .. } | Target::All => None,
         };
         self.write(request, price.as_ref()).await
@@ -57,19 +65,27 @@ impl Rewriter {
                 let dropped = match is_drop {
                     true => {
                         let key = Key::latest_price(tenant_id, instrument_id).to_string();
-                        self.redis.delete(&[key]).await?
+                        let of_types = self.custom.keys(tenant_id, instrument_id);
+                        let keys: Vec<String> = std::iter::once(key).chain(of_types).collect();
+                        self.redis.delete(&keys).await?
                     }
                     false => 0,
                 };
-                self.redis.put_prices(price).await?;
+                self.put(price).await?;
                 dropped
             }
-            Target::Custom { key, .. } => self.redis.delete(std::slice::from_ref(key)).await?,
+            Target::Custom { key, .. } => {
+                let dropped = self.redis.delete(std::slice::from_ref(key)).await?;
+                self.put(price).await?;
+                dropped
+            }
             Target::All => {
-                let dropped = match is_drop {
-                    true => self.drop_all(&every_latest_price()).await?,
-                    false => 0,
-                };
+                let mut dropped = 0;
+                if is_drop {
+                    for pattern in std::iter::once(every_latest_price()).chain(self.custom.patterns()) {
+                        dropped += self.drop_all(&pattern).await?;
+                    }
+                }
                 self.drop_all(&every_copy_mark()).await?;
                 dropped
             }
@@ -92,7 +108,12 @@ impl Rewriter {
                     tenant_id,
                     instrument_id,
                 } => Some((tenant_id.as_str(), instrument_id.as_str())),
-                _ => None,
+                Target::Custom {
+                    tenant_id,
+                    instrument_id,
+                    key,
+                } if self.custom.writes(key) => Some((tenant_id.as_str(), instrument_id.as_str())),
+                Target::Custom { .. } | Target::All => None,
             })
             .collect();
         if dropped.is_empty() {
@@ -101,8 +122,15 @@ impl Rewriter {
         tokio::time::sleep(self.settle_after).await;
         for (tenant_id, instrument_id) in dropped {
             let price = self.prices.find_one(tenant_id, instrument_id).await?;
-            self.redis.put_prices(&price).await?;
+            self.put(price.as_ref()).await?;
         }
+        Ok(())
+    }
+
+    /// Writes the copy of a price, and what is made of it.
+    async fn put(&self, price: Option<&LatestPrice>) -> Result<(), StoreError> {
+        self.redis.put_prices(price).await?;
+        self.redis.put_custom(&self.custom.values(price)).await?;
         Ok(())
     }
 

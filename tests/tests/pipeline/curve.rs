@@ -154,6 +154,9 @@ fn a_correction_replaces_and_the_past_stays(pipeline: &Pipeline, before: &Value)
         (&past["points"], &past["inputs"]),
         (&before["points"], &before["inputs"])
     );
+    // The definition has no history.
+    assert!(past["note"].as_str().unwrap().contains("curve_metadata"), "{past}");
+    assert_eq!(before["note"], Value::Null);
 }
 
 fn the_definition_changes_while_everything_runs(pipeline: &Pipeline) {

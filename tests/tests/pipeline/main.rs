@@ -7,6 +7,7 @@ mod backfill;
 mod cache;
 mod corruption;
 mod curve;
+mod custom;
 mod derived;
 mod disorder;
 mod documents;

@@ -1,4 +1,5 @@
-//! Traces: a message with a `traceparent` makes one span in each stage, and a collector gets them. A message without one makes none.
+//! Traces: a message with a `traceparent` makes one span in each stage and for each table that it reaches, and a collector gets them. A message
+//! without one makes none.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -18,6 +19,12 @@ use testkit::kafka::{self, Outgoing, Publisher, Record};
 const PARTITION: i32 = 2;
 const NORMALIZED: &str = "normalized.market.ticks.v1";
 const ENRICHED: &str = "enriched.market.ticks.v1";
+const LATE: &str = "aggregation.late.v1";
+/// Attribute with the table that a span wrote.
+const TABLE: &str = "db.collection.name";
+/// Spans of a tick that is too late for the windows in memory: four of the stages that read its message or a tick, one of the stage that
+/// computes its bars from the table, and one of each table that has a row of it (`market_ticks`, `enriched_ticks`, `late_ticks`).
+const SPANS: usize = 8;
 /// The span of the producer.
 const SENDER: &str = "b7ad6b7169203331";
 const STATE: &str = "rojo=1,congo=t61";
@@ -48,12 +55,15 @@ impl Collector {
         Ok(Collector { url, received })
     }
 
-    /// Those of this trace, in the order of the stages.
+    /// Those of this trace, in the order of the stages, then in that of the tables' names.
     fn of_trace(&self, trace: &str) -> Vec<Received> {
-        let stages = ["normalize", "enrich", "aggregation", "project"];
+        let stages = ["normalize", "enrich", "aggregation", "project", "restate", "clickhouse"];
         let mut found = self.received.lock().clone();
         found.retain(|(_, span)| hex(&span.trace_id) == trace);
-        found.sort_by_key(|(_, span)| stages.iter().position(|stage| *stage == span.name));
+        found.sort_by_key(|(_, span)| {
+            let stage = stages.iter().position(|stage| *stage == span.name);
+            (stage, table_of(span))
+        });
         found
     }
 }
@@ -103,6 +113,15 @@ fn attribute(attributes: &[KeyValue], key: &str) -> String {
     }
 }
 
+/// The table that the span wrote; empty if it wrote none.
+fn table_of(span: &Span) -> String {
+    let has_table = span.attributes.iter().any(|attribute| attribute.key == TABLE);
+    match has_table {
+        true => attribute(&span.attributes, TABLE),
+        false => String::new(),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -112,10 +131,10 @@ fn sent_by(trace: &str, span: &str) -> String {
     format!("00-{trace}-{span}-01")
 }
 
-/// A tick of shape A at this second, with these headers.
+/// A tick of shape A at this second of a day long past, so that it is late whenever the test runs.
 fn publish(pipeline: &Pipeline, second: u32, headers: &[(&str, &str)]) {
     let payload = format!(
-        r#"{{"envelope":{{"event_type":"tick","event_id":"TRACES-{second}","timestamp":"2026-10-01T10:00:00Z","tenant_id":"traces","source":"traces","version":"1.0"}},"payload":{{"market":"MISO","instrument_id":"TRACES.A","raw_data":{{"timestamp":"2026-10-01T10:00:{second:02}Z","price":31.5,"volume":1}}}}}}"#
+        r#"{{"envelope":{{"event_type":"tick","event_id":"TRACES-{second}","timestamp":"2026-02-02T10:00:00Z","tenant_id":"traces","source":"traces","version":"1.0"}},"payload":{{"market":"MISO","instrument_id":"TRACES.A","raw_data":{{"timestamp":"2026-02-02T10:00:{second:02}Z","price":31.5,"volume":1}}}}}}"#
     );
     publish_bytes(pipeline, payload.as_bytes(), headers);
 }
@@ -173,23 +192,26 @@ fn a_traced_message_makes_one_span_in_each_stage_and_others_make_none() {
     // The partition keeps their order, so all spans of the messages before have arrived with these.
     publish(&pipeline, 5, &[("traceparent", &sent_by(&last, SENDER))]);
     eventually("the spans of the last message arrive", || {
-        Ok(collector.of_trace(&last).len() == 4)
+        Ok(collector.of_trace(&last).len() == SPANS)
     })
     .unwrap();
 
     the_spans_of_a_message_form_a_tree(&pipeline, &collector.of_trace(&first), &first);
     a_dead_letter_names_the_span_that_refused_it(&pipeline, &collector.of_trace(&refused), &refused);
     assert!(collector.of_trace(&not_sampled).is_empty());
-    record_of(&pipeline, ENRICHED, &unrecorded);
-    // Four and four, and that of the refused message: none of the others.
-    assert_eq!(collector.received.lock().len(), 9);
+    for topic in [ENRICHED, LATE] {
+        record_of(&pipeline, topic, &unrecorded);
+    }
+    // Those of two ticks, and that of the refused message: none of the others.
+    assert_eq!(collector.received.lock().len(), 2 * SPANS + 1);
     assert_eq!(
         metric(&pipeline, Service::Normalization, "trace_headers_invalid_total").as_deref(),
         Some("1")
     );
     eventually("the exported spans are counted", || {
         let exported = metric(&pipeline, Service::Normalization, "trace_spans_exported_total");
-        Ok(exported.as_deref() == Some("3"))
+        // Two ticks, the refused message, and the rows of the two ticks.
+        Ok(exported.as_deref() == Some("5"))
     })
     .unwrap();
     let rows = "SELECT count() FROM enriched_ticks WHERE instrument_id = 'TRACES.A'";
@@ -198,21 +220,34 @@ fn a_traced_message_makes_one_span_in_each_stage_and_others_make_none() {
     pipeline.agree().unwrap();
 }
 
-/// Normalization, then enrichment, then aggregation and projection side by side.
+/// Normalization, then enrichment, then aggregation and projection side by side; the second stage of aggregation after the first; and the
+/// writer of each table after the stage that sent the row.
 fn the_spans_of_a_message_form_a_tree(pipeline: &Pipeline, spans: &[Received], trace: &str) {
     let ids: Vec<String> = spans.iter().map(|(_, span)| hex(&span.span_id)).collect();
     let raw = record_of(pipeline, RAW, &sent_by(trace, SENDER));
     let normalized = record_of(pipeline, NORMALIZED, &sent_by(trace, &ids[0]));
     let enriched = record_of(pipeline, ENRICHED, &sent_by(trace, &ids[1]));
+    let late = record_of(pipeline, LATE, &sent_by(trace, &ids[2]));
     let expected = [
-        ("normalization", "normalize", SENDER, &raw),
-        ("enrichment", "enrich", ids[0].as_str(), &normalized),
-        ("aggregation", "aggregation", ids[1].as_str(), &enriched),
-        ("projection", "project", ids[1].as_str(), &enriched),
+        ("normalization", "normalize", "", SENDER, &raw),
+        ("enrichment", "enrich", "", ids[0].as_str(), &normalized),
+        ("aggregation", "aggregation", "", ids[1].as_str(), &enriched),
+        ("projection", "project", "", ids[1].as_str(), &enriched),
+        ("aggregation", "restate", "", ids[2].as_str(), &late),
+        ("enrichment", "clickhouse", "enriched_ticks", ids[1].as_str(), &enriched),
+        ("aggregation", "clickhouse", "late_ticks", ids[2].as_str(), &late),
+        (
+            "normalization",
+            "clickhouse",
+            "market_ticks",
+            ids[0].as_str(),
+            &normalized,
+        ),
     ];
     assert_eq!(spans.len(), expected.len());
-    for ((service, span), (from, stage, parent, input)) in spans.iter().zip(expected) {
+    for ((service, span), (from, stage, table, parent, input)) in spans.iter().zip(expected) {
         assert_eq!((service.as_str(), span.name.as_str()), (from, stage));
+        assert_eq!(table_of(span), table);
         assert_eq!(hex(&span.parent_span_id), parent, "{stage}");
         let of = |key: &str| attribute(&span.attributes, key);
         let place = [

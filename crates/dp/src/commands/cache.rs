@@ -45,8 +45,8 @@ enum Command {
     },
     /// Have projection drop copies, and write prices again from PostgreSQL
     ///
-    /// For copies that were changed by hand. A price is missing for milliseconds, after --all for a second or two. Values of
-    /// served:custom are only dropped: the program that owns them writes them again.
+    /// For copies that were changed by hand. A price is missing for milliseconds, after --all for a second or two. A value of
+    /// served:custom is written again if PROJECTION_CUSTOM defines its type, otherwise by the program that owns it.
     #[command(
         after_help = "Examples:\n  dp cache invalidate --instrument NG_HH_M1\n  dp cache invalidate --key served:custom:vwap:acme:NG_HH_M1\n  \
         dp cache invalidate --all --yes"

@@ -20,7 +20,7 @@ pub(super) fn routes() -> Routes {
         .of_service(
             Method::GET,
             PATH,
-            "State of all services that DATA_PROC_CLUSTER_PEERS names, and whether more than half work",
+            "State of each replica of the services that DATA_PROC_CLUSTER_PEERS names, and whether more than half of the services work",
             cluster,
         )
         .returning(&openapi::CLUSTER)

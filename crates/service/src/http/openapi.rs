@@ -84,6 +84,7 @@ pub(super) const CLUSTER: Shape = Shape::Object(&[
         "nodes",
         Shape::List(&Shape::Object(&[
             ("name", Shape::Text),
+            ("service", Shape::Text),
             ("status", Shape::Text),
             ("duration_ms", Shape::Integer),
             ("error", Shape::Optional(&Shape::Text)),
@@ -93,6 +94,7 @@ pub(super) const CLUSTER: Shape = Shape::Object(&[
     ("total", Shape::Integer),
     ("degraded", Shape::List(&Shape::Text)),
     ("unhealthy", Shape::List(&Shape::Text)),
+    ("left_out", Shape::Integer),
     ("quorum", Shape::Flag),
     ("timestamp", Shape::Time),
 ]);

@@ -35,7 +35,7 @@ impl Reader<'_> {
 
     /// The services of the pipeline, as `NAME=URL`. Their health needs no login, so an address has none that could be shown.
     pub(super) fn peers(&mut self, name: &str) -> Vec<Peer> {
-        let meaning = "services that GET /health/cluster asks, this one included, as NAME=URL, separated by commas; empty = this process alone";
+        let meaning = "services that GET /health/cluster asks, this one included, as NAME=URL, separated by commas; a name with several addresses is asked at each; empty = this process alone";
         let items = self.list(name, "", meaning);
         let is_plain = |(_, url): &(&str, &str)| !url.contains('@');
         let peers: Vec<Peer> = items

@@ -57,6 +57,18 @@ pub(super) fn request(resource: &Resource, spans: Vec<Span>) -> ExportTraceServi
 
 fn span(span: Span) -> proto::Span {
     let is_refused = matches!(span.outcome, Outcome::DeadLettered | Outcome::Partial);
+    let mut attributes = vec![
+        text("messaging.system", "kafka"),
+        text("messaging.operation.type", "process"),
+        text("messaging.destination.name", &span.topic),
+        text("messaging.destination.partition.id", &span.partition.to_string()),
+        attribute("messaging.kafka.offset", Value::IntValue(span.offset)),
+        text("dp.outcome", span.outcome.name()),
+    ];
+    if let Some(table) = &span.table {
+        attributes.push(text("db.system.name", "clickhouse"));
+        attributes.push(text("db.collection.name", table));
+    }
     proto::Span {
         trace_id: span.own.trace().to_bytes().to_vec(),
         span_id: span.own.span().to_be_bytes().to_vec(),
@@ -67,14 +79,7 @@ fn span(span: Span) -> proto::Span {
         kind: proto::span::SpanKind::Consumer as i32,
         start_time_unix_nano: nanos(span.started),
         end_time_unix_nano: nanos(span.ended),
-        attributes: vec![
-            text("messaging.system", "kafka"),
-            text("messaging.operation.type", "process"),
-            text("messaging.destination.name", &span.topic),
-            text("messaging.destination.partition.id", &span.partition.to_string()),
-            attribute("messaging.kafka.offset", Value::IntValue(span.offset)),
-            text("dp.outcome", span.outcome.name()),
-        ],
+        attributes,
         status: is_refused.then(|| proto::Status {
             message: "the message, or a part of it, is a dead letter".to_owned(),
             code: proto::status::StatusCode::Error as i32,
@@ -127,6 +132,7 @@ mod tests {
             started: 1_700_000_000_000_001,
             ended: 1_700_000_000_000_250,
             outcome,
+            table: Some("market_ticks".to_owned()),
         };
         let resource = resource("normalization", "run-1", "local");
         let sent = request(&resource, vec![recorded]).encode_to_vec();
@@ -154,6 +160,8 @@ mod tests {
             text("messaging.destination.partition.id", "2"),
             attribute("messaging.kafka.offset", Value::IntValue(17)),
             text("dp.outcome", "success"),
+            text("db.system.name", "clickhouse"),
+            text("db.collection.name", "market_ticks"),
         ];
         assert_eq!(span.attributes, expected);
         assert_eq!(span.status, None);

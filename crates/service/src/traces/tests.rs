@@ -61,6 +61,7 @@ fn spans(count: i64) -> Vec<Span> {
         started: 1,
         ended: 2,
         outcome: Outcome::Success,
+        table: None,
     };
     (0..count).map(span).collect()
 }

@@ -19,12 +19,13 @@ use super::work::{self, Done, Member, Owned};
 use super::{BadRow, RowEncoder, RowError, RowOutcome, TableSink};
 use crate::metrics::TableMeters;
 use crate::offload::Offload;
-use crate::positions::{self, check_range};
+use crate::positions::check_range;
+use crate::spans::{HeldSpans, Span};
 use crate::worker::{FOREIGN_ORIGIN, Handler, Io};
 use crate::{Message, Outcome, Partition, StreamError, WorkerConfig};
 
-/// Stage name in dead letters.
-const STAGE: &str = "clickhouse";
+/// Stage name in dead letters and traces.
+pub const STAGE: &str = "clickhouse";
 
 /// A topic and the table that receives a row for each of its messages.
 pub struct TableRoute<B> {
@@ -58,6 +59,8 @@ struct Active<B> {
     /// No row after a dead letter is inserted, and no floor stored, before the dead letter is acknowledged.
     dead_letter: Ticket,
     refusal: Refusal,
+    /// Those of rows that are not in the table yet.
+    spans: HeldSpans,
 }
 
 /// A ClickHouse writer as a worker's handler; one may serve several topics, each with its own table. `B` holds rows.
@@ -227,24 +230,18 @@ impl<B: Clone + Send + 'static> TableWriter<B> {
             Step::Stop => {
                 if let Some(active) = self.lanes.get_mut(partition) {
                     active.paused = false;
+                    active.spans.forget();
                 }
                 io.stop(partition)
             }
             Step::Confirmed(next_offset) => {
+                if let Some(active) = self.lanes.get_mut(partition) {
+                    io.finished(&mut active.spans, next_offset);
+                }
                 io.commit(partition, next_offset);
                 Ok(())
             }
-            Step::Fatal {
-                code: positions::TOPIC_ID_CHANGED,
-                message,
-            } => {
-                let remedy = positions::in_a_new_generation(&io.config().reader());
-                Err(StreamError::fatal(
-                    positions::TOPIC_ID_CHANGED,
-                    format!("{message}. {remedy}"),
-                ))
-            }
-            Step::Fatal { code, message } => Err(StreamError::fatal(code, message)),
+            Step::Fatal { code, message } => Err(report::fatal(code, message, &io.config().reader())),
         }
     }
 
@@ -292,6 +289,7 @@ impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
                 newest_appended_at: 0,
                 dead_letter: Ticket::default(),
                 refusal: Refusal::default(),
+                spans: HeldSpans::default(),
             };
             self.lanes.insert(partition.clone(), active);
             self.take_over(partition, Claiming::Assigned, io.config());
@@ -327,6 +325,9 @@ impl<B: Clone + Send + 'static> Handler for TableWriter<B> {
                 active.newest_appended_at = appended_at;
                 size = Some(bytes);
                 route.group.took(bytes);
+                let span = io.hold_span(message);
+                let table = || Some(route.sink.table().to_owned());
+                active.spans.hold(span.map(|span| Span { table: table(), ..span }));
                 Outcome::Success
             }
             Ok(RowOutcome::Repeated) => {

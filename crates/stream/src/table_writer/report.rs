@@ -1,4 +1,4 @@
-//! Metrics and log lines for the end of a takeover or an insert.
+//! Metrics, log lines and errors for the end of a takeover or an insert.
 
 use std::time::Duration;
 
@@ -6,8 +6,9 @@ use domain::Micros;
 
 use super::pace::SLOW;
 use super::work::Member;
-use crate::Partition;
 use crate::metrics::{self, TableMeters};
+use crate::positions::{self, Reader};
+use crate::{Partition, StreamError};
 use delivery::table_writer::{InsertError, SinkError, Takeover};
 
 pub(super) fn taken_over(partition: &Partition, result: &Result<Takeover, SinkError>) {
@@ -84,6 +85,15 @@ pub(super) fn inserted(
             );
         }
     }
+}
+
+/// The error that ends the process, with its remedy.
+pub(super) fn fatal(code: &'static str, message: String, reader: &Reader) -> StreamError {
+    if code != positions::TOPIC_ID_CHANGED {
+        return StreamError::fatal(code, message);
+    }
+    let remedy = positions::in_a_new_generation(reader);
+    StreamError::fatal(code, format!("{message}. {remedy}"))
 }
 
 /// `topic[0], topic[2]`

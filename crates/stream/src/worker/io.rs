@@ -17,6 +17,7 @@ use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
 use crate::record_size::OwnHeaders;
+use crate::spans::{HeldSpans, Span};
 use crate::status::wall_clock;
 use crate::{Message, Partition, Shutdown, StreamError, WorkerStatus};
 use delivery::StartAt;
@@ -135,6 +136,16 @@ impl<'s> Io<'s> {
     /// The headers that outputs of the present message carry: its trace, if it has one.
     pub fn trace_headers(&self) -> OwnHeaders {
         self.traced.headers()
+    }
+
+    /// The span of the present message, if it is recorded: its work goes on after the handler has taken it. [`Io::finished`] records it.
+    pub fn hold_span(&mut self, message: &Message<'_>) -> Option<Span> {
+        self.traced.hold(message)
+    }
+
+    /// The work on the messages before this offset has ended.
+    pub fn finished(&self, held: &mut HeldSpans, next_offset: i64) {
+        self.traced.record(held.finished(next_offset, wall_clock()));
     }
 
     /// Sends the message to the dead letter topic with its original bytes, as far as they fit, unless its letter is already

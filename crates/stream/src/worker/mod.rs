@@ -7,6 +7,7 @@
 //! Failure: a transient error drops consumer, producer and handler, waits, and creates them again; positions are then read
 //! again from where they are stored. A fatal error ends the worker.
 
+mod batch;
 mod group;
 mod identity;
 mod io;
@@ -314,6 +315,7 @@ impl<'s> Session<'s> {
                 POSITION_LOST => io.position_lost(assigned, error),
                 _ => error,
             })?;
+            let handled = began.elapsed();
             io.poll_acks(Duration::ZERO)?;
             handler.turn(&mut io)?;
             if tempo.sends_at_once() && producer.last_ticket() > pushed {
@@ -335,6 +337,7 @@ impl<'s> Session<'s> {
             }
             let took = began.elapsed();
             let counts = signals.batch(took, wall_clock(), |partition| io.confirmed(partition));
+            batch::log(status, &counts, handled, took);
             watch.turn(consumer, handler, &mut io, status)?;
             io.show_restoring(assigned, handler, status);
             status.set_refused(handler.refused());

@@ -1,5 +1,5 @@
 //! Sends the outputs of one partition (bars, late ticks, closings, state) to the partitions of the same number (INV-4), and legs to the
-//! partition of their series.
+//! partition of their series. Late ticks and legs carry the trace of their tick; a bar, which is made of many, and a closing carry none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
 use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, Micros};
+use stream::record_size::Headers;
 use stream::{Io, Output, StreamError};
 
 use crate::core::legs::LegIndex;
@@ -104,20 +105,21 @@ impl<'a, 'io> Outbox<'a, 'io> {
             *all += 1;
             *closed += u64::from(bar.version.closed);
         }
-        self.send_scratch(Topic::Bars)
+        self.send_scratch(Topic::Bars, &[])
     }
 
     /// Sends a late tick, whose bars are computed from the table.
     pub fn late(&mut self, late: &LateTick<'_>) -> Result<(), StreamError> {
         self.shared.tally.late += 1;
-        self.send_late(late)
+        let headers = self.io.trace_headers();
+        self.send_late(late, &headers)
     }
 
     /// `late_ticks` does not store a closing: its tick was sent there before, so the writer treats it as a repetition.
     fn closing(&mut self, closing: &Closing<'_>, clock: Option<Micros>) -> Result<(), StreamError> {
         self.shared.tally.closings_by_table += 1;
         let interval = 1 << closing.interval.index();
-        self.send_late(&LateTick {
+        let late = LateTick {
             origin: closing.origin,
             tenant_id: closing.tenant_id,
             instrument_id: closing.instrument_id,
@@ -129,13 +131,15 @@ impl<'a, 'io> Outbox<'a, 'io> {
             is_close: true,
             watermark: clock.unwrap_or(closing.event_time),
             enriched_offset: closing.last_offset,
-        })
+        };
+        // Another tick caused it.
+        self.send_late(&late, &[])
     }
 
-    fn send_late(&mut self, late: &LateTick<'_>) -> Result<(), StreamError> {
+    fn send_late(&mut self, late: &LateTick<'_>, headers: &Headers) -> Result<(), StreamError> {
         self.shared.scratch.begin(late.tenant_id, late.instrument_id);
         self.shared.wire.encode_late(late, &mut self.shared.scratch.payload);
-        self.send_scratch(Topic::Late)
+        self.send_scratch(Topic::Late, headers)
     }
 
     /// Sends the tick of this offset to where its legs meet: keyed by tenant and series, so not by its partition.
@@ -143,7 +147,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
         if self.shared.legs.is_empty() {
             return Ok(());
         }
-        let legs = Arc::clone(&self.shared.legs);
+        let (legs, headers) = (Arc::clone(&self.shared.legs), self.io.trace_headers());
         let tick = &enriched.tick;
         for (index, leg) in (0..).zip(legs.of_instrument(tick.instrument_id)) {
             let place = LegPlace {
@@ -161,7 +165,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
                 .wire
                 .encode_leg(&LegPrice::of(tick, place), &mut scratch.payload);
             self.shared.tally.legs += 1;
-            self.send_scratch(Topic::Legs)?;
+            self.send_scratch(Topic::Legs, &headers)?;
         }
         Ok(())
     }
@@ -195,7 +199,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
         self.io.send(&output).map(drop)
     }
 
-    fn send_scratch(&mut self, topic: Topic) -> Result<(), StreamError> {
+    fn send_scratch(&mut self, topic: Topic, headers: &Headers) -> Result<(), StreamError> {
         let Shared { topics, scratch, .. } = &*self.shared;
         let output = Output {
             topic: match topic {
@@ -209,7 +213,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
             },
             key: Some(&scratch.key),
             payload: Some(&scratch.payload),
-            headers: &[],
+            headers,
         };
         self.io.send(&output).map(drop)
     }

@@ -16,6 +16,7 @@ use domain::{AskedWindow, Classified, ErrorClass, LateTick, Micros};
 use stores::History;
 use stream::offload::Offload;
 use stream::positions::check_range;
+use stream::spans::HeldSpans;
 use stream::{FOREIGN_ORIGIN, FOREIGN_REMEDY, Handler, Io, KeptMessage, Message, Outcome, Partition, StreamError};
 use tokio::runtime::Handle;
 
@@ -41,6 +42,8 @@ struct Lane {
     paused: bool,
     /// What ClickHouse refuses until an operator corrects it.
     refused: Option<String>,
+    /// Those of late ticks whose bars are not acknowledged yet.
+    spans: HeldSpans,
 }
 
 struct Done {
@@ -169,6 +172,7 @@ impl RestateHandler {
             if lane.restater.needs_end(io.now()) {
                 let (_, end) = io.log_range(&lane.enriched)?;
                 for record in lane.restater.ends_at(end, io.now()) {
+                    lane.spans.became(record.offset, Outcome::DeadLettered);
                     let reason = format!(
                         "its enriched offset does not exist: the enriched partition ends at {end}; {FOREIGN_REMEDY}"
                     );
@@ -197,7 +201,9 @@ impl RestateHandler {
                 );
             }
             let lane = self.lanes.get_mut(partition);
-            if let Some(record) = lane.and_then(|lane| lane.restater.refuse(*number)) {
+            if let Some((record, spans)) = lane.and_then(|lane| Some((lane.restater.refuse(*number)?, &mut lane.spans)))
+            {
+                spans.became(record.offset, Outcome::DeadLettered);
                 let reason = format!(
                     "at its enriched offset the table has no row, or one of another instrument or time; if no accepted gap of \
                      the table's writer explains this, {FOREIGN_REMEDY}"
@@ -218,6 +224,7 @@ impl RestateHandler {
         match flaw(late, &self.rules, &mut lane.enriched_end, ask_end)? {
             None => {
                 lane.restater.take(KeptMessage::of(message, partition), late, self.now);
+                lane.spans.hold(io.hold_span(message));
                 // If it is full, the next turn starts a statement or pauses fetching.
                 self.has_room = !lane.restater.is_full() || lane.paused;
                 Ok(Outcome::Success)
@@ -257,6 +264,7 @@ impl RestateHandler {
         let acked_through = io.acked_through();
         for (partition, lane) in &mut self.lanes {
             if let Some(position) = lane.restater.durable(acked_through) {
+                io.finished(&mut lane.spans, position);
                 io.commit(partition, position);
             }
         }
@@ -322,6 +330,7 @@ impl Handler for RestateHandler {
                 full_since: None,
                 paused: false,
                 refused: None,
+                spans: HeldSpans::default(),
             };
             self.lanes.insert(partition.clone(), lane);
             io.start(&partition, start);

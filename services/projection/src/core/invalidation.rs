@@ -56,7 +56,7 @@ pub enum Target {
     All,
     /// The latest price of an instrument.
     Price { tenant_id: String, instrument_id: String },
-    /// A value of `served:custom`, which only Redis has: it can be dropped, not written again.
+    /// A value of `served:custom`: it is dropped. One of a configured type is written again; those of other programs are only in Redis.
     Custom {
         tenant_id: String,
         instrument_id: String,
@@ -147,8 +147,7 @@ impl Invalidation {
                 })
             }
             (Some(Key::Custom { .. }), Action::Refresh) => {
-                let reason =
-                    "values of served:custom are only in Redis: invalidate the key, and let its program write it again";
+                let reason = "a value of served:custom cannot be refreshed: invalidate the key; one of PROJECTION_CUSTOM is then written again, any other by its program";
                 Err((INVALID_VALUE, reason.to_owned()))
             }
             _ => {

@@ -2,6 +2,7 @@
 
 pub mod ages;
 pub mod book;
+pub mod custom;
 pub mod expiry;
 pub mod invalidation;
 pub mod lane;

@@ -10,6 +10,7 @@
 //! checkpoint when it is started again with the same strategy.
 
 mod copy;
+mod custom;
 mod error;
 
 use std::time::{Duration, Instant};
@@ -238,10 +239,11 @@ impl Rebuild {
     /// differ are dropped, and the owners fill Redis once more, since an older price there never replaces a newer one.
     async fn show_new(&self, partitions: &[Partition], instruments: &[(String, String)]) -> Result<bool, RebuildError> {
         let is_reloaded = self.reload(partitions).await?;
-        let keys: Vec<String> = instruments
+        let mut keys: Vec<String> = instruments
             .iter()
             .map(|(tenant, instrument)| Key::latest_price(tenant, instrument).to_string())
             .collect();
+        keys.append(&mut custom::made_of(&self.redis, instruments).await?);
         for part in keys.chunks(1_000) {
             self.redis.delete(part).await?;
         }

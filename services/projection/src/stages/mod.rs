@@ -1,5 +1,6 @@
 //! The stages of projection.
 
+mod active;
 pub mod invalidate;
 pub mod mark;
 mod not_loaded;

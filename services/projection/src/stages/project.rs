@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use codec::{Record, Wire};
 use delivery::{StartAt, Ticket};
-use domain::{Classified, ErrorClass, Micros, RetryPolicy, Waits};
+use domain::{Classified, ErrorClass, Micros, RetryPolicy};
 use stream::offload::Offload;
 use stream::positions::check_range;
+use stream::spans::HeldSpans;
 use stream::status::wall_clock;
 use stream::{FOREIGN_ORIGIN, Handler, Io, Message, Outcome, Partition, StreamError, WorkerConfig};
 use tokio::runtime::Handle;
 
+use super::active::{Active, State, still};
 use super::mark;
 use super::not_loaded::not_loaded;
 use super::store_work::{LoadError, Loaded, Stores};
@@ -39,37 +41,6 @@ pub const DEAD_LETTER_CODES: &[&str] = &[
 /// Interval of turns while a store's answer is due, and the shortest pause before other work.
 const WAITING: Duration = Duration::from_millis(5);
 const LOAD_RETRY: Micros = 1_000_000;
-
-enum State {
-    /// Position and prices are being read; `read` counts the prices. `retry_at` is set if the last load failed.
-    Loading {
-        retry_at: Option<Micros>,
-        read: Arc<AtomicU64>,
-    },
-    Serving(Box<Lane>),
-}
-
-impl State {
-    /// Retries the load at this time.
-    fn retry(at: Micros) -> State {
-        State::Loading {
-            retry_at: Some(at),
-            read: Arc::default(),
-        }
-    }
-}
-
-struct Active {
-    state: State,
-    /// Distinguishes answers of this assignment from those of an earlier one.
-    assignment: u64,
-    /// A position after a dead letter is stored only when the dead letter is acknowledged.
-    dead_letter: Ticket,
-    /// What Postgres refuses until an operator corrects it.
-    refused: Option<String>,
-    /// There is no last attempt, because a partition without an owner would never be served again: `ProjectionConflicts` fires.
-    conflict_waits: Waits,
-}
 
 enum Done {
     Loaded(Partition, u64, Result<Loaded, LoadError>),
@@ -158,11 +129,7 @@ impl Projector {
     fn finish(&mut self, io: &mut Io<'_>, done: Done) -> Result<(), StreamError> {
         match done {
             Done::Loaded(partition, assignment, result) => {
-                let Some(active) = self
-                    .lanes
-                    .get_mut(&partition)
-                    .filter(|active| active.assignment == assignment)
-                else {
+                let Some(active) = still(&mut self.lanes, &partition, assignment) else {
                     return Ok(());
                 };
                 match result {
@@ -188,11 +155,7 @@ impl Projector {
             }
             Done::Worked(partition, assignment, work, answers) => {
                 self.writes_succeed = count(&self.parts, &work, &answers, io.now());
-                let Some(active) = self
-                    .lanes
-                    .get_mut(&partition)
-                    .filter(|active| active.assignment == assignment)
-                else {
+                let Some(active) = still(&mut self.lanes, &partition, assignment) else {
                     return Ok(());
                 };
                 let State::Serving(lane) = &mut active.state else {
@@ -209,8 +172,12 @@ impl Projector {
                 }
                 match next {
                     Next::Continue => {}
-                    Next::Stored(next_offset) => io.commit(&partition, next_offset),
+                    Next::Stored(next_offset) => {
+                        io.finished(&mut active.spans, next_offset);
+                        io.commit(&partition, next_offset);
+                    }
                     Next::Reload => {
+                        active.spans.forget();
                         self.parts.meters.conflicts.increment(1);
                         let delay = active.conflict_waits.after_failure().as_micros() as Micros;
                         tracing::warn!(partition = %partition, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
@@ -286,6 +253,7 @@ impl Handler for Projector {
                 dead_letter: Ticket::default(),
                 refused: None,
                 conflict_waits: RetryPolicy::CONFLICT.waits(),
+                spans: HeldSpans::default(),
             };
             self.lanes.insert(partition.clone(), active);
             self.load(partition, self.assignments, io.config(), read);
@@ -303,6 +271,7 @@ impl Handler for Projector {
             Active {
                 state: State::Serving(lane),
                 dead_letter,
+                spans,
                 ..
             },
         )) = lane
@@ -319,6 +288,7 @@ impl Handler for Projector {
                     return Ok(Outcome::DeadLettered);
                 }
                 if lane.take_in(message.offset, &enriched) {
+                    spans.hold(io.hold_span(message));
                     Ok(Outcome::Success)
                 } else {
                     self.parts.meters.repetitions.increment(1);

@@ -11,6 +11,7 @@ use stream::kafka::describe::remembered_ids;
 
 use super::mark;
 use crate::core::book::Book;
+use crate::core::custom::CustomTypes;
 use crate::core::rules::CHANNEL;
 use crate::core::work::{Answers, Committed, CopySeen, Work};
 
@@ -21,6 +22,8 @@ pub struct Stores {
     pub prices: LatestPriceStore,
     /// The copy of the prices for readers.
     pub redis: Redis,
+    /// Further values in Redis that are made of the prices.
+    pub custom: CustomTypes,
     /// A refusal of Postgres before the first load ends the process, a later one is waited for.
     pub was_let_in: Arc<AtomicBool>,
 }
@@ -90,6 +93,10 @@ impl Stores {
         }
         if !work.redis.is_empty() && answers.redis_ok {
             answers.redis_ok = succeeded(self.redis.put_prices(work.redis.iter()).await.map(|_| ()));
+        }
+        if !self.custom.is_empty() && answers.redis_ok {
+            let values = self.custom.values(work.redis.iter());
+            answers.redis_ok = succeeded(self.redis.put_custom(&values).await.map(|_| ()));
         }
         if !work.notices.is_empty() && answers.redis_ok {
             let texts: Vec<String> = work.notices.iter().map(|notice| notice.to_text(None)).collect();

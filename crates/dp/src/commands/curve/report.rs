@@ -1,7 +1,7 @@
 //! A curve of the pipeline as text: a chart, its points, and its quotes with their numbers and residuals.
 
 use curves::{SnapshotInput, SnapshotPoint, State};
-use ops::present::{iso, table};
+use ops::present::{iso, table, wrapped};
 
 use super::shown::{chart_of, contradictions, name, residual};
 use super::stored::Shown;
@@ -11,6 +11,8 @@ use crate::cells::shortened;
 const LEFT_OUT: usize = 4;
 /// Width of a reason.
 const REASON: usize = 76;
+/// Width of a note.
+const WIDTH: usize = 80;
 /// Width of the numbers of quotes.
 const NUMBERS: usize = 6;
 /// Prices from here on have two decimals, so that columns keep their width.
@@ -28,6 +30,7 @@ pub(super) fn text(shown: &Shown) -> String {
             snapshot.market
         ),
     ];
+    parts.extend(shown.note.into_iter().flat_map(|note| wrapped(note, WIDTH)));
     parts.extend(chart_of(snapshot));
     parts.push(points(shown));
     parts.push(quotes(shown));

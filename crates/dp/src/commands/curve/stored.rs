@@ -28,11 +28,14 @@ use crate::cells::shortened;
 /// Widths of columns of the list.
 const METHOD: usize = 10;
 const PATTERNS: usize = 32;
+/// Table `curve_metadata` keeps no history.
+const TODAYS_DEFINITION: &str = "the quotes are as known at that time; instruments, contract months and method are those of today's row of curve_metadata";
 
 /// Build a curve from its quotes in ClickHouse, as known at a time, and draw it
 ///
 /// Which instruments are quotes of the curve, and its method, are in table curve_metadata. Of each instrument the last trade date that was
-/// in the log by that time counts, with its last correction. The day of the curve is the last trade date of all.
+/// in the log by that time counts, with its last correction. The day of the curve is the last trade date of all. The table keeps no
+/// history: with --as-of the definition is today's, and the output says so.
 ///
 /// Each quote is the mean of its months by delivered hours. Quotes that contradict others are listed with their residual (quoted price
 /// less that of the curve); --json has the origin of each quote, which `dp explain` follows to its raw message.
@@ -82,6 +85,9 @@ pub(super) struct Shown {
     #[serde(flatten)]
     pub snapshot: CurveSnapshot,
     pub contradictory: bool,
+    /// What of it is not as known at the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
     /// Instruments that fit the curve and name no contract.
     pub left_out: Vec<String>,
 }
@@ -295,6 +301,7 @@ fn build(
         curve_name: row.curve_name.clone(),
         snapshot: CurveSnapshot::of(&curve, &calendar, name, (as_of, version, day), args.horizon)?,
         contradictory: curve.has_contradictions(),
+        note: args.as_of.map(|_| TODAYS_DEFINITION),
         left_out,
     })
 }
@@ -352,7 +359,17 @@ mod tests {
             tenant: None,
         };
         let (row, quoted) = (row(), Quoted::of(&rows).unwrap());
-        let shown = build(&row, &definition(&row).unwrap(), &quoted, 1_795_600_000_000_000, &args).unwrap();
+        let built =
+            |args: &ShowArgs| build(&row, &definition(&row).unwrap(), &quoted, 1_795_600_000_000_000, args).unwrap();
+        let shown = built(&args);
+        assert_eq!(shown.note, None);
+        let earlier = built(&ShowArgs {
+            as_of: Some(Timestamp::UNIX_EPOCH),
+            ..args.clone()
+        });
+        let text = report::text(&earlier);
+        assert!(text.contains("curve_metadata"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(shown.contradictory);
         assert_eq!(shown.snapshot.day.to_string(), "2026-11-25");
         let text = report::text(&shown);

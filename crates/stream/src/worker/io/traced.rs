@@ -93,16 +93,37 @@ impl<'s> Traced<'s> {
     /// The message has been handled. What an earlier owner finished, or a new one will, is no work of this stage.
     pub(in crate::worker) fn end(&mut self, message: &Message<'_>, outcome: Outcome) {
         let Some(current) = self.current.take() else { return };
-        let (Some(recorded), false) = (
-            current.recorded,
-            matches!(outcome, Outcome::Observed | Outcome::NotOurs),
-        ) else {
+        if matches!(outcome, Outcome::Observed | Outcome::NotOurs) {
             return;
-        };
-        recorded.recorder.record(Span {
+        }
+        if let (Some(recorder), Some(span)) = (self.recorder, current.into_span(message, outcome)) {
+            recorder.record(span);
+        }
+    }
+
+    /// The work on the message goes on after it was handled: its span, which [`Traced::end`] then leaves out.
+    pub(super) fn hold(&mut self, message: &Message<'_>) -> Option<Span> {
+        self.current.take()?.into_span(message, Outcome::Success)
+    }
+
+    /// Records spans that were held.
+    pub(super) fn record(&self, spans: impl Iterator<Item = Span>) {
+        for span in spans {
+            if let Some(recorder) = self.recorder {
+                recorder.record(span);
+            }
+        }
+    }
+}
+
+impl Current<'_> {
+    /// The span, if it is recorded.
+    fn into_span(self, message: &Message<'_>, outcome: Outcome) -> Option<Span> {
+        let recorded = self.recorded?;
+        Some(Span {
             own: recorded.own,
-            parent: current.parent.span(),
-            state: current.state.unwrap_or_default(),
+            parent: self.parent.span(),
+            state: self.state.unwrap_or_default(),
             stage: recorded.recorder.stage().to_owned(),
             topic: message.topic.to_owned(),
             partition: message.partition,
@@ -110,11 +131,10 @@ impl<'s> Traced<'s> {
             started: recorded.started,
             ended: wall_clock(),
             outcome,
-        });
+            table: None,
+        })
     }
-}
 
-impl Current<'_> {
     /// The span that outputs name.
     fn sender(&self) -> Traceparent {
         self.recorded.as_ref().map_or(self.parent, |recorded| recorded.own)
@@ -192,6 +212,26 @@ mod tests {
         );
         assert!(span.ended >= span.started);
         assert_eq!(traced.headers(), Vec::new(), "the next message has no trace");
+    }
+
+    #[test]
+    fn a_held_span_is_recorded_later_and_not_when_the_message_was_handled() {
+        let (queue, mut spans) = mpsc::channel(8);
+        let recorder = Recorder::new("clickhouse", queue);
+        let mut traced = Traced::new(Some(&recorder));
+        let owned = headers(SAMPLED);
+        traced.begin(&message(Some(&owned)));
+        let held = traced.hold(&message(Some(&owned)));
+        traced.end(&message(Some(&owned)), Outcome::Success);
+        assert!(spans.try_recv().is_err());
+        traced.record(held.into_iter());
+        let span = spans.try_recv().unwrap();
+        assert_eq!((span.offset, span.outcome), (42, Outcome::Success));
+        // Without a recorder, or without a trace, there is nothing to hold.
+        let mut unrecorded = Traced::new(None);
+        unrecorded.begin(&message(Some(&owned)));
+        assert_eq!(unrecorded.hold(&message(Some(&owned))), None);
+        assert_eq!(traced.hold(&message(None)), None);
     }
 
     #[test]
