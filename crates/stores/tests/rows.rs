@@ -220,6 +220,7 @@ impl AnyTick {
             contract_size: self.optional_decimals[7],
             tick_size: self.optional_decimals[8],
             curve_id: self.optional_texts[8].as_deref(),
+            curve_definition: self.optional_texts[7].as_deref(),
             confidence_percent: (self.flags % 101) as i32,
             method: [
                 Classification::Database,

@@ -469,6 +469,7 @@ mod tests {
             contract_size: None,
             tick_size: Some("0.01".parse().unwrap()),
             curve_id: None,
+            curve_definition: None,
             confidence_percent: 90,
             method: Classification::RuleBased,
             low_confidence: false,
