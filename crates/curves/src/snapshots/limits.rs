@@ -32,6 +32,18 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Limits of these microseconds: interval, hold time and maximum age.
+    pub fn new((interval, hold, max_age): (Micros, Micros, Micros), quotes: usize) -> Limits {
+        Limits {
+            interval,
+            hold,
+            max_age,
+            quotes,
+            #[cfg(test)]
+            without: None,
+        }
+    }
+
     /// Whether a rule is in force; outside of tests, all are.
     #[cfg(not(test))]
     pub(super) fn holds(&self, _: Rule) -> bool {
