@@ -1,9 +1,9 @@
 //! The snapshots of one curve of one tenant, from the quotes in the log.
 //!
 //! The axis of the log clock is divided into intervals from the epoch. An interval with a quote has a snapshot, whose time T is its end: of
-//! each instrument, the newest quote among those with a clock before T, by (event time, vintage, the producer's sequence, origin). A quote
-//! whose event time is older than the maximum age before T is stale and does not count. Definition, market and origin are those of the
-//! newest quote of the interval, by (clock, origin).
+//! each instrument, the newest quote among those with a clock before T, by (event time, vintage, the producer's sequence, origin). It is
+//! stale, and does not count, if it came into the log more than the maximum age before T: so documents of old trade dates give snapshots
+//! when they are ingested. Definition, market and origin are those of the newest quote of the interval, by (clock, origin).
 //! Invariants: what a snapshot contains follows from the set of quotes, and never from the order in which they came. A snapshot is sent when
 //! the clock of the reader has reached T, and again when a quote that came late has changed it: exactly then. [`read_back`] covers every
 //! quote that the snapshots of the hold time need, so a state that was read back from the log continues as the lost one would have.
@@ -255,7 +255,7 @@ impl Snapshots {
             let Some(known) = instrument.at(at) else {
                 continue;
             };
-            if known.event_time < oldest && self.limits.holds(Rule::LeaveOutStale) {
+            if known.clock < oldest && self.limits.holds(Rule::LeaveOutStale) {
                 self.counts.skip(Reason::Stale);
             } else if known.market != *market {
                 self.counts.skip(Reason::OtherMarket);

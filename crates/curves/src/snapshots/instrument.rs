@@ -42,7 +42,8 @@ impl Place {
 /// A quote.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
-    pub event_time: Micros,
+    pub clock: Micros,
+    event_time: Micros,
     rank: (Vintage, Option<i64>, Place),
     price: Decimal,
     volume: Option<Decimal>,
@@ -52,6 +53,7 @@ pub(super) struct Known {
 impl Known {
     pub(super) fn of(leg: &LegPrice<'_>, market: &Arc<str>, place: &Place) -> Known {
         Known {
+            clock: leg.log_clock,
             event_time: leg.event_time,
             rank: (leg.vintage(), leg.sequence, place.clone()),
             price: leg.price,
@@ -110,10 +112,10 @@ impl Instrument {
         self.quotes.values().any(|known| known.event_time == event_time)
     }
 
-    /// Forgets all quotes but the newest before `floor`, and this one too if it is older than `oldest`. Whether any quote is left.
+    /// Forgets all quotes but the newest before `floor`, and this one too if its clock is before `oldest`. Whether any quote is left.
     pub(super) fn prune(&mut self, floor: Micros, oldest: Micros) -> bool {
         if let Some((last, known)) = self.quotes.range(..floor).next_back() {
-            let (last, is_over) = (*last, known.event_time < oldest);
+            let (last, is_over) = (*last, known.clock < oldest);
             self.quotes = self.quotes.split_off(&last);
             if is_over {
                 self.quotes.remove(&last);

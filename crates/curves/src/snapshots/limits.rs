@@ -7,7 +7,7 @@ use domain::{DerivedCause, Micros};
 pub(super) enum Rule {
     /// A quote that came late changes later times too.
     ReviseLater,
-    /// Quotes above the maximum age do not count.
+    /// Quotes that came longer ago than the maximum age do not count.
     LeaveOutStale,
 }
 
@@ -22,7 +22,7 @@ pub struct Limits {
     pub interval: Micros,
     /// Snapshots older than this on the log clock are not revised any more.
     pub hold: Micros,
-    /// A quote counts as long as its event time is at most this old.
+    /// A quote counts for so long by the log clock, unless a newer one of its instrument comes.
     pub max_age: Micros,
     /// Most quotes in memory; beyond, the oldest are forgotten before their time.
     pub quotes: usize,
@@ -59,8 +59,8 @@ impl Limits {
 /// How far back on the log clock the quotes reach that a curve with these limits may need.
 pub fn read_back(limits: &Limits) -> Micros {
     let reach = limits.max_age.saturating_add(limits.hold);
-    // An hour is for clocks of hosts that differ.
-    reach.saturating_add(AHEAD + limits.interval + DAY / 24)
+    // A day is for clocks of hosts that differ, and for partitions that are behind.
+    reach.saturating_add(limits.interval).saturating_add(DAY)
 }
 
 /// Why a quote, or a time of a curve, gave no snapshot.
@@ -76,7 +76,7 @@ pub enum Reason {
     OutOfReach,
     /// It came after the hold time.
     TooLate,
-    /// A quote was older than the maximum age.
+    /// A quote came into the log longer ago than the maximum age.
     Stale,
     /// A quote was of another market than the newest one of the curve.
     OtherMarket,

@@ -135,7 +135,7 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
             let of_id = known().filter(|quote| quote.id == id);
             of_id.max_by_key(|quote| (quote.event_time, quote.sequence, quote.offset))
         };
-        let counts = |quote: &&Given| quote.event_time >= end - LIMITS.max_age;
+        let counts = |quote: &&Given| quote.clock >= end - LIMITS.max_age;
         let mut ids: Vec<usize> = (0..IDS.len()).collect();
         ids.sort_by_key(|id| IDS[*id]);
         let prices: Vec<PricedContract> = ids

@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Limits {
         "AGGREGATION_CURVES_MAX_AGE_S",
         7 * DAY_S,
         60..=8 * DAY_S,
-        "age of its event time, in seconds, above which a quote no longer counts in a snapshot",
+        "how long a quote counts in snapshots if no newer one of its instrument comes, in seconds of the log's clock",
     );
     let quotes = reader.number(
         "AGGREGATION_CURVES_QUOTES",
