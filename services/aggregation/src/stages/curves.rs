@@ -146,10 +146,10 @@ impl Shard {
         let now = lane.snapshots.next_due();
         if before != now {
             if let Some(before) = before {
-                self.due.remove(&(before, key.into()));
+                self.due.remove(&(before, Box::from(key)));
             }
             if let Some(now) = now {
-                self.due.insert((now, key.into()));
+                self.due.insert((now, Box::from(key)));
             }
         }
         (Verdict::Done, reason)
