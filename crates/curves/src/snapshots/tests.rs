@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 
 use super::*;
 use crate::definition::select;
-use crate::{Horizon, Method, Month, Shape};
+use crate::{Horizon, Month, Shape};
 
 const DAY: Micros = 86_400_000_000;
 const MINUTE: Micros = 60_000_000;
