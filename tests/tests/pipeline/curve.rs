@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use localstack::Service;
 use serde_json::{Value, json};
 use testkit::kafka::{self, Outgoing, Publisher};
+use testkit::times::iso;
 
 const HEADER: &str = "as_of,curve_id,contract,block,price,volume";
 /// Quotes of 5 March 2025: contract as quoted, price, contract as shown, first day and the day after the last one. Clocks change on 9
@@ -141,7 +142,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
 /// Trades of every partition, which move the clocks of the log on.
 fn tick(pipeline: &Pipeline) {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
-    let now = jiff::Timestamp::now().to_string();
+    let now = iso(jiff::Timestamp::now().as_microsecond());
     for number in 0..40 {
         let instrument = format!("CLOCK.{number}");
         let payload = json!({
