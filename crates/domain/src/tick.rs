@@ -135,6 +135,8 @@ pub struct EnrichmentOf<T> {
     pub tick_size: Option<Decimal>,
     /// Curve that the instrument is a member of.
     pub curve_id: Option<T>,
+    /// How the curve is made from its quotes; the crate `curves` reads it.
+    pub curve_definition: Option<T>,
     /// 0..=100, in hundredths (0.95 is 95).
     pub confidence_percent: i32,
     pub method: Classification,

@@ -36,8 +36,10 @@ pub fn subscriptions(names: &Names) -> Vec<Subscription> {
         (names.writer_group("aggregation"), &names.bars),
         (names.writer_group("aggregation"), &names.late),
         (names.writer_group("aggregation"), &names.derived),
+        (names.writer_group("aggregation"), &names.curves),
         (names.restate_group("aggregation"), &names.late),
         (names.derived_group("aggregation"), &names.legs),
+        (names.curves_group("aggregation"), &names.legs),
         (names.group("projection"), &names.enriched),
     ]);
     all.into_iter()

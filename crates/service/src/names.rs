@@ -24,7 +24,7 @@ const WRITTEN: [&str; 10] = [
 
 /// The stages that an operator can pause, in the order of the pipeline: a service, or a part of it that has a consumer group of
 /// its own. [`Names::group_of`] is that group.
-pub const STAGES: [&str; 10] = [
+pub const STAGES: [&str; 11] = [
     "normalization",
     "normalization-clickhouse",
     "enrichment",
@@ -32,6 +32,7 @@ pub const STAGES: [&str; 10] = [
     "aggregation",
     "aggregation-restate",
     "aggregation-derived",
+    "aggregation-curves",
     "aggregation-clickhouse",
     "projection",
     "projection-invalidation",
@@ -155,6 +156,15 @@ impl Names {
         )
     }
 
+    /// Consumer group of the stage of a service that computes curves: `aggregation-local-curves`.
+    pub fn curves_group(&self, service: &str) -> String {
+        suffixed(
+            &format!("{service}-{}-curves", self.environment.name()),
+            '-',
+            &self.generation,
+        )
+    }
+
     /// Consumer group of projection's second stage, which carries out invalidations: `projection-local-invalidation`. A request
     /// may be carried out again, so it has no position to protect, and is none of [`Names::groups`].
     pub fn invalidation_group(&self, service: &str) -> String {
@@ -188,10 +198,16 @@ impl Names {
             (self.group("aggregation"), one(&self.enriched)),
             (
                 self.writer_group("aggregation"),
-                vec![self.bars.clone(), self.late.clone(), self.derived.clone()],
+                vec![
+                    self.bars.clone(),
+                    self.late.clone(),
+                    self.derived.clone(),
+                    self.curves.clone(),
+                ],
             ),
             (self.restate_group("aggregation"), one(&self.late)),
             (self.derived_group("aggregation"), one(&self.legs)),
+            (self.curves_group("aggregation"), one(&self.legs)),
             (self.group("projection"), one(&self.enriched)),
         ]
     }
@@ -256,6 +272,7 @@ mod tests {
         assert_eq!(names.writer_group("normalization"), "normalization-local-clickhouse");
         assert_eq!(names.restate_group("aggregation"), "aggregation-local-restate");
         assert_eq!(names.derived_group("aggregation"), "aggregation-local-derived");
+        assert_eq!(names.curves_group("aggregation"), "aggregation-local-curves");
         assert_eq!(names.invalidation_group("projection"), "projection-local-invalidation");
         assert_eq!(names.table("market_ticks"), "market_ticks");
         assert_eq!(names.table_suffix(), "");

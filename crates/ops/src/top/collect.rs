@@ -193,6 +193,7 @@ fn stage_of(names: &Names, of: &Subscription) -> Option<&'static str> {
                 (&names.bars, "clickhouse_bars"),
                 (&names.late, "clickhouse_late_ticks"),
                 (&names.derived, "clickhouse_derived_prices"),
+                (&names.curves, "clickhouse_curve_snapshots"),
             ];
             return tables.iter().find(|(read, _)| *read == topic).map(|(_, stage)| *stage);
         }
@@ -230,7 +231,7 @@ mod tests {
             .filter(|one| stage_of(&names, one).is_none())
             .map(|one| one.group)
             .collect();
-        let expected = [names.restate_group("aggregation"), names.derived_group("aggregation")];
+        let expected = ["restate", "derived", "curves"].map(|part| names.group_of(&format!("aggregation-{part}")));
         assert_eq!(without, expected);
     }
 }

@@ -390,7 +390,16 @@ fn right<'a>(texts: impl IntoIterator<Item = String>) -> Vec<Cell<'a>> {
 
 /// The part of a topic's name by which commands call it.
 fn short(topic: &str) -> String {
-    const NAMES: [&str; 7] = ["raw", "normalized", "enriched", "bars", "late", "legs", "derived"];
+    const NAMES: [&str; 8] = [
+        "raw",
+        "normalized",
+        "enriched",
+        "bars",
+        "late",
+        "legs",
+        "derived",
+        "curves",
+    ];
     let mut parts = topic.split(['.', '-']);
     parts.find(|part| NAMES.contains(part)).unwrap_or(topic).to_owned()
 }
