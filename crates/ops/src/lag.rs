@@ -39,6 +39,8 @@ pub fn subscriptions(names: &Names) -> Vec<Subscription> {
         (names.restate_group("aggregation"), &names.late),
         (names.derived_group("aggregation"), &names.legs),
         (names.group("projection"), &names.enriched),
+        (names.served_group("projection"), &names.curves),
+        (names.served_group("projection"), &names.derived),
     ]);
     all.into_iter()
         .map(|(group, topic)| Subscription {

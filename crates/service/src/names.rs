@@ -24,7 +24,7 @@ const WRITTEN: [&str; 10] = [
 
 /// The stages that an operator can pause, in the order of the pipeline: a service, or a part of it that has a consumer group of
 /// its own. [`Names::group_of`] is that group.
-pub const STAGES: [&str; 10] = [
+pub const STAGES: [&str; 11] = [
     "normalization",
     "normalization-clickhouse",
     "enrichment",
@@ -34,6 +34,7 @@ pub const STAGES: [&str; 10] = [
     "aggregation-derived",
     "aggregation-clickhouse",
     "projection",
+    "projection-served",
     "projection-invalidation",
 ];
 
@@ -155,6 +156,15 @@ impl Names {
         )
     }
 
+    /// Consumer group of the stage of a service that serves the newest curve snapshots and derived prices: `projection-local-served`.
+    pub fn served_group(&self, service: &str) -> String {
+        suffixed(
+            &format!("{service}-{}-served", self.environment.name()),
+            '-',
+            &self.generation,
+        )
+    }
+
     /// Consumer group of projection's second stage, which carries out invalidations: `projection-local-invalidation`. A request
     /// may be carried out again, so it has no position to protect, and is none of [`Names::groups`].
     pub fn invalidation_group(&self, service: &str) -> String {
@@ -193,6 +203,10 @@ impl Names {
             (self.restate_group("aggregation"), one(&self.late)),
             (self.derived_group("aggregation"), one(&self.legs)),
             (self.group("projection"), one(&self.enriched)),
+            (
+                self.served_group("projection"),
+                vec![self.curves.clone(), self.derived.clone()],
+            ),
         ]
     }
 
@@ -256,6 +270,7 @@ mod tests {
         assert_eq!(names.writer_group("normalization"), "normalization-local-clickhouse");
         assert_eq!(names.restate_group("aggregation"), "aggregation-local-restate");
         assert_eq!(names.derived_group("aggregation"), "aggregation-local-derived");
+        assert_eq!(names.served_group("projection"), "projection-local-served");
         assert_eq!(names.invalidation_group("projection"), "projection-local-invalidation");
         assert_eq!(names.table("market_ticks"), "market_ticks");
         assert_eq!(names.table_suffix(), "");
