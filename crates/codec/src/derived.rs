@@ -66,7 +66,7 @@ fn read_legs<'a>(from: &mut Reader<'a>) -> Result<Vec<DerivedLeg<'a>>, CodecErro
     Ok(legs)
 }
 
-fn read_cause(from: &mut Reader<'_>) -> Result<DerivedCause, CodecError> {
+pub(crate) fn read_cause(from: &mut Reader<'_>) -> Result<DerivedCause, CodecError> {
     let index = from.symbol("cause", DerivedCause::ALL.len())?;
     Ok(DerivedCause::ALL.get(index).copied().unwrap_or(DerivedCause::First))
 }

@@ -1,6 +1,9 @@
 //! Records as readable JSON: decimals with their exact digits, times as RFC 3339, the origin also as `tick_id`.
 
-use domain::{Bar, Decimal, DerivedPrice, EnrichedTick, Interval, LateTick, LegPrice, Micros, Origin, Tick, Turnover};
+use domain::{
+    Bar, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedPrice, EnrichedTick, Interval, LateTick, LegPrice,
+    Micros, Origin, Tick, Turnover,
+};
 use serde_json::{Map, Value, json};
 
 use crate::schemas::Record;
@@ -18,6 +21,7 @@ pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError
         Record::LateTick => late(&wire.decode_late(bytes)?),
         Record::LegPrice => leg(&wire.decode_leg(bytes)?),
         Record::DerivedPrice => derived(&wire.decode_derived(bytes)?),
+        Record::CurveSnapshot => curve(&wire.decode_curve(bytes)?),
         Record::RawMarketTick => raw(&wire.decode_raw(bytes)?),
         Record::WindowState => {
             let state = wire.decode_window(bytes)?;
@@ -130,8 +134,10 @@ pub fn leg(leg: &LegPrice<'_>) -> Value {
         "tick_id": leg.origin.to_string(),
         "origin": origin(&leg.origin),
         "tenant_id": leg.tenant_id,
+        "purpose": leg.purpose.name(),
         "series": leg.series,
         "role": leg.role,
+        "definition": leg.definition,
         "instrument_id": leg.instrument_id,
         "kind": leg.kind.name(),
         "event_time": time(leg.event_time),
@@ -183,6 +189,67 @@ pub fn derived(price: &DerivedPrice<'_>) -> Value {
         "cause": price.cause.name(),
         "cause_origin": origin(&price.cause_origin),
     })
+}
+
+/// A snapshot of a curve.
+pub fn curve(snapshot: &CurveSnapshot<'_>) -> Value {
+    json!({
+        "tick_id": snapshot.origin.to_string(),
+        "origin": origin(&snapshot.origin),
+        "tenant_id": snapshot.tenant_id,
+        "curve_id": snapshot.curve_id,
+        "market": snapshot.market,
+        "horizon": snapshot.horizon,
+        "as_of": time(snapshot.as_of),
+        "day": day(snapshot.day),
+        "method": snapshot.method,
+        "definition": snapshot.definition,
+        "version": snapshot.version,
+        "revision": snapshot.revision,
+        "cause": snapshot.cause.name(),
+        "points": snapshot.points.iter().map(curve_point).collect::<Vec<_>>(),
+        "inputs": snapshot.inputs.iter().map(curve_input).collect::<Vec<_>>(),
+    })
+}
+
+/// A point of a snapshot.
+pub fn curve_point(point: &CurvePoint<'_>) -> Value {
+    json!({
+        "contract": point.contract,
+        "block": point.block,
+        "delivery_start": point.delivery_start,
+        "delivery_end": point.delivery_end,
+        "price": point.price,
+        "volume": point.volume,
+        "confidence": point.confidence,
+        "method": point.method,
+        "extrapolated": point.extrapolated,
+        "sources": point.sources,
+    })
+}
+
+/// A quote of a snapshot.
+pub fn curve_input(input: &CurveInput<'_>) -> Value {
+    json!({
+        "contract": input.contract,
+        "block": input.block,
+        "price": input.price,
+        "curve_price": input.curve_price,
+        "residual": input.residual,
+        "state": input.state,
+        "implied_by": input.implied_by,
+        "source": input.source,
+        "known_at": time(input.known_at),
+    })
+}
+
+/// The date of a number of days; one outside of the calendar stays a number.
+fn day(days: i32) -> Value {
+    let days_since = |days: i32| {
+        let span = jiff::Span::new().try_days(days).ok()?;
+        jiff::civil::date(1970, 1, 1).checked_add(span).ok()
+    };
+    days_since(days).map_or_else(|| json!(days), |date| json!(date.to_string()))
 }
 
 /// A raw tick (message shape C).

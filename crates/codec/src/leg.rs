@@ -1,6 +1,6 @@
 //! The datum of a [`LegPrice`] (`schemas/avro/leg_price.avsc`).
 
-use domain::LegPrice;
+use domain::{LegPrice, LegPurpose};
 
 use crate::CodecError;
 use crate::reader::Reader;
@@ -10,9 +10,12 @@ use crate::writer as put;
 /// Appends the datum.
 pub fn encode(leg: &LegPrice<'_>, out: &mut Vec<u8>) {
     encode_origin(&leg.origin, out);
-    for text in [leg.tenant_id, leg.series, leg.role, leg.instrument_id] {
-        put::string(text, out);
-    }
+    put::string(leg.tenant_id, out);
+    put::long(leg.purpose as i64, out);
+    put::string(leg.series, out);
+    put::string(leg.role, out);
+    put::optional(leg.definition, out, put::string);
+    put::string(leg.instrument_id, out);
     put::long(leg.kind as i64, out);
     put::long(leg.event_time, out);
     put::optional(leg.interval_end, out, put::long);
@@ -36,8 +39,10 @@ pub fn decode(datum: &[u8]) -> Result<(LegPrice<'_>, usize), CodecError> {
     let leg = LegPrice {
         origin: read_origin(&mut from)?,
         tenant_id: from.string("tenant_id")?,
+        purpose: read_purpose(&mut from)?,
         series: from.string("series")?,
         role: from.string("role")?,
+        definition: from.optional_string("definition")?,
         instrument_id: from.string("instrument_id")?,
         kind: read_kind(&mut from)?,
         event_time: from.long("event_time")?,
@@ -58,4 +63,9 @@ pub fn decode(datum: &[u8]) -> Result<(LegPrice<'_>, usize), CodecError> {
         index: from.int("index")?,
     };
     Ok((leg, from.consumed()))
+}
+
+fn read_purpose(from: &mut Reader<'_>) -> Result<LegPurpose, CodecError> {
+    let index = from.symbol("purpose", LegPurpose::ALL.len())?;
+    Ok(LegPurpose::ALL.get(index).copied().unwrap_or(LegPurpose::Series))
 }

@@ -9,6 +9,7 @@
 pub mod bar;
 pub mod canonical;
 pub mod compatibility;
+pub mod curve;
 pub mod derived;
 pub mod enriched;
 pub mod error;

@@ -129,6 +129,12 @@ impl<'a> Reader<'a> {
         Decimal::from_unscaled(i64::from_be_bytes(bytes)).map_err(|_| invalid(field, at, "magnitude is 10^10 or more"))
     }
 
+    /// `double`.
+    #[inline(always)]
+    pub fn double(&mut self, field: &'static str) -> Result<f64, CodecError> {
+        self.take::<8>(field).map(f64::from_le_bytes)
+    }
+
     /// `fixed(16)` decimal, unscaled.
     #[inline(always)]
     pub fn wide(&mut self, field: &'static str) -> Result<i128, CodecError> {

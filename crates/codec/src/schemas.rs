@@ -14,6 +14,7 @@ pub enum Record {
     LateTick,
     LegPrice,
     DerivedPrice,
+    CurveSnapshot,
     WindowState,
     SequencerState,
     RawMarketTick,
@@ -21,13 +22,14 @@ pub enum Record {
 
 impl Record {
     /// Every record.
-    pub const ALL: [Record; 9] = [
+    pub const ALL: [Record; 10] = [
         Record::Tick,
         Record::EnrichedTick,
         Record::Bar,
         Record::LateTick,
         Record::LegPrice,
         Record::DerivedPrice,
+        Record::CurveSnapshot,
         Record::WindowState,
         Record::SequencerState,
         Record::RawMarketTick,
@@ -42,6 +44,7 @@ impl Record {
             Record::LateTick => "late_tick",
             Record::LegPrice => "leg_price",
             Record::DerivedPrice => "derived_price",
+            Record::CurveSnapshot => "curve_snapshot",
             Record::WindowState => "window_state",
             Record::SequencerState => "sequencer_state",
             Record::RawMarketTick => "raw_market_tick",
@@ -57,6 +60,7 @@ impl Record {
             Record::LateTick => include_str!("../../../schemas/avro/late_tick.avsc"),
             Record::LegPrice => include_str!("../../../schemas/avro/leg_price.avsc"),
             Record::DerivedPrice => include_str!("../../../schemas/avro/derived_price.avsc"),
+            Record::CurveSnapshot => include_str!("../../../schemas/avro/curve_snapshot.avsc"),
             Record::WindowState => include_str!("../../../schemas/avro/window_state.avsc"),
             Record::SequencerState => include_str!("../../../schemas/avro/sequencer_state.avsc"),
             Record::RawMarketTick => include_str!("../../../schemas/avro/raw_market_tick.avsc"),

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{Bar, DerivedPrice, EnrichedTick, Enrichment, LateTick, LegPrice, Tick};
+use domain::{Bar, CurveSnapshot, DerivedPrice, EnrichedTick, Enrichment, LateTick, LegPrice, Tick};
 
 use crate::framing::{self, SchemaRef};
 use crate::lookups::{Lookups, Version};
@@ -17,7 +17,7 @@ use crate::reader::Reader;
 use crate::registry::RegistryClient;
 use crate::schemas::Record;
 use crate::state::{SequencerState, WindowRecord};
-use crate::{CodecError, RawTick, bar, derived, enriched, late, leg, raw_tick, tick};
+use crate::{CodecError, RawTick, bar, curve, derived, enriched, late, leg, raw_tick, tick};
 
 /// Writes and reads framed records. Cheap to clone; created once per process.
 #[derive(Debug, Clone)]
@@ -270,6 +270,17 @@ impl Wire {
     /// Reads a framed derived price.
     pub fn decode_derived<'a>(&self, bytes: &'a [u8]) -> Result<DerivedPrice<'a>, CodecError> {
         read_all(self.datum(Record::DerivedPrice, bytes)?, derived::decode)
+    }
+
+    /// Appends a framed snapshot of a curve.
+    pub fn encode_curve(&self, value: &CurveSnapshot<'_>, out: &mut Vec<u8>) {
+        self.begin(Record::CurveSnapshot, out);
+        curve::encode(value, out);
+    }
+
+    /// Reads a framed snapshot of a curve.
+    pub fn decode_curve<'a>(&self, bytes: &'a [u8]) -> Result<CurveSnapshot<'a>, CodecError> {
+        read_all(self.datum(Record::CurveSnapshot, bytes)?, curve::decode)
     }
 
     /// Appends a framed window of the state topic.

@@ -47,6 +47,12 @@ pub fn decimal(value: Decimal, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.unscaled().to_be_bytes());
 }
 
+/// `double`.
+#[inline]
+pub fn double(value: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
 /// `fixed(16)` decimal, unscaled.
 pub fn wide(value: i128, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_be_bytes());

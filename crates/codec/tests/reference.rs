@@ -10,9 +10,9 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use codec::{Record, Wire};
 use domain::{
-    Bar, BarVersion, Classification, Classified, Decimal, DerivedCause, DerivedLeg, DerivedPrice, EnrichedTick,
-    Enrichment, Interval, Kind, LateTick, LegPlace, LegPrice, Origin, QualityFlags, Tick, TimeWeighted, Turnover,
-    Window,
+    Bar, BarVersion, Classification, Classified, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedCause,
+    DerivedLeg, DerivedPrice, EnrichedTick, Enrichment, Interval, Kind, LateTick, LegPlace, LegPrice, LegPurpose,
+    Origin, QualityFlags, Tick, TimeWeighted, Turnover, Window,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -190,8 +190,10 @@ impl Parts {
 impl Parts {
     fn leg(&self) -> LegPrice<'_> {
         let place = LegPlace {
+            purpose: LegPurpose::ALL[self.flags as usize % LegPurpose::ALL.len()],
             series: &self.texts[0],
             role: &self.texts[1],
+            definition: self.option(8),
             unit: &self.texts[2],
             log_clock: self.numbers[3],
             enriched_partition: self.small.0,
@@ -223,6 +225,58 @@ impl Parts {
             revision: self.small.0,
             cause: DerivedCause::ALL[self.flags as usize % DerivedCause::ALL.len()],
             cause_origin: self.origin(),
+        }
+    }
+}
+
+impl Parts {
+    /// A double of any bits.
+    fn double(&self, index: usize) -> f64 {
+        // The reference compares values, and a NaN equals none.
+        let any = f64::from_bits(self.numbers[index] as u64);
+        if any.is_nan() { 0.5 } else { any }
+    }
+
+    fn curve(&self) -> CurveSnapshot<'_> {
+        let texts = |count: usize| self.texts.iter().take(count).map(String::as_str).collect();
+        let point = |index: usize| CurvePoint {
+            contract: &self.texts[index],
+            block: &self.texts[index + 1],
+            delivery_start: &self.texts[index + 2],
+            delivery_end: &self.texts[index + 3],
+            price: self.double(index),
+            volume: self.sequence.map(|_| self.double(index + 1)),
+            confidence: self.double(index + 2),
+            method: &self.texts[index + 4],
+            extrapolated: self.interval,
+            sources: texts(index),
+        };
+        let input = |index: usize| CurveInput {
+            contract: &self.texts[index],
+            block: &self.texts[index + 1],
+            price: self.double(index),
+            curve_price: self.decimals[index].map(|_| self.double(index + 1)),
+            residual: self.decimals[index + 1].map(|_| self.double(index + 2)),
+            state: &self.texts[index + 2],
+            implied_by: texts(3 - index),
+            source: &self.texts[index + 3],
+            known_at: self.numbers[index],
+        };
+        CurveSnapshot {
+            origin: self.origin(),
+            tenant_id: &self.texts[3],
+            curve_id: &self.texts[4],
+            market: &self.texts[5],
+            horizon: &self.texts[6],
+            as_of: self.numbers[5],
+            day: self.small.0,
+            method: &self.texts[7],
+            definition: &self.texts[8],
+            version: self.numbers[6],
+            revision: self.small.1,
+            cause: DerivedCause::ALL[self.flags as usize % DerivedCause::ALL.len()],
+            points: (0..self.flags as usize % 4).map(point).collect(),
+            inputs: (0..self.flags as usize / 4 % 4).map(input).collect(),
         }
     }
 }
@@ -302,6 +356,18 @@ proptest! {
         prop_assert_eq!(wire.decode_derived(&derived).unwrap(), parts.derived());
         let value = agrees(Record::DerivedPrice, &derived);
         prop_assert_eq!(field(&value, "series"), &Value::String(parts.texts[4].clone()));
+    }
+
+    #[test]
+    fn snapshots_of_curves_agree_with_the_reference(parts in parts()) {
+        let (wire, mut bytes) = (Wire::single_object(), Vec::new());
+        wire.encode_curve(&parts.curve(), &mut bytes);
+        prop_assert_eq!(wire.decode_curve(&bytes).unwrap(), parts.curve());
+        let value = agrees(Record::CurveSnapshot, &bytes);
+        prop_assert_eq!(field(&value, "curve_id"), &Value::String(parts.texts[4].clone()));
+        prop_assert_eq!(field(&value, "definition"), &Value::String(parts.texts[8].clone()));
+        prop_assert_eq!(field(&value, "day"), &Value::Date(parts.small.0));
+        prop_assert_eq!(field(&value, "version"), &Value::Long(parts.numbers[6]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use curves::derived::{Definition, Formula, Limits, Series};
 use curves::{Block, Builder, Contract, DeliveryCalendar, Layout, Method, Month, Quote, Scratch, Shape, Tenor, Terms};
-use domain::{Decimal, Kind, LegPrice, Origin};
+use domain::{Decimal, Kind, LegPrice, LegPurpose, Origin};
 use jiff::civil::{Date, date};
 
 const AS_OF: Date = date(2026, 12, 18);
@@ -112,8 +112,10 @@ fn leg<'a>(instrument_id: &'a str, role: &'a str, time: i64, price: Decimal) -> 
             index: 0,
         },
         tenant_id: "default",
+        purpose: LegPurpose::Series,
         series: "spark",
         role,
+        definition: None,
         instrument_id,
         kind: Kind::Trade,
         event_time: time,

@@ -2,16 +2,44 @@
 
 use crate::{Decimal, Kind, Micros, Origin, Product, Tick, Vintage};
 
-/// The price of an instrument that is a leg of a series (or of a curve, whose id is then `series`).
+/// What a leg is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LegPurpose {
+    /// A leg of a derived series.
+    Series,
+    /// A quote of a curve.
+    Curve,
+    /// No leg: it tells the readers of the topic that the log clock of an enriched partition has come this far.
+    Clock,
+}
+
+impl LegPurpose {
+    /// Every purpose, in the order of the schema.
+    pub const ALL: [LegPurpose; 3] = [LegPurpose::Series, LegPurpose::Curve, LegPurpose::Clock];
+
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            LegPurpose::Series => "series",
+            LegPurpose::Curve => "curve",
+            LegPurpose::Clock => "clock",
+        }
+    }
+}
+
+/// The price of an instrument that is a leg of a series or a quote of a curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct LegPrice<'a> {
     pub origin: Origin<'a>,
     pub tenant_id: &'a str,
-    /// Name of the derived series.
+    pub purpose: LegPurpose,
+    /// Name of the derived series, or id of the curve; empty for a clock.
     pub series: &'a str,
-    /// Name of the leg in the series.
+    /// Name of the leg in the series; empty for others.
     pub role: &'a str,
+    /// Definition of the curve, as the enriched tick carries it.
+    pub definition: Option<&'a str>,
     pub instrument_id: &'a str,
     pub kind: Kind,
     /// Time of the trade, or start of the delivery interval.
@@ -40,8 +68,10 @@ pub struct LegPrice<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct LegPlace<'a> {
+    pub purpose: LegPurpose,
     pub series: &'a str,
     pub role: &'a str,
+    pub definition: Option<&'a str>,
     /// Unit of the price, with the reference data.
     pub unit: &'a str,
     pub log_clock: Micros,
@@ -56,8 +86,10 @@ impl<'a> LegPrice<'a> {
         LegPrice {
             origin: tick.origin,
             tenant_id: tick.tenant_id,
+            purpose: place.purpose,
             series: place.series,
             role: place.role,
+            definition: place.definition,
             instrument_id: tick.instrument_id,
             kind: tick.kind,
             event_time: tick.event_time,

@@ -67,6 +67,7 @@ fn topics_of(record: Record, names: &Names) -> Vec<String> {
         Record::LateTick => vec![names.late.clone()],
         Record::LegPrice => vec![names.legs.clone()],
         Record::DerivedPrice => vec![names.derived.clone()],
+        Record::CurveSnapshot => vec![names.curves.clone()],
         Record::WindowState | Record::SequencerState => vec![names.state.clone()],
     }
 }

@@ -165,6 +165,15 @@ impl Names {
         )
     }
 
+    /// Consumer group of the stage of a service that computes curves: `aggregation-local-curves`.
+    pub fn curves_group(&self, service: &str) -> String {
+        suffixed(
+            &format!("{service}-{}-curves", self.environment.name()),
+            '-',
+            &self.generation,
+        )
+    }
+
     /// Consumer group of projection's second stage, which carries out invalidations: `projection-local-invalidation`. A request
     /// may be carried out again, so it has no position to protect, and is none of [`Names::groups`].
     pub fn invalidation_group(&self, service: &str) -> String {
@@ -271,6 +280,7 @@ mod tests {
         assert_eq!(names.restate_group("aggregation"), "aggregation-local-restate");
         assert_eq!(names.derived_group("aggregation"), "aggregation-local-derived");
         assert_eq!(names.served_group("projection"), "projection-local-served");
+        assert_eq!(names.curves_group("aggregation"), "aggregation-local-curves");
         assert_eq!(names.invalidation_group("projection"), "projection-local-invalidation");
         assert_eq!(names.table("market_ticks"), "market_ticks");
         assert_eq!(names.table_suffix(), "");

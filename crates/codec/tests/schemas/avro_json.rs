@@ -40,6 +40,13 @@ pub fn read(schema: &Schema, json: &Json, place: &str) -> Result<Value, Refused>
         (Schema::TimestampMicros, Json::Number(_)) => json
             .as_i64()
             .map_or_else(|| refused("not whole microseconds"), |v| Ok(Value::TimestampMicros(v))),
+        (Schema::Date, Json::Number(_)) => match json.as_i64().map(i32::try_from) {
+            Some(Ok(days)) => Ok(Value::Date(days)),
+            _ => refused("not days in 32 bits"),
+        },
+        (Schema::Double, Json::Number(_)) => json
+            .as_f64()
+            .map_or_else(|| refused("not a number"), |v| Ok(Value::Double(v))),
         (Schema::Enum(known), Json::String(text)) => match known.symbols.iter().position(|symbol| symbol == text) {
             Some(index) => Ok(Value::Enum(index as u32, text.clone())),
             None => refused("no such symbol"),
@@ -91,6 +98,7 @@ fn branch_name(schema: &Schema) -> String {
         Schema::Null => "null".to_owned(),
         Schema::String => "string".to_owned(),
         Schema::Long | Schema::TimestampMicros => "long".to_owned(),
+        Schema::Double => "double".to_owned(),
         named => full_name(named).unwrap(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use domain::{Decimal, DerivedCause, Kind, LegPrice, Micros, Origin};
+use domain::{Decimal, DerivedCause, Kind, LegPrice, LegPurpose, Micros, Origin};
 use proptest::prelude::*;
 
 use super::{Definition, Formula, Limits, Reason, Series, Taken, read_back};
@@ -77,8 +77,10 @@ fn leg<'a>(role: &'a str, instrument_id: &'a str, quote: &Quote) -> LegPrice<'a>
             index: 0,
         },
         tenant_id: "t",
+        purpose: LegPurpose::Series,
         series: "test",
         role,
+        definition: None,
         instrument_id,
         kind: if quote.end.is_some() {
             Kind::Interval

@@ -12,7 +12,7 @@ use codec::{CodecError, Record, Wire};
 use curves::derived::{Definition, Limits, Reason, Series, Taken, read_back};
 use delivery::Sequencer;
 use domain::instrument::KEY_SEPARATOR;
-use domain::{Classified, ErrorClass, LegPrice, Micros, RawPosition};
+use domain::{Classified, ErrorClass, LegPrice, LegPurpose, Micros, RawPosition};
 use rustc_hash::FxHashMap;
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::{Message, Partition, StreamError};
@@ -73,6 +73,9 @@ impl Derive {
 
     /// Takes a leg; its values go to `out`, if there is one.
     fn leg(&mut self, message: &Message<'_>, leg: &LegPrice<'_>, mut out: Option<&mut StageOutput<'_>>) -> Verdict {
+        if leg.purpose != LegPurpose::Series {
+            return Verdict::Done;
+        }
         let Some(definition) = self.definitions.get(leg.series) else {
             self.meters.skipped(Reason::UnknownLeg);
             return Verdict::Done;
@@ -241,8 +244,10 @@ mod tests {
         tick.price = Decimal::from_integer(price).unwrap();
         tick.origin.offset = enriched_offset;
         let place = LegPlace {
+            purpose: LegPurpose::Series,
             series,
             role,
+            definition: None,
             unit: "MWh",
             log_clock: 1_000,
             enriched_partition: 0,

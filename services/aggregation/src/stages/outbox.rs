@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
-use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, Micros};
+use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, LegPurpose, Micros};
 use stream::{Io, Output, StreamError};
 
 use crate::core::legs::LegIndex;
@@ -147,8 +147,10 @@ impl<'a, 'io> Outbox<'a, 'io> {
         let tick = &enriched.tick;
         for (index, leg) in (0..).zip(legs.of_instrument(tick.instrument_id)) {
             let place = LegPlace {
+                purpose: LegPurpose::Series,
                 series: &leg.series,
                 role: &leg.role,
+                definition: None,
                 unit: enriched.unit(),
                 log_clock: clock,
                 enriched_partition: self.partition,
