@@ -14,7 +14,6 @@ CREATE TABLE IF NOT EXISTS served_curve_snapshots (
     src_partition integer NOT NULL,
     -- As GET /curves/snapshots returns it: points, inputs, method, definition, origin, …
     snapshot      json NOT NULL,
-    market        text GENERATED ALWAYS AS (snapshot ->> 'market') STORED,
     updated_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (generation, tenant_id, curve_id, horizon)
 );
@@ -32,11 +31,8 @@ CREATE TABLE IF NOT EXISTS served_derived_prices (
     version       bigint NOT NULL,
     -- Partition of aggregation.derived.v1.
     src_partition integer NOT NULL,
-    -- Kind, legs, revision, cause, …
+    -- Kind, value, unit, legs, revision, cause, …; a value of null is undefined for these prices, or no longer computable.
     price         json NOT NULL,
-    -- NULL: undefined for these prices, or no longer computable.
-    value         numeric GENERATED ALWAYS AS ((price ->> 'value')::numeric) STORED,
-    unit          text GENERATED ALWAYS AS (price ->> 'unit') STORED,
     updated_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (generation, tenant_id, series)
 );

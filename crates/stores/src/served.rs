@@ -134,7 +134,10 @@ mod tests {
     fn a_copy_begins_with_its_rank_and_has_every_field_of_the_body() {
         for (body, fields) in [(r#"{"a":1,"b":[2]}"#, 3), (r#"{"a":{}}"#, 2), ("{}", 1)] {
             let copy = row(5, 7, body).to_copy();
-            assert!(copy.starts_with(r#"{"standing":"09223372036854775813 09223372036854775815""#), "{copy}");
+            assert!(
+                copy.starts_with(r#"{"standing":"09223372036854775813 09223372036854775815""#),
+                "{copy}"
+            );
             let mut read: serde_json::Map<String, Value> = serde_json::from_str(&copy).unwrap();
             assert_eq!(read.len(), fields, "{copy}");
             read.remove("standing");

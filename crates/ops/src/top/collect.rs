@@ -220,7 +220,7 @@ mod tests {
     use crate::lag::subscriptions;
 
     #[test]
-    fn each_group_but_those_of_late_ticks_and_legs_has_a_stage() {
+    fn each_group_of_ticks_bars_or_prices_has_a_stage() {
         let settings = service::settings::load(&service::Env::new(), 0, |_| ())
             .unwrap()
             .settings;
@@ -230,7 +230,13 @@ mod tests {
             .filter(|one| stage_of(&names, one).is_none())
             .map(|one| one.group)
             .collect();
-        let expected = [names.restate_group("aggregation"), names.derived_group("aggregation")];
+        let served = names.served_group("projection");
+        let expected = [
+            names.restate_group("aggregation"),
+            names.derived_group("aggregation"),
+            served.clone(),
+            served,
+        ];
         assert_eq!(without, expected);
     }
 }

@@ -177,10 +177,7 @@ impl LatestPriceStore {
     pub async fn apply(&self, batch: &PriceBatch<'_>) -> Result<Applied, StoreError> {
         const OPERATION: &str = "apply prices";
         let position = match batch.position {
-            Some(position) => Some((
-                position.next_offset,
-                stored_sequencer(&position.sequencer, OPERATION)?,
-            )),
+            Some(position) => Some((position.next_offset, stored_sequencer(&position.sequencer, OPERATION)?)),
             None => None,
         };
         let step = Move {

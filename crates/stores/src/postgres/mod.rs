@@ -16,6 +16,7 @@ mod rebuild;
 mod reference;
 mod restore;
 mod served;
+mod served_rebuild;
 mod verify_runs;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use rebuild::{Changes, Keep, RebuildRow, Rebuilds, Swap};
 pub use reference::{CurveRow, ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
 pub use restore::{Absent, absent, recreate};
 pub use served::{ServedBatch, ServedStore};
+pub use served_rebuild::{FromLog, Replaced, RowChanges};
 pub use verify_runs::{LastVerify, VerifyResult, VerifyRun, VerifyRuns};
 
 use crate::metrics::timed;

@@ -114,11 +114,7 @@ impl ServedStore {
     ///
     /// # Errors
     /// The error of the server; some may have been passed already.
-    pub async fn read_ranks(
-        &self,
-        partition: i32,
-        mut show: impl FnMut(ServedKey, Rank),
-    ) -> Result<(), StoreError> {
+    pub async fn read_ranks(&self, partition: i32, mut show: impl FnMut(ServedKey, Rank)) -> Result<(), StoreError> {
         const OPERATION: &str = "load ranks of served rows";
         let columns = Columns::of(self.projection);
         let sql = format!(
@@ -208,28 +204,24 @@ impl ServedStore {
 
     async fn find(&self, condition: &str, values: &[Parameter<'_>]) -> Result<Vec<ServedRow>, StoreError> {
         const OPERATION: &str = "find served rows";
+        let sql = self.select(condition);
+        let client = self.postgres.client(OPERATION).await?;
+        let rows = within(OPERATION, CALL_TIMEOUT, self.postgres.read(&client, &sql, values)).await?;
+        rows.iter()
+            .map(|row| served(row).map_err(|error| StoreError::postgres(OPERATION, &error)))
+            .collect()
+    }
+
+    /// The statement that reads rows as [`served`] expects them.
+    pub(super) fn select(&self, condition: &str) -> String {
         let columns = Columns::of(self.projection);
-        let sql = format!(
+        format!(
             "SELECT tenant_id, {}, {}, version, src_partition, {}::text FROM {} WHERE generation = $1 AND {condition}",
             columns.select_key,
             columns.time,
             columns.body,
             self.projection.table()
-        );
-        let client = self.postgres.client(OPERATION).await?;
-        let rows = within(OPERATION, CALL_TIMEOUT, self.postgres.read(&client, &sql, values)).await?;
-        let read = |row: &Row| {
-            Ok(ServedRow {
-                key: key(row)?,
-                time: micros(row.try_get(3)?),
-                version: row.try_get(4)?,
-                src_partition: row.try_get(5)?,
-                body: row.try_get(6)?,
-            })
-        };
-        rows.iter()
-            .map(|row| read(row).map_err(|error| StoreError::postgres(OPERATION, &error)))
-            .collect()
+        )
     }
 
     /// Applies a batch and moves the position, or changes nothing.
@@ -253,7 +245,7 @@ impl ServedStore {
                 return Ok(Applied::Conflict);
             }
             if !batch.rows.is_empty() {
-                self.upsert(&transaction, batch.rows, true).await?;
+                self.upsert(&transaction, batch.rows, Over::Older).await?;
             }
             transaction.commit().await?;
             Ok(Applied::Yes)
@@ -269,12 +261,12 @@ impl ServedStore {
         }
     }
 
-    /// Writes rows; with `keeps_newer`, a row of a higher or the same rank stays.
+    /// Writes rows over those that `over` allows.
     pub(super) async fn upsert(
         &self,
         transaction: &Transaction<'_>,
         rows: &[ServedRow],
-        keeps_newer: bool,
+        over: Over,
     ) -> Result<(), tokio_postgres::Error> {
         // The same lock order for all writers.
         let mut rows: Vec<&ServedRow> = rows.iter().collect();
@@ -299,21 +291,35 @@ impl ServedStore {
             ),
             (&texts(|row| &row.body), Type::TEXT_ARRAY),
         ];
-        let sql = upsert(self.projection, keeps_newer);
+        let sql = upsert(self.projection, over);
         transaction.execute_typed(&sql, &values).await?;
         Ok(())
     }
 }
 
-fn upsert(projection: Projection, keeps_newer: bool) -> String {
+/// Which stored row of its key a row replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// One of a lower rank.
+    Older,
+    /// One that is not of a higher rank.
+    NotNewer,
+    /// Any.
+    Any,
+}
+
+fn upsert(projection: Projection, over: Over) -> String {
     let Columns { key, time, body, .. } = Columns::of(projection);
     let given = match projection {
         Projection::CurveSnapshot => "name, horizon",
         Projection::DerivedPrice => "name",
     };
-    let newer = match keeps_newer {
-        true => format!(" WHERE (excluded.{time}, excluded.version) > (stored.{time}, stored.version)"),
-        false => String::new(),
+    let ranks =
+        |order: &str| format!(" WHERE (excluded.{time}, excluded.version) {order} (stored.{time}, stored.version)");
+    let condition = match over {
+        Over::Older => ranks(">"),
+        Over::NotNewer => ranks(">="),
+        Over::Any => String::new(),
     };
     format!(
         "INSERT INTO {table} AS stored (generation, tenant_id, {key}, {time}, version, src_partition, {body}) \
@@ -321,9 +327,20 @@ fn upsert(projection: Projection, keeps_newer: bool) -> String {
          FROM UNNEST($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[], $7::int[], $8::text[]) \
               AS new (tenant_id, name, horizon, time, version, src_partition, body) \
          ON CONFLICT (generation, tenant_id, {key}) DO UPDATE SET {time} = excluded.{time}, version = excluded.version, \
-             src_partition = excluded.src_partition, {body} = excluded.{body}, updated_at = now(){newer}",
+             src_partition = excluded.src_partition, {body} = excluded.{body}, updated_at = now(){condition}",
         table = projection.table()
     )
+}
+
+/// A row of [`ServedStore::select`].
+pub(super) fn served(row: &Row) -> Result<ServedRow, tokio_postgres::Error> {
+    Ok(ServedRow {
+        key: key(row)?,
+        time: micros(row.try_get(3)?),
+        version: row.try_get(4)?,
+        src_partition: row.try_get(5)?,
+        body: row.try_get(6)?,
+    })
 }
 
 /// The first three columns.

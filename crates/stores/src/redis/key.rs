@@ -106,7 +106,10 @@ impl<'a> Key<'a> {
             });
         }
         let (prefix, first) = before.rsplit_once(':')?;
-        if let Some(tenant_id) = prefix.strip_prefix(CURVE_SNAPSHOT).and_then(|rest| rest.strip_prefix(':')) {
+        if let Some(tenant_id) = prefix
+            .strip_prefix(CURVE_SNAPSHOT)
+            .and_then(|rest| rest.strip_prefix(':'))
+        {
             return Some(Key::CurveSnapshot {
                 tenant_id: decoded(tenant_id)?.into(),
                 curve_id: decoded(first)?.into(),

@@ -48,7 +48,8 @@ impl Redis {
             let key = Key::latest_price(&price.tenant_id, &price.instrument_id);
             (self.named(key), price.to_json())
         };
-        self.put_newer("put prices", prices.into_iter().map(named).collect()).await
+        self.put_newer("put prices", prices.into_iter().map(named).collect())
+            .await
     }
 
     /// Stores snapshots of curves that are not older than the stored ones; returns how many were written.
@@ -72,11 +73,7 @@ impl Redis {
     }
 
     /// Stores these values under their keys, unless a value of a higher rank is there.
-    async fn put_newer(
-        &self,
-        operation: &'static str,
-        mut values: Vec<(String, String)>,
-    ) -> Result<u64, StoreError> {
+    async fn put_newer(&self, operation: &'static str, mut values: Vec<(String, String)>) -> Result<u64, StoreError> {
         let mut written = 0;
         while !values.is_empty() {
             let rest = values.split_off(fitting(&values));

@@ -11,6 +11,7 @@
 
 mod copy;
 mod error;
+mod served;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use stream::kafka::reader::LogReader;
 use stream::{Brokers, Partition};
 
 pub use error::RebuildError;
+pub use served::ServedRebuild;
 
 use crate::stages::mark::{has_loaded, replaced};
 use copy::{Copied, Copier};

@@ -4,7 +4,11 @@ pub mod invalidate;
 pub mod mark;
 mod not_loaded;
 pub mod project;
+pub mod serve;
+pub(crate) mod served_record;
+mod served_work;
 mod store_work;
 mod written;
 
+pub use served_work::ServedStores;
 pub use store_work::Stores;
