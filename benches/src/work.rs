@@ -188,6 +188,7 @@ fn reference(tick: &Tick<'_>) -> anyhow::Result<Reference> {
         contract_size: Some("1".parse()?),
         tick_size: Some("0.01".parse()?),
         curve_id: Some(tick.instrument_id.to_owned()),
+        curve_definition: None,
     })
 }
 

@@ -22,6 +22,7 @@ pub fn append_enrichment(tick_datum: &[u8], enrichment: &Enrichment<'_>, out: &m
     put::optional(enrichment.contract_size, out, put::decimal);
     put::optional(enrichment.tick_size, out, put::decimal);
     put::optional(enrichment.curve_id, out, put::string);
+    put::optional(enrichment.curve_definition, out, put::string);
     put::long(i64::from(enrichment.confidence_percent), out);
     put::long(enrichment.method as i64, out);
     put::boolean(enrichment.low_confidence, out);
@@ -46,6 +47,7 @@ pub fn decode(datum: &[u8]) -> Result<(EnrichedTick<'_>, usize), CodecError> {
         contract_size: from.optional("contract_size", Reader::decimal)?,
         tick_size: from.optional("tick_size", Reader::decimal)?,
         curve_id: from.optional_string("curve_id")?,
+        curve_definition: from.optional_string("curve_definition")?,
         confidence_percent: from.int("classification_confidence_percent")?,
         method: read_method(&mut from)?,
         low_confidence: from.boolean("low_confidence_classification")?,

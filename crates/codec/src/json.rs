@@ -36,7 +36,7 @@ pub fn describe(wire: &Wire, bytes: &[u8]) -> Result<(Record, Value), CodecError
                     json!({ "feed": lane.feed, "raw_partition": lane.raw_partition, "offset": lane.position.offset, "index": lane.position.index })
                 })
                 .collect();
-            json!({ "position": state.position, "topic_id": state.topic_id, "log_clock": state.log_clock.map(time), "lanes": lanes })
+            json!({ "position": state.position, "topic_id": state.topic_id, "log_clock": state.log_clock.map(time), "marks_due": state.marks_due.map(time), "lanes": lanes })
         }
     };
     Ok((record, value))
@@ -58,6 +58,7 @@ pub fn enriched(enriched: &EnrichedTick<'_>) -> Value {
     put(&mut fields, "contract_size", optional(more.contract_size));
     put(&mut fields, "tick_size", optional(more.tick_size));
     put(&mut fields, "curve_id", json!(more.curve_id));
+    put(&mut fields, "curve_definition", json!(more.curve_definition));
     put(
         &mut fields,
         "classification_confidence",

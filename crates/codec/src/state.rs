@@ -64,6 +64,8 @@ pub struct SequencerState {
     pub topic_id: String,
     /// Largest raw append time of the ticks accepted before the position.
     pub log_clock: Option<Micros>,
+    /// End of an interval with quotes of curves, until the log clock has reached it.
+    pub marks_due: Option<Micros>,
     /// One lane per (feed, raw partition).
     pub lanes: Vec<SequencerLane>,
 }
@@ -74,6 +76,7 @@ impl SequencerState {
         put::long(self.position, out);
         put::string(&self.topic_id, out);
         put::optional(self.log_clock, out, put::long);
+        put::optional(self.marks_due, out, put::long);
         put::array(self.lanes.iter(), out, |lane, out| {
             put::string(&lane.feed, out);
             put::long(i64::from(lane.raw_partition), out);
@@ -87,6 +90,7 @@ impl SequencerState {
         let mut from = Reader::new(datum);
         let (position, topic_id) = (from.long("position")?, from.string("topic_id")?.to_owned());
         let log_clock = from.optional("log_clock", Reader::long)?;
+        let marks_due = from.optional("marks_due", Reader::long)?;
         let mut lanes = Vec::new();
         from.array("lanes", |item| {
             lanes.push(SequencerLane {
@@ -104,6 +108,7 @@ impl SequencerState {
                 position,
                 topic_id,
                 log_clock,
+                marks_due,
                 lanes,
             },
             from.consumed(),

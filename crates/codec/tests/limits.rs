@@ -226,12 +226,13 @@ proptest! {
     fn state_records_agree_with_the_reference(
         position in any::<i64>(),
         log_clock in any::<Option<i64>>(),
+        marks_due in any::<Option<i64>>(),
         topic_id in ".{0,20}",
         lanes in proptest::collection::vec((".{0,8}", any::<i32>(), any::<i64>(), any::<i32>()), 0..4),
     ) {
         let mut datum = Vec::new();
         let lane = |(feed, raw_partition, offset, index)| SequencerLane { feed, raw_partition, position: RawPosition { offset, index } };
-        let state = SequencerState { position, topic_id, log_clock, lanes: lanes.into_iter().map(lane).collect() };
+        let state = SequencerState { position, topic_id, log_clock, marks_due, lanes: lanes.into_iter().map(lane).collect() };
         state.encode(&mut datum);
         agrees(Record::SequencerState, &datum);
         let length = datum.len();

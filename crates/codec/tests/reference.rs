@@ -126,6 +126,7 @@ impl Parts {
                 contract_size: self.decimal(8),
                 tick_size: self.decimal(9),
                 curve_id: self.option(8),
+                curve_definition: self.option(6),
                 confidence_percent: self.small.0,
                 method: Classification::RuleBased,
                 low_confidence: self.interval,

@@ -100,6 +100,7 @@ const STATE: SequencerState = SequencerState {
     position: 7,
     topic_id: String::new(),
     log_clock: Some(-1),
+    marks_due: None,
     lanes: Vec::new(),
 };
 
@@ -200,6 +201,7 @@ async fn a_version_of_the_registry_that_this_build_does_not_write_is_read_with_i
     let wire = connect(&base).await.unwrap();
     let datum = [
         0,  /* no lanes */
+        0,  /* no marks */
         0,  /* no topic id */
         14, /* position 7 */
     ];

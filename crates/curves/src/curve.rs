@@ -58,6 +58,7 @@ pub struct Builder {
     method: Method,
     shape: Shape,
     tolerance: f64,
+    is_exact: bool,
     layouts: Vec<(Key, Arc<Layout>)>,
     scratch: Scratch,
 }
@@ -78,9 +79,17 @@ impl Builder {
             method,
             shape,
             tolerance,
+            is_exact: false,
             layouts: Vec::new(),
             scratch: Scratch::default(),
         }
+    }
+
+    /// The same quotes give the same bits, whatever was built before: a layout of the same contracts in another order is not used. Prices
+    /// differ by rounding only, but a snapshot that is made again must be equal.
+    #[must_use]
+    pub fn exact(self) -> Builder {
+        Builder { is_exact: true, ..self }
     }
 
     /// The calendar of the market.
@@ -170,7 +179,8 @@ impl Builder {
         let is_same = |known: &Key, layout: &Layout| {
             let same_days = known.as_of == key.as_of && known.until == key.until;
             let same_order = known.contracts == key.contracts;
-            same_days && (same_order || (!layout.is_contested() && is_same_set(&known.contracts, &key.contracts)))
+            let same_set = || !layout.is_contested() && is_same_set(&known.contracts, &key.contracts);
+            same_days && (same_order || (!self.is_exact && same_set()))
         };
         if let Some((known, layout)) = self.layouts.iter().find(|(known, layout)| is_same(known, layout)) {
             return Ok((layout.clone(), known.contracts.clone()));

@@ -61,41 +61,52 @@ impl Definition {
             let mut patterns = self.instruments.iter();
             patterns.any(|pattern| pattern.matches(&priced.instrument_id))
         };
-        let mut dated = Vec::new();
-        for priced in prices.iter().filter(fits) {
-            let time = Timestamp::from_microsecond(priced.event_time);
-            let outside = |_| markets::contract::ContractError::OutOfCalendar(priced.event_time.to_string());
-            dated.push((calendar.date_at(time.map_err(outside)?), priced));
-        }
-        let Some(day) = dated.iter().map(|(day, _)| *day).max() else {
-            let message = format!("curve {} has no price of its instruments", self.curve_id);
-            return Err(CurveError::NoQuotes(message));
-        };
-        let first = prompt(day, calendar.commodity())?;
-        let (mut quotes, mut left_out) = (Vec::new(), Vec::new());
-        for (traded, priced) in dated {
-            let contract = match Contract::of_instrument(&priced.instrument_id, traded, calendar.commodity()) {
-                Ok(contract) => contract,
-                Err(error) => {
-                    left_out.push(format!("{}: {error}", priced.instrument_id));
-                    continue;
-                }
-            };
-            let period = contract.period;
-            let ahead = period.first_month().since(first) + 1;
-            let counts = self.contract_months.is_empty() || !period.is_month() || self.contract_months.contains(&ahead);
-            if counts && period.end > day {
-                quotes.push(Quote {
-                    contract,
-                    price: number(priced.price),
-                    volume: priced.volume.map(number),
-                    known_at: priced.event_time,
-                    source: priced.origin.clone(),
-                });
-            }
-        }
-        Ok(Selected { day, quotes, left_out })
+        let fitting: Vec<&PricedContract> = prices.iter().filter(fits).collect();
+        select(&self.curve_id, &self.contract_months, calendar, &fitting)
     }
+}
+
+/// The quotes among the prices of the instruments of a curve, of which there is one for each instrument.
+pub(crate) fn select(
+    curve_id: &str,
+    contract_months: &[i32],
+    calendar: &DeliveryCalendar,
+    prices: &[&PricedContract],
+) -> Result<Selected, CurveError> {
+    let mut dated = Vec::new();
+    for priced in prices {
+        let time = Timestamp::from_microsecond(priced.event_time);
+        let outside = |_| markets::contract::ContractError::OutOfCalendar(priced.event_time.to_string());
+        dated.push((calendar.date_at(time.map_err(outside)?), *priced));
+    }
+    let Some(day) = dated.iter().map(|(day, _)| *day).max() else {
+        let message = format!("curve {curve_id} has no price of its instruments");
+        return Err(CurveError::NoQuotes(message));
+    };
+    let first = prompt(day, calendar.commodity())?;
+    let (mut quotes, mut left_out) = (Vec::new(), Vec::new());
+    for (traded, priced) in dated {
+        let contract = match Contract::of_instrument(&priced.instrument_id, traded, calendar.commodity()) {
+            Ok(contract) => contract,
+            Err(error) => {
+                left_out.push(format!("{}: {error}", priced.instrument_id));
+                continue;
+            }
+        };
+        let period = contract.period;
+        let ahead = period.first_month().since(first) + 1;
+        let counts = contract_months.is_empty() || !period.is_month() || contract_months.contains(&ahead);
+        if counts && period.end > day {
+            quotes.push(Quote {
+                contract,
+                price: number(priced.price),
+                volume: priced.volume.map(number),
+                known_at: priced.event_time,
+                source: priced.origin.clone(),
+            });
+        }
+    }
+    Ok(Selected { day, quotes, left_out })
 }
 
 #[cfg(test)]

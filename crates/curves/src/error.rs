@@ -17,6 +17,11 @@ pub enum CurveError {
     /// The text names no method.
     #[error("\"{0}\" is no method: write flat, linear, monotone or smooth")]
     UnknownMethod(String),
+    /// The text is no definition of a curve.
+    #[error(
+        "\"{0}\" defines no curve: write a method, and months from the prompt if not all count, such as linear;1,2,3"
+    )]
+    BadInterpolation(String),
     /// The text names no horizon.
     #[error("\"{0}\" is no horizon: write 1m, 3m, 6m, 1y or all")]
     UnknownHorizon(String),

@@ -44,6 +44,17 @@ pub enum Basis {
 }
 
 impl Basis {
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Basis::Quoted => "quoted",
+            Basis::Implied => "implied",
+            Basis::Shaped => "shaped",
+            Basis::Interpolated => "interpolated",
+            Basis::Extrapolated => "extrapolated",
+        }
+    }
+
     /// How far the price rests on quotes rather than on the method, from 0 to 1.
     pub fn confidence(self) -> f64 {
         match self {

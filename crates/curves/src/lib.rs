@@ -13,21 +13,24 @@ mod elimination;
 mod error;
 mod grid;
 mod interpolate;
+mod interpolation;
 mod layout;
 mod method;
 mod quote;
 pub mod rolling;
 mod snapshot;
+pub mod snapshots;
 
 pub use curve::{Builder, Curve, Point};
 pub use definition::{Definition, PricedContract, Selected};
 pub use delivery::DeliveryCalendar;
 pub use error::CurveError;
 pub use grid::Cell;
+pub use interpolation::Interpolation;
 pub use layout::{Basis, Layout, Scratch, Terms};
 pub use markets::contract::{
     Block, Commodity, Contract, ContractError, Month, Period, Season, Tenor, last_trading_day, prompt,
 };
 pub use method::{Method, Shape};
 pub use quote::{Input, Quote, State};
-pub use snapshot::{CurveSnapshot, Horizon, SnapshotInput, SnapshotPoint, SnapshotTerms, Snapshots};
+pub use snapshot::{CurveSnapshot, Horizon, SnapshotInput, SnapshotPoint};

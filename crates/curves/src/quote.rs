@@ -71,6 +71,21 @@ pub enum State {
     NotANumber,
 }
 
+impl State {
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Repriced => "repriced",
+            State::Consistent => "consistent",
+            State::Contradictory => "contradictory",
+            State::Superseded => "superseded",
+            State::InDelivery => "in_delivery",
+            State::NoDelivery => "no_delivery",
+            State::NotANumber => "not_a_number",
+        }
+    }
+}
+
 /// A quote beside the price that the curve gives to its contract.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {

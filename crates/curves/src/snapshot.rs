@@ -1,24 +1,20 @@
-//! Snapshots: the state of a curve at a time of the log.
+//! A snapshot: the part of a curve within a horizon, as it is shown and stored.
 //!
-//! Role: keeps the newest quote of each contract, and makes a snapshot for each horizon when quotes have changed.
-//! Invariants: time is the log's clock. Its axis is divided into intervals from the epoch; the first record of a later interval closes those
-//! before, and a snapshot holds exactly the quotes of the records before the end of its interval. So the same log gives the same
-//! snapshots, and at most one for each curve, horizon and interval.
-//! Failure: while no quote can be used, there is no snapshot.
+//! Invariant: a function of the curve. Which quotes it is made from is decided by [`crate::snapshots`].
+//! Failure: a delivery day is outside the calendar.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use domain::Micros;
-use jiff::Timestamp;
+use jiff::Zoned;
 use jiff::civil::Date;
-use markets::contract::{Block, Contract, ContractError, Month};
+use markets::contract::{Block, Month};
 use serde::Serialize;
 
-use crate::curve::{Builder, Curve, Point};
+use crate::curve::{Curve, Point};
 use crate::layout::Basis;
 use crate::method::Method;
-use crate::quote::{Input, Quote, State};
+use crate::quote::{Input, State};
 use crate::{CurveError, DeliveryCalendar};
 
 /// How far a snapshot reaches: the balance of the month and this many months after it.
@@ -91,7 +87,7 @@ pub struct CurveSnapshot {
     pub curve_id: String,
     /// The market whose hours it counts.
     pub market: String,
-    /// End of the interval whose quotes it holds, in microseconds of the log's clock.
+    /// The quotes are those that were known before this time of the log's clock, in microseconds.
     pub as_of: Micros,
     /// The day of the curve in the market's zone; contracts begin after it.
     pub day: Date,
@@ -99,7 +95,7 @@ pub struct CurveSnapshot {
     pub horizon: Horizon,
     /// The method of the curve.
     pub method: Method,
-    /// Larger for a later snapshot: the number of the interval. Equal versions have equal content.
+    /// Larger for a later one. Equal versions have equal content.
     pub version: u64,
     /// In order of delivery.
     pub points: Vec<SnapshotPoint>,
@@ -114,9 +110,9 @@ pub struct SnapshotPoint {
     pub contract: String,
     /// Its hours.
     pub block: Block,
-    /// In the market's zone.
+    /// RFC 3339 with the offset of the market.
     pub delivery_start: String,
-    /// In the market's zone; the first moment after delivery.
+    /// The first moment after delivery.
     pub delivery_end: String,
     /// Rounded to eight decimals.
     pub price: f64,
@@ -189,8 +185,8 @@ impl SnapshotPoint {
         Ok(SnapshotPoint {
             contract: point.contract.period.to_string(),
             block: point.contract.block,
-            delivery_start: calendar.start_of(point.contract.period.first)?.to_string(),
-            delivery_end: calendar.start_of(point.contract.period.end)?.to_string(),
+            delivery_start: rfc3339(&calendar.start_of(point.contract.period.first)?),
+            delivery_end: rfc3339(&calendar.start_of(point.contract.period.end)?),
             price: rounded(point.price),
             volume: point.volume,
             confidence: point.basis.confidence(),
@@ -217,94 +213,11 @@ impl SnapshotInput {
     }
 }
 
+fn rfc3339(time: &Zoned) -> String {
+    time.timestamp().display_with_offset(time.offset()).to_string()
+}
+
 /// To eight decimals, the scale of prices; sums that cancel give no negative zero.
 fn rounded(value: f64) -> f64 {
     (value * 1e8).round() / 1e8 + 0.0
-}
-
-/// What a curve's snapshots are made for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotTerms {
-    /// The curve.
-    pub curve_id: String,
-    /// At most one snapshot in each interval of the log's clock, in microseconds.
-    pub interval: Micros,
-    /// One snapshot for each.
-    pub horizons: Vec<Horizon>,
-}
-
-/// Makes the snapshots of one curve.
-#[derive(Debug)]
-pub struct Snapshots {
-    terms: SnapshotTerms,
-    builder: Builder,
-    quotes: BTreeMap<Contract, Quote>,
-    /// End of the interval in which quotes changed, until its snapshot is made.
-    due: Option<Micros>,
-}
-
-impl Snapshots {
-    /// A curve without quotes. An interval below one microsecond counts as one.
-    pub fn new(terms: SnapshotTerms, builder: Builder) -> Snapshots {
-        Snapshots {
-            terms,
-            builder,
-            quotes: BTreeMap::new(),
-            due: None,
-        }
-    }
-
-    /// Takes a quote at a time of the log, after the snapshots that the time makes due.
-    ///
-    /// # Errors
-    /// As [`Snapshots::advance`]; the quote is not taken.
-    pub fn take(&mut self, clock: Micros, quote: Quote) -> Result<Vec<CurveSnapshot>, CurveError> {
-        let made = self.advance(clock)?;
-        let known = self.quotes.get(&quote.contract);
-        let is_newer = known.is_none_or(|known| known.known_at <= quote.known_at);
-        let has_changed = known.is_none_or(|known| (known.price, known.volume) != (quote.price, quote.volume));
-        if is_newer {
-            self.quotes.insert(quote.contract, quote);
-            if has_changed && self.due.is_none() {
-                let interval = self.terms.interval.max(1);
-                self.due = clock
-                    .div_euclid(interval)
-                    .checked_add(1)
-                    .and_then(|next| next.checked_mul(interval));
-            }
-        }
-        Ok(made)
-    }
-
-    /// The snapshots that are due when the log's clock has reached a time.
-    ///
-    /// # Errors
-    /// A contract cannot be placed in the calendar, or the market lacks its block.
-    pub fn advance(&mut self, clock: Micros) -> Result<Vec<CurveSnapshot>, CurveError> {
-        let Some(due) = self.due.filter(|due| *due <= clock) else {
-            return Ok(Vec::new());
-        };
-        self.due = None;
-        // The quotes are those before the end of the interval, so the day is, too.
-        let last = Timestamp::from_microsecond(due - 1).map_err(|_| ContractError::OutOfCalendar(due.to_string()))?;
-        let day = self.builder.calendar().date_at(last);
-        self.quotes.retain(|contract, _| contract.period.end > day);
-        let until = self
-            .terms
-            .horizons
-            .iter()
-            .filter_map(|horizon| horizon.until(day))
-            .max();
-        let quotes: Vec<Quote> = self.quotes.values().cloned().collect();
-        let curve = match self.builder.build(day, until.unwrap_or(Month::of(day)), &quotes) {
-            Ok(curve) => curve,
-            Err(CurveError::NoQuotes(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let version = u64::try_from(due / self.terms.interval.max(1)).unwrap_or_default();
-        let (name, when) = ((&*self.terms.curve_id, self.builder.method()), (due, version, day));
-        let calendar = self.builder.calendar();
-        let of = |horizon: &Horizon| CurveSnapshot::of(&curve, calendar, name, when, *horizon);
-        self.terms.horizons.iter().map(of).collect()
-    }
 }

@@ -36,7 +36,7 @@ pub struct LegPrice<'a> {
     pub purpose: LegPurpose,
     /// Name of the derived series, or id of the curve; empty for a clock.
     pub series: &'a str,
-    /// Name of the leg in the series; empty for others.
+    /// Name of the leg in the series; market of a quote of a curve; empty for a clock.
     pub role: &'a str,
     /// Definition of the curve, as the enriched tick carries it.
     pub definition: Option<&'a str>,

@@ -127,6 +127,8 @@ pub struct Enrichment<'a> {
     pub tick_size: Option<Decimal>,
     /// Curve that the instrument is a member of.
     pub curve_id: Option<&'a str>,
+    /// How the curve is made from its quotes; the crate `curves` reads it.
+    pub curve_definition: Option<&'a str>,
     /// 0..=100, in hundredths (0.95 is 95).
     pub confidence_percent: i32,
     pub method: Classification,

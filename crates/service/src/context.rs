@@ -148,7 +148,7 @@ impl<S> Context<S> {
         self.groups
             .push(json!({"worker": name, "group": group, "topics": topics}));
         topics.iter().for_each(|topic| metrics::topic_exists(topic));
-        let met = [&self.names.legs, &self.names.curves, &self.names.derived];
+        let met = [&self.names.legs, &self.names.derived, &self.names.curves];
         let met = topics.iter().filter(|topic| met.contains(topic)).cloned();
         let aligned = self
             .names

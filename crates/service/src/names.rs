@@ -24,7 +24,7 @@ const WRITTEN: [&str; 10] = [
 
 /// The stages that an operator can pause, in the order of the pipeline: a service, or a part of it that has a consumer group of
 /// its own. [`Names::group_of`] is that group.
-pub const STAGES: [&str; 11] = [
+pub const STAGES: [&str; 12] = [
     "normalization",
     "normalization-clickhouse",
     "enrichment",
@@ -32,6 +32,7 @@ pub const STAGES: [&str; 11] = [
     "aggregation",
     "aggregation-restate",
     "aggregation-derived",
+    "aggregation-curves",
     "aggregation-clickhouse",
     "projection",
     "projection-served",
@@ -207,10 +208,16 @@ impl Names {
             (self.group("aggregation"), one(&self.enriched)),
             (
                 self.writer_group("aggregation"),
-                vec![self.bars.clone(), self.late.clone(), self.derived.clone()],
+                vec![
+                    self.bars.clone(),
+                    self.late.clone(),
+                    self.derived.clone(),
+                    self.curves.clone(),
+                ],
             ),
             (self.restate_group("aggregation"), one(&self.late)),
             (self.derived_group("aggregation"), one(&self.legs)),
+            (self.curves_group("aggregation"), one(&self.legs)),
             (self.group("projection"), one(&self.enriched)),
             (
                 self.served_group("projection"),

@@ -66,6 +66,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "derived_prices",
         sql: include_str!("../../../schemas/clickhouse/011_derived_prices.sql"),
     },
+    Migration {
+        version: 12,
+        name: "curve_snapshots",
+        sql: include_str!("../../../schemas/clickhouse/012_curve_snapshots.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use common::clickhouse;
 use domain::{
-    Bar, BarVersion, Classification, Decimal, DerivedCause, DerivedLeg, DerivedPrice, EnrichedTick, Enrichment,
-    Interval, Kind, LateTick, Micros, Origin, QualityFlags, Tick, TimeWeighted, Turnover, Window,
+    Bar, BarVersion, Classification, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedCause, DerivedLeg,
+    DerivedPrice, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin, QualityFlags, Tick, TimeWeighted,
+    Turnover, Window,
 };
 use localstack::{Server, Temporary};
 use proptest::collection::vec;
@@ -220,6 +221,7 @@ impl AnyTick {
             contract_size: self.optional_decimals[7],
             tick_size: self.optional_decimals[8],
             curve_id: self.optional_texts[8].as_deref(),
+            curve_definition: self.optional_texts[7].as_deref(),
             confidence_percent: (self.flags % 101) as i32,
             method: [
                 Classification::Database,
@@ -336,6 +338,7 @@ fn a_column_that_no_writer_fills_says_so() {
         &rows::late::LAYOUT,
         &rows::bar::LAYOUT,
         &rows::derived::LAYOUT,
+        &rows::curve::LAYOUT,
     ] {
         let filled: Vec<&str> = layout.fields().map(|(name, _)| name).chain(["ingested_at"]).collect();
         let sql = format!(
@@ -518,6 +521,87 @@ proptest! {
             expected.push(fields);
         }
         check(&rows::derived::LAYOUT, block, expected)?;
+    }
+
+    #[test]
+    fn any_curve_snapshot_is_read_back_as_it_was(snapshots in vec((ticks(), 0usize..3, -30_000i32..90_000, 0..i64::MAX, any::<(i32, i64)>()), ROWS)) {
+        let (mut block, mut expected) = (Block::new(&rows::curve::LAYOUT), Vec::new());
+        for (offset, (any, count, day, version, (revision, number_of))) in (0..).zip(&snapshots) {
+            let (tick, cause) = (any.tick(), DerivedCause::ALL[*count]);
+            let price = *number_of as f64 / 1e8;
+            // A separate curve for each snapshot, so that none replaces another.
+            let curve_id = format!("{}{offset}", tick.instrument_id);
+            let source = tick.origin.to_string();
+            let point = CurvePoint {
+                contract: tick.instrument_id,
+                block: "flat",
+                delivery_start: "2026-12-01T00:00:00-05:00",
+                delivery_end: tick.unit,
+                price,
+                volume: tick.volume.map(|_| price),
+                confidence: 0.7,
+                method: "shaped",
+                extrapolated: *count == 1,
+                sources: vec![&*source; *count],
+            };
+            let input = CurveInput {
+                contract: tick.instrument_id,
+                block: "peak",
+                price,
+                curve_price: tick.bid.map(|_| price),
+                residual: tick.ask.map(|_| 0.0),
+                state: "repriced",
+                implied_by: vec![tick.unit; *count],
+                source: &source,
+                known_at: tick.event_time,
+            };
+            let snapshot = CurveSnapshot {
+                origin: tick.origin,
+                tenant_id: tick.tenant_id,
+                curve_id: &curve_id,
+                market: tick.market,
+                horizon: "all",
+                as_of: tick.appended_at,
+                day: *day,
+                method: "smooth",
+                definition: tick.unit,
+                version: *version,
+                revision: *revision,
+                cause,
+                points: vec![point; *count],
+                inputs: vec![input; *count],
+            };
+            rows::curve::encode(&snapshot, 5, offset, &mut block);
+            let points: Vec<Value> = snapshot.points.iter().map(|of| json!({
+                "contract": of.contract, "block": "flat", "delivery_start": "2026-12-01T00:00:00-05:00", "delivery_end": of.delivery_end,
+                "price": price, "volume": of.volume, "confidence": 0.7, "method": "shaped", "extrapolated": of.extrapolated,
+                "sources": of.sources,
+            })).collect();
+            let inputs: Vec<Value> = snapshot.inputs.iter().map(|of| json!({
+                "contract": of.contract, "block": "peak", "price": price, "curve_price": of.curve_price, "residual": of.residual,
+                "state": "repriced", "implied_by": of.implied_by, "source": source, "known_at": of.known_at,
+            })).collect();
+            let date = jiff::civil::date(1970, 1, 1) + jiff::Span::new().days(*day);
+            expected.push(object(&[
+                ("tenant_id", json!(snapshot.tenant_id)),
+                ("curve_id", json!(curve_id)),
+                ("market", json!(snapshot.market)),
+                ("horizon", json!("all")),
+                ("as_of", time(snapshot.as_of)),
+                ("day", json!(date.to_string())),
+                ("method", json!("smooth")),
+                ("definition", json!(snapshot.definition)),
+                ("points", json!(Value::from(points).to_string())),
+                ("inputs", json!(Value::from(inputs).to_string())),
+                ("version", long(*version)),
+                ("revision", json!(revision)),
+                ("cause", json!(cause.name())),
+                ("origin", json!(source)),
+                ("src_partition", json!(5)),
+                ("src_offset", long(offset)),
+            ]));
+        }
+        check(&rows::curve::LAYOUT, block, expected)?;
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! them, and the revisions of a bar (INV-1 requires the same configuration). To change them on a running system, build a
 //! new generation. The checkpoint and idle times may change at any time.
 
+mod curves;
 mod derived;
 
 use std::time::Duration;
 
+use ::curves::snapshots::Limits;
 use domain::{Interval, Micros, Product};
 use service::Reader;
 use stores::{HistoryLimits, ProductClose};
@@ -28,6 +30,8 @@ pub struct Config {
     pub restate: RestateConfig,
     /// The derived series; without them, the third stage does not run.
     pub derived: DerivedConfig,
+    /// How snapshots of curves are made.
+    pub curves: Limits,
 }
 
 /// Settings of the second stage. All of them may change at any time.
@@ -110,6 +114,7 @@ pub fn read(reader: &mut Reader<'_>) -> Config {
     Config {
         restate: read_restate(reader, &rules),
         derived: derived::read(reader),
+        curves: curves::read(reader),
         rules,
         checkpoint_interval: Duration::from_millis(checkpoint),
     }

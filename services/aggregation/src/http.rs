@@ -1,9 +1,10 @@
 //! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: the windows and bars in this replica's memory, by tenant.
-//! `GET /completeness`: the intervals of market days that lack a price, `GET /derived/{series}`: the values of a derived series; both from
-//! ClickHouse.
+//! `GET /completeness`: the intervals of market days that lack a price, `GET /derived/{series}`: the values of a derived series,
+//! `GET /curves/{curve_id}`: a snapshot of a forward curve; these from ClickHouse.
 
 mod bar;
 mod complete;
+mod curves;
 mod derived;
 mod described;
 pub mod stats;
@@ -24,6 +25,7 @@ use crate::view::Views;
 pub use bar::Stored;
 use bar::{BarsBody, Shape, time};
 pub use complete::Completeness;
+pub use curves::CurveTable;
 pub use derived::DerivedTable;
 
 /// Bars or derived prices in an answer: the default and the maximum of `limit`.
@@ -43,6 +45,8 @@ pub struct Shown {
     pub completeness: Completeness,
     /// The derived prices.
     pub derived: DerivedTable,
+    /// The snapshots of curves.
+    pub curves: CurveTable,
 }
 
 /// The routes.
@@ -85,6 +89,14 @@ pub fn routes(shown: Shown) -> Routes {
             derived::prices,
         )
         .returning(&described::DERIVED)
+        .of_tenant(
+            Method::GET,
+            "/curves/{curve_id}",
+            "The newest snapshot of a forward curve, or the newest at or before a time of the log's clock",
+            &["horizon", "as_of"],
+            curves::snapshot,
+        )
+        .returning(&described::CURVE)
         .sharing(move |config| {
             config.app_data(shown.clone());
         })

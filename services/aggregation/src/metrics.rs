@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_macros)]
 
+mod of_curves;
 mod of_derived;
 mod of_markets;
 
@@ -16,6 +17,7 @@ use service::metrics::{Declared, Kind};
 use crate::core::partition_state::WindowCounts;
 use of_markets::{CHECK_DIFFERENCE, CHECK_HOURS, INTERVALS_DUE, INTERVALS_MISSING, PRICES_MISSING};
 
+pub use of_curves::CurveMeters;
 pub use of_derived::DerivedMeters;
 pub(crate) use of_markets::{completeness, completeness_unknown, market_checks, market_checks_unknown};
 
@@ -205,6 +207,12 @@ pub const DECLARED: &[Declared] = &[
     of_derived::SKIPPED,
     of_derived::EVICTED,
     of_derived::KEPT,
+    of_curves::QUOTES,
+    of_curves::MARKS,
+    of_curves::SNAPSHOTS,
+    of_curves::SKIPPED,
+    of_curves::EVICTED,
+    of_curves::KEPT,
 ];
 
 /// The outcome of the windows of one statement.
@@ -309,8 +317,12 @@ pub struct Tally {
     pub checkpoints: u64,
     /// Records sent to the state topic.
     pub state_records: u64,
-    /// Legs sent.
+    /// Legs of derived series sent.
     pub legs: u64,
+    /// Quotes of curves sent.
+    pub quotes: u64,
+    /// Marks of the log clock sent, once for all partitions.
+    pub clock_marks: u64,
 }
 
 /// Handles of one worker.
@@ -324,6 +336,8 @@ pub struct Meters {
     checkpoints: Counter,
     state_records: Counter,
     legs: Counter,
+    quotes: Counter,
+    clock_marks: Counter,
     checkpoint: Histogram,
     latency: Histogram,
 }
@@ -341,6 +355,8 @@ impl Meters {
             checkpoints: counter!(CHECKPOINTS),
             state_records: counter!(STATE_RECORDS),
             legs: counter!(of_derived::LEGS.name),
+            quotes: counter!(of_curves::QUOTES.name),
+            clock_marks: counter!(of_curves::MARKS.name),
             checkpoint: histogram!(CHECKPOINT),
             latency: histogram!(stream::metrics::END_TO_END_LATENCY, "stage" => "aggregation"),
         }
@@ -354,6 +370,8 @@ impl Meters {
         self.checkpoints.increment(tally.checkpoints);
         self.state_records.increment(tally.state_records);
         self.legs.increment(tally.legs);
+        self.quotes.increment(tally.quotes);
+        self.clock_marks.increment(tally.clock_marks);
         for (counter, count) in self.revisions.iter().zip(tally.revisions) {
             counter.increment(count);
         }

@@ -8,6 +8,9 @@
 //! enriched.market.ticks.v1 ──▶ legs of derived series ──▶ aggregation.legs.v1, by tenant and series
 //! aggregation.legs.v1 ──▶ values at each time ──▶ aggregation.derived.v1 ──▶ ClickHouse derived_prices
 //!
+//! enriched.market.ticks.v1 ──▶ quotes of curves, and marks of the clock ──▶ aggregation.legs.v1, by tenant and curve
+//! aggregation.legs.v1 ──▶ snapshots at the end of each interval ──▶ aggregation.curves.v1 ──▶ ClickHouse curve_snapshots
+//!
 //! aggregation.late.v1 ──▶ windows by newest offset ──▶ SQL over ClickHouse enriched_ticks ──▶ aggregation.bars.v1
 //! ```
 
@@ -15,16 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service::clients::Dependency;
-use service::writer::tables::{ENRICHED_TICKS, MARKET_TICKS};
+use service::writer::tables::{CURVE_SNAPSHOTS, ENRICHED_TICKS, MARKET_TICKS};
 use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
 use stream::hop::Hop;
 
 use crate::config::Config;
-use crate::http::{self, Completeness, DerivedTable, Shown, Stored};
-use crate::metrics::{DerivedMeters, RestateMeters, RestateTotals};
+use crate::http::{self, Completeness, CurveTable, DerivedTable, Shown, Stored};
+use crate::metrics::{CurveMeters, DerivedMeters, RestateMeters, RestateTotals};
 use crate::stages::aggregate::Aggregator;
+use crate::stages::curves::{self, Curves};
 use crate::stages::derived::{self, Derive};
 use crate::stages::lane;
 use crate::stages::outbox::{OutputTopics, Shared};
@@ -42,6 +46,8 @@ const INTERVALS_VIEW: &str = "market_intervals";
 const WAIT: Duration = Duration::from_millis(250);
 /// Late ticks are rare, and wait for the table anyway.
 const RESTATE_WAIT: Duration = Duration::from_secs(1);
+/// A snapshot is due a minute after its quotes, so they may wait longer than anything else.
+const CURVES_WAIT: Duration = Duration::from_secs(2);
 
 /// Builds the service: source, the stages, sinks, then its HTTP.
 ///
@@ -59,6 +65,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     stream_stage(ctx, topics.clone(), Arc::clone(&views));
     let restated = restate_stage(ctx, topics)?;
     derived_stage(ctx);
+    curves_stage(ctx);
     ctx.writer()?;
 
     ctx.routes(http::routes(Shown {
@@ -79,6 +86,12 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
             runtime: ctx.runtime.clone(),
             view: ctx.names.table(DERIVED_VIEW),
+        },
+        curves: CurveTable {
+            clickhouse: ctx.clients.clickhouse()?,
+            breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
+            runtime: ctx.runtime.clone(),
+            table: ctx.names.table(CURVE_SNAPSHOTS.name),
         },
     }));
     watches(ctx)?;
@@ -127,6 +140,18 @@ fn derived_stage(ctx: &mut Context<Config>) {
         Ok(Box::new(Hop::new(stage, output.clone())))
     });
     ctx.dead_letter_codes(derived::STAGE, &derived::CODES);
+}
+
+/// The fourth stage: snapshots of curves from quotes. It always runs: which curves there are is in the log.
+fn curves_stage(ctx: &mut Context<Config>) {
+    let (limits, wire, output) = (ctx.own.curves, ctx.wire.clone(), ctx.names.curves.clone());
+    let group = ctx.names.curves_group(ctx.service);
+    let source = [ctx.names.legs.clone()];
+    ctx.second_stage(curves::STAGE, group, &source, Pace::Within(CURVES_WAIT), move || {
+        let stage = Curves::new(limits, wire.clone(), CurveMeters::default());
+        Ok(Box::new(Hop::new(stage, output.clone())))
+    });
+    ctx.dead_letter_codes(curves::STAGE, &curves::CODES);
 }
 
 /// The second stage: bars of late ticks from the table, in parallel with the stream.

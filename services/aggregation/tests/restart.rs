@@ -295,6 +295,7 @@ fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {
             contract_size: None,
             tick_size: None,
             curve_id: None,
+            curve_definition: None,
             confidence_percent: 90,
             method: Classification::RuleBased,
             low_confidence: false,

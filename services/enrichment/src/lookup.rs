@@ -39,6 +39,8 @@ pub struct Reference {
     pub contract_size: Option<Decimal>,
     pub tick_size: Option<Decimal>,
     pub curve_id: Option<String>,
+    /// How its curve is made; filled in from the rules, so that copies of rows need not have it.
+    pub curve_definition: Option<String>,
 }
 
 /// Tenant and instrument.
@@ -136,13 +138,20 @@ fn rows_of(rows: Vec<Reference>, rules: &RuleBook) -> Rows {
     by_tenant
 }
 
-/// A row that names no curve has the one whose pattern its instrument fits.
+/// A row that names no curve has the one whose pattern its instrument fits. The definition is that of the loaded rules.
 fn on_its_curve(row: Reference, rules: &RuleBook) -> Reference {
-    if row.curve_id.is_some() {
-        return row;
+    let rules = rules.of(&row.tenant_id);
+    let curve = match &row.curve_id {
+        Some(curve_id) => rules.curve_named(curve_id),
+        None => rules.curve_of(&row.instrument_id),
+    };
+    let curve_definition = curve.and_then(|curve| curve.definition.clone());
+    let curve_id = row.curve_id.or_else(|| curve.map(|curve| curve.curve_id.clone()));
+    Reference {
+        curve_id,
+        curve_definition,
+        ..row
     }
-    let curve_id = rules.of(&row.tenant_id).curve_of(&row.instrument_id).map(str::to_owned);
-    Reference { curve_id, ..row }
 }
 
 /// The newest snapshot, and the queue of missed keys.

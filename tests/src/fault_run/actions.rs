@@ -215,9 +215,15 @@ pub fn groups_of(service: Service) -> &'static [(&'static str, &'static [&'stati
             ("aggregation-local", &[ENRICHED]),
             (
                 "aggregation-local-clickhouse",
-                &["aggregation.bars.v1", "aggregation.late.v1", "aggregation.derived.v1"],
+                &[
+                    "aggregation.bars.v1",
+                    "aggregation.late.v1",
+                    "aggregation.derived.v1",
+                    "aggregation.curves.v1",
+                ],
             ),
             ("aggregation-local-restate", &["aggregation.late.v1"]),
+            ("aggregation-local-curves", &["aggregation.legs.v1"]),
         ],
         Service::Projection => &[("projection-local", &[ENRICHED])],
     }

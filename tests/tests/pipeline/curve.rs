@@ -1,10 +1,14 @@
 //! Settlements through the running pipeline, and the curve that is made from them: every quote is repriced, a correction and a change of the
-//! definition count while everything runs, and the past stays as it was known.
+//! definition count while everything runs, and the past stays as it was known. Snapshots of it are in the topic, the table and the route, while
+//! aggregation is killed.
 
-use e2e::{Pipeline, eventually};
+use e2e::{Pipeline, RAW, eventually};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde_json::Value;
+use localstack::Service;
+use serde_json::{Value, json};
+use testkit::kafka::{self, Outgoing, Publisher};
+use testkit::times::iso;
 
 const HEADER: &str = "as_of,curve_id,contract,block,price,volume";
 /// Quotes of 5 March 2025: contract as quoted, price, contract as shown, first day and the day after the last one. Clocks change on 9
@@ -17,6 +21,7 @@ const QUOTES: [(&str, &str, &str, &str, &str); 5] = [
     ("CAL-26", "52.40", "CAL-26", "2026-01-01", "2027-01-01"),
 ];
 const CURVE: &str = "TEST_WESTERN";
+const SNAPSHOTS: &str = "aggregation.curves.v1";
 
 fn document(rows: &[String]) -> String {
     format!("{HEADER}\n{}\n", rows.join("\n"))
@@ -74,7 +79,9 @@ fn price_of(curve: &Value, contract: &str) -> f64 {
 /// A stack of its own: the oracle of the shared one does not read settlements.
 #[test]
 fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
-    let pipeline = Pipeline::start().unwrap();
+    // A snapshot is due a second after its quotes.
+    let interval = ("AGGREGATION_CURVES_INTERVAL_S".to_owned(), "1".to_owned());
+    let pipeline = Pipeline::with_settings([interval]).unwrap();
     pipeline
         .postgres
         .rows(
@@ -124,10 +131,135 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
         assert!((price_of(&before, contract) - price).abs() < 1e-12, "{contract}");
     }
 
+    let first = a_snapshot_is_in_the_topic_the_table_and_the_route(&pipeline, &before);
     a_correction_replaces_and_the_past_stays(&pipeline, &before);
+    a_corrected_quote_makes_a_new_snapshot(&pipeline, &first);
     the_definition_changes_while_everything_runs(&pipeline);
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
+}
+
+/// Trades of every partition, which move the clocks of the log on.
+fn tick(pipeline: &Pipeline) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    let now = iso(jiff::Timestamp::now().as_microsecond());
+    for number in 0..40 {
+        let instrument = format!("CLOCK.{number}");
+        let payload = json!({
+            "envelope": {"event_type": "tick", "event_id": format!("{instrument}-{now}"), "timestamp": now, "tenant_id": "clock", "source": "s",
+                "version": "1.0"},
+            "payload": {"market": "MISO", "instrument_id": instrument, "raw_data": {"timestamp": now, "price": "1.5", "volume": 1}},
+        });
+        let outgoing = Outgoing {
+            partition: Some(number % 4),
+            key: Some(instrument),
+            payload: payload.to_string().into_bytes(),
+            headers: Vec::new(),
+        };
+        publisher.send(&outgoing).unwrap();
+    }
+    publisher.finish().unwrap();
+}
+
+/// The answer of the route.
+fn curve(pipeline: &Pipeline, query: &str) -> anyhow::Result<(u16, Value)> {
+    let (status, body) = pipeline.get(Service::Aggregation, &format!("/curves/{CURVE}?{query}"))?;
+    Ok((status, serde_json::from_str(&body)?))
+}
+
+/// Waits for a snapshot with all quotes, of which that of the calendar year has this price.
+fn snapshot_with(pipeline: &Pipeline, of_2026: f64) -> Value {
+    let mut found = Value::Null;
+    let result = eventually("a snapshot has all quotes", || {
+        tick(pipeline);
+        let (status, body) = curve(pipeline, "")?;
+        found = body;
+        let is_whole = status == 200 && found["inputs"].as_array().map(Vec::len) == Some(QUOTES.len());
+        Ok(is_whole && price_of(&found, "CAL-26") == of_2026)
+    });
+    assert!(result.is_ok(), "{result:?} {found}");
+    found
+}
+
+/// Every quote is the mean of the points of its contract, by the clock of New York.
+fn check_repricing(snapshot: &Value) {
+    for (_, _, contract, first, end) in QUOTES {
+        let difference = mean(snapshot, first.parse().unwrap(), end.parse().unwrap()) - price_of(snapshot, contract);
+        assert!(difference.abs() <= 1e-8, "{contract}: {difference}");
+    }
+}
+
+fn a_snapshot_is_in_the_topic_the_table_and_the_route(pipeline: &Pipeline, shown: &Value) -> Value {
+    let snapshot = snapshot_with(pipeline, 52.4);
+    check_repricing(&snapshot);
+    // It is the curve that `dp curve show` builds from the same quotes.
+    for name in ["points", "day", "method", "market"] {
+        assert_eq!(snapshot[name], shown[name], "{name}");
+    }
+    assert_eq!(
+        (&snapshot["definition"], &snapshot["horizon"]),
+        (&json!("smooth"), &json!("all"))
+    );
+    let records = kafka::read_all(&pipeline.bootstrap(), SNAPSHOTS).unwrap();
+    let key = format!("default|{CURVE}");
+    assert!(!records.is_empty());
+    for record in &records {
+        assert_eq!(record.key.as_deref(), Some(key.as_bytes()));
+    }
+    let number = |sql: &str| pipeline.clickhouse.number(sql).unwrap();
+    let points = snapshot["points"].as_array().unwrap().len() as i128;
+    let of = format!("WHERE tenant_id = 'default' AND curve_id = '{CURVE}'");
+    for view in ["curve_points", "curve_points_asof(at = '2100-01-01 00:00:00')"] {
+        let sql = format!(
+            "SELECT count() FROM {view} {of} AND horizon = 'all' AND isFinite(price) AND delivery_end > delivery_start"
+        );
+        assert_eq!(number(&sql), points, "{view}");
+    }
+    let repriced = format!(
+        "SELECT count() FROM curve_inputs {of} AND abs(residual) <= 1e-8 AND state = 'repriced' AND known_at < now64(6)"
+    );
+    assert_eq!(number(&repriced), QUOTES.len() as i128);
+    // Each quote names its tick.
+    let ticks = format!(
+        "SELECT count() FROM curve_inputs AS i JOIN enriched_ticks AS t ON t.tick_id = i.source {of} AND toFloat64(t.price) = i.price"
+    );
+    assert_eq!(
+        number(
+            &ticks
+                .replace("tenant_id", "i.tenant_id")
+                .replace("curve_id", "i.curve_id")
+        ),
+        QUOTES.len() as i128
+    );
+    let asof_before = format!("SELECT count() FROM curve_points_asof(at = '2020-01-01 00:00:00') {of}");
+    assert_eq!(number(&asof_before), 0);
+    snapshot
+}
+
+fn a_corrected_quote_makes_a_new_snapshot(pipeline: &Pipeline, first: &Value) {
+    // The correction is in the log already; the process that computes it is not there any more.
+    pipeline.kill_and_restart(Service::Aggregation).unwrap();
+    let second = snapshot_with(pipeline, 53.5);
+    check_repricing(&second);
+    pipeline.kill_and_restart(Service::Aggregation).unwrap();
+    let time = |snapshot: &Value| -> jiff::Timestamp { snapshot["as_of"].as_str().unwrap().parse().unwrap() };
+    assert!(time(&second) > time(first), "{second}");
+    // The past stays as it was.
+    let (status, past) = curve(pipeline, &format!("as_of={}", time(first))).unwrap();
+    assert_eq!((status, &past), (200, first));
+    let (status, nothing) = curve(pipeline, "as_of=2020-01-01T00:00:00Z").unwrap();
+    assert!(status == 404 && nothing.to_string().contains(CURVE), "{nothing}");
+    let (status, _) = curve(pipeline, "tenant_id=other").unwrap();
+    assert_eq!(status, 404);
+    let (status, _) = curve(pipeline, "horizon=2y").unwrap();
+    assert_eq!(status, 400);
+    let (status, month) = curve(pipeline, "horizon=1m").unwrap();
+    let length = |snapshot: &Value| snapshot["points"].as_array().unwrap().len();
+    assert!(status == 200 && length(&month) < length(&second), "{month}");
+    // A version has one content, whoever wrote it.
+    let differing = "SELECT count() FROM (SELECT 1 FROM curve_snapshots GROUP BY tenant_id, curve_id, horizon, as_of, version \
+                     HAVING uniqExact(points, inputs, definition, revision, cause, origin) > 1)";
+    assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
 }
 
 fn a_correction_replaces_and_the_past_stays(pipeline: &Pipeline, before: &Value) {

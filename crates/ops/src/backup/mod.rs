@@ -206,7 +206,8 @@ mod tests {
                 "aggregation-local",
                 "aggregation-local-clickhouse",
                 "aggregation-local-restate",
-                "aggregation-local-derived"
+                "aggregation-local-derived",
+                "aggregation-local-curves"
             ]
         );
         let of_all: usize = services_of(&Store::ALL)

@@ -104,6 +104,12 @@ pub fn consumers(names: &Names) -> Vec<Consumer> {
             &names.legs,
             Home::Group,
         ),
+        consumer(
+            "aggregation",
+            names.curves_group("aggregation"),
+            &names.legs,
+            Home::Group,
+        ),
         stage("projection", &names.enriched, Home::Postgres),
     ]);
     let served = [

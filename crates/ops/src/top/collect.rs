@@ -193,6 +193,7 @@ fn stage_of(names: &Names, of: &Subscription) -> Option<&'static str> {
                 (&names.bars, "clickhouse_bars"),
                 (&names.late, "clickhouse_late_ticks"),
                 (&names.derived, "clickhouse_derived_prices"),
+                (&names.curves, "clickhouse_curve_snapshots"),
             ];
             return tables.iter().find(|(read, _)| *read == topic).map(|(_, stage)| *stage);
         }
@@ -230,13 +231,9 @@ mod tests {
             .filter(|one| stage_of(&names, one).is_none())
             .map(|one| one.group)
             .collect();
+        let of_aggregation = ["restate", "derived", "curves"].map(|part| names.group_of(&format!("aggregation-{part}")));
         let served = names.served_group("projection");
-        let expected = [
-            names.restate_group("aggregation"),
-            names.derived_group("aggregation"),
-            served.clone(),
-            served,
-        ];
+        let expected: Vec<String> = of_aggregation.into_iter().chain([served.clone(), served]).collect();
         assert_eq!(without, expected);
     }
 }

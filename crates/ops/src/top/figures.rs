@@ -12,7 +12,7 @@ use crate::health::State;
 use crate::scrape::Histogram;
 
 /// The stages in the order in which data reaches them; unknown ones come last.
-const STAGES: [&str; 9] = [
+const STAGES: [&str; 10] = [
     "normalization",
     "clickhouse_market_ticks",
     "enrichment",
@@ -21,6 +21,7 @@ const STAGES: [&str; 9] = [
     "clickhouse_bars",
     "clickhouse_late_ticks",
     "clickhouse_derived_prices",
+    "clickhouse_curve_snapshots",
     "latest_price",
 ];
 

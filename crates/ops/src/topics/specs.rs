@@ -30,6 +30,8 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
             .collect(),
     };
     let week = ("retention.ms", "604800000");
+    // Stages of aggregation read legs again after a restart: quotes of curves count for a week, and are held for up to four days more.
+    let two_weeks = ("retention.ms", "1209600000");
     let state = [
         ("cleanup.policy", "compact"),
         // A restore that runs during compaction must still find the records that it expects.
@@ -52,10 +54,10 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
         &names.curves,
         &names.derived,
         &names.late,
-        &names.legs,
         &names.invalidation,
     ];
     specs.extend(keyed.into_iter().map(|name| spec(name, partitions, &[week])));
+    specs.push(spec(&names.legs, partitions, &[two_weeks]));
     specs.push(spec(&names.state, partitions, &state));
     // Compacted: it keeps the newest order of each stage. With one partition, a reader at its end has every order.
     specs.push(spec(&names.control, 1, &[("cleanup.policy", "compact")]));

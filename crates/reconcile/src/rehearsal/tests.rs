@@ -101,7 +101,7 @@ fn a_trade_is_shown_in_the_form_of_every_stage() {
     // NG is natural gas, MISO the Midwest. Confidence: 0.5, and 0.2 for the power market, 0.1 for the node, 0.1 for the zone.
     let added = json!({
         "commodity": "natural_gas", "region": "midwest", "product_tier": "standard", "reference_unit": null, "contract_size": null,
-        "tick_size": null, "curve_id": null, "classification_confidence": 0.9, "classification_method": "rule_based",
+        "tick_size": null, "curve_id": null, "curve_definition": null, "classification_confidence": 0.9, "classification_method": "rule_based",
         "low_confidence_classification": false, "enriched_at": "2026-10-02T12:00:00.000000Z"
     });
     assert_eq!(tick.enrichment, added);

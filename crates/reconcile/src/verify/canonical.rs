@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn every_column_that_a_writer_fills_is_compared() {
         // Of these tables only the newest versions count.
-        let versioned = [Record::Bar, Record::DerivedPrice];
+        let versioned = [Record::Bar, Record::DerivedPrice, Record::CurveSnapshot];
         for table in TABLES.into_iter().filter(|table| !versioned.contains(&table.record)) {
             let mut compared = vec!["src_partition"];
             if let Some(raw) = RawText::of(table) {
@@ -469,6 +469,7 @@ mod tests {
             contract_size: None,
             tick_size: Some("0.01".parse().unwrap()),
             curve_id: None,
+            curve_definition: None,
             confidence_percent: 90,
             method: Classification::RuleBased,
             low_confidence: false,

@@ -53,7 +53,7 @@ impl TableChecks<'_> {
         match (SourceText::of(table), table.record) {
             (Some(text), _) => self.by_source(table, text, report).await,
             (None, Record::Bar) => self.bars(table, report).await,
-            (None, Record::DerivedPrice) => {
+            (None, Record::DerivedPrice | Record::CurveSnapshot) => {
                 let name = table.name;
                 report.notes.push(format!(
                     "{name} is not compared: its rows follow from the legs in Kafka"

@@ -35,7 +35,14 @@ pub struct TableSpec {
 }
 
 /// Every table, in the order of the data flow.
-pub static TABLES: [&TableSpec; 5] = [&MARKET_TICKS, &ENRICHED_TICKS, &BARS, &LATE_TICKS, &DERIVED_PRICES];
+pub static TABLES: [&TableSpec; 6] = [
+    &MARKET_TICKS,
+    &ENRICHED_TICKS,
+    &BARS,
+    &LATE_TICKS,
+    &DERIVED_PRICES,
+    &CURVE_SNAPSHOTS,
+];
 
 /// Every accepted tick.
 pub static MARKET_TICKS: TableSpec = TableSpec {
@@ -118,6 +125,21 @@ pub static DERIVED_PRICES: TableSpec = TableSpec {
         let price = wire.decode_derived(payload).map_err(bad)?;
         rows::derived::encode(&price, message.partition, message.offset, out);
         Ok(Some(price.log_clock))
+    },
+};
+
+/// Versions of snapshots of curves: the table keeps all of them.
+pub static CURVE_SNAPSHOTS: TableSpec = TableSpec {
+    name: "curve_snapshots",
+    service: "aggregation",
+    topic: |names| &names.curves,
+    layout: &rows::curve::LAYOUT,
+    freshness: Duration::from_secs(2),
+    record: Record::CurveSnapshot,
+    encode: |wire, payload, message, _, out| {
+        let snapshot = wire.decode_curve(payload).map_err(bad)?;
+        rows::curve::encode(&snapshot, message.partition, message.offset, out);
+        Ok(Some(snapshot.as_of))
     },
 };
 

@@ -8,6 +8,7 @@
 mod bars;
 mod cluster;
 pub mod copies;
+mod curves;
 mod derived;
 mod fence;
 pub mod fenced;
@@ -33,6 +34,7 @@ use hyper_util::rt::TokioExecutor;
 use security::{Secret, Trust};
 
 pub use bars::{BarKey, StoredBar, newest_bars};
+pub use curves::{CurveQuestion, StoredCurve, curve_snapshot};
 pub use derived::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices};
 pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};

@@ -7,6 +7,7 @@
 //! Failure: every rejection is an outcome that the caller counts; nothing panics.
 
 pub mod checkpoint;
+pub mod clock_marks;
 mod coming;
 mod contribution;
 pub mod found;

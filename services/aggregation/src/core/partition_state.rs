@@ -15,6 +15,7 @@ use domain::{Interval, LastOrigin, Micros};
 use rustc_hash::FxHashSet;
 
 use super::checkpoint::Snapshot;
+use super::clock_marks::ClockMarks;
 use super::instrument::{Arrived, Effects, Instrument, Verdict};
 use super::log_clock::{LogClock, Rule, WindowRules};
 use super::places::{Place, Places};
@@ -70,6 +71,7 @@ pub struct PartitionState {
     saved_position: Option<i64>,
     sequencer: Sequencer,
     clock: LogClock,
+    marks: ClockMarks,
     texts: Texts,
     places: Places,
     /// (time of the log clock, place): when the windows of an instrument must be checked. An alarm that differs from the
@@ -93,6 +95,7 @@ impl PartitionState {
             saved_position: None,
             sequencer: Sequencer::default(),
             clock: LogClock::default(),
+            marks: ClockMarks::default(),
             texts: Texts::default(),
             places: Places::default(),
             alarms: BinaryHeap::new(),
@@ -107,6 +110,7 @@ impl PartitionState {
         self.position = Some(record.position);
         self.sequencer = to_sequencer(&record.lanes);
         self.clock = LogClock::of(record.log_clock);
+        self.marks = ClockMarks::of(record.marks_due);
     }
 
     /// Restores a window; false if its product is unknown.
@@ -275,6 +279,7 @@ impl PartitionState {
             position,
             topic_id: self.writer.topic_id.clone(),
             log_clock: self.clock.newest(),
+            marks_due: self.marks.due(),
             lanes: to_lanes(self.sequencer_state()),
         };
         let key = StateKey {
@@ -305,6 +310,11 @@ impl PartitionState {
     /// The current log clock.
     pub fn log_clock(&self) -> Option<Micros> {
         self.clock.newest()
+    }
+
+    /// Which mark of the clock is due.
+    pub fn marks(&mut self) -> &mut ClockMarks {
+        &mut self.marks
     }
 
     /// Windows in memory, by interval.

@@ -450,6 +450,22 @@ fn a_time_out_of_range_is_rejected() {
     assert_eq!(bench.state.log_clock(), None);
 }
 
+#[test]
+fn a_mark_of_the_clock_that_is_due_is_saved_with_the_position() {
+    let mut bench = Bench::new();
+    bench.apply(NOON);
+    bench.state.marks().quoted(NOON, MINUTE);
+    let saved = bench.snapshot().unwrap();
+    let (_, value) = saved.sequencer.iter().next().unwrap();
+    let record = WIRE.decode_sequencer(value).unwrap();
+    assert_eq!(record.marks_due, Some(NOON + MINUTE));
+    let mut restored = Bench::new();
+    restored.state.restore_position(&record);
+    assert!(!restored.state.marks().take(NOON + MINUTE - 1));
+    assert!(restored.state.marks().take(NOON + MINUTE));
+    assert!(!restored.state.marks().take(NOON + 2 * MINUTE));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -41,6 +41,7 @@ impl Topic {
             position,
             topic_id: "id".to_owned(),
             log_clock,
+            marks_due: None,
             lanes: Vec::new(),
         };
         self.put(writer, Subject::Sequencer, |wire, out| {
@@ -220,6 +221,7 @@ fn the_state_of_a_build_without_a_log_clock_is_refused() {
         position: 1,
         topic_id: "id".to_owned(),
         log_clock: None,
+        marks_due: None,
         lanes: vec![lane],
     };
     topic.put(A, Subject::Sequencer, |wire, out| wire.encode_sequencer(&state, out));

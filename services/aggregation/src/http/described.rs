@@ -21,6 +21,49 @@ pub(super) const DERIVED: Shape = Shape::Object(&[
     ("values", Shape::List(&VALUE)),
 ]);
 
+/// Of `/curves/{curve_id}`.
+pub(super) const CURVE: Shape = Shape::Object(&[
+    ("tenant_id", Shape::Text),
+    ("curve_id", Shape::Text),
+    ("horizon", Shape::Text),
+    ("market", Shape::Text),
+    ("as_of", Shape::Time),
+    ("day", Shape::Text),
+    ("method", Shape::Text),
+    ("definition", Shape::Text),
+    ("version", Shape::Integer),
+    ("revision", Shape::Integer),
+    ("cause", Shape::Text),
+    ("origin", Shape::Text),
+    ("points", Shape::List(&POINT)),
+    ("inputs", Shape::List(&INPUT)),
+]);
+
+const POINT: Shape = Shape::Object(&[
+    ("contract", Shape::Text),
+    ("block", Shape::Text),
+    ("delivery_start", Shape::Time),
+    ("delivery_end", Shape::Time),
+    ("price", Shape::Number),
+    ("volume", Shape::Nullable(&Shape::Number)),
+    ("confidence", Shape::Number),
+    ("method", Shape::Text),
+    ("extrapolated", Shape::Flag),
+    ("sources", Shape::List(&Shape::Text)),
+]);
+
+const INPUT: Shape = Shape::Object(&[
+    ("contract", Shape::Text),
+    ("block", Shape::Text),
+    ("price", Shape::Number),
+    ("curve_price", Shape::Nullable(&Shape::Number)),
+    ("residual", Shape::Nullable(&Shape::Number)),
+    ("state", Shape::Text),
+    ("implied_by", Shape::List(&Shape::Text)),
+    ("source", Shape::Text),
+    ("known_at", Shape::Time),
+]);
+
 const VALUE: Shape = Shape::Object(&[
     ("kind", Shape::Text),
     ("time", Shape::Time),

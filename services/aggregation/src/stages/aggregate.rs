@@ -55,6 +55,7 @@ impl Aggregator {
     ) -> Aggregator {
         let shared = Shared {
             legs: Arc::clone(&config.derived.legs),
+            curve_interval: config.curves.interval,
             ..Shared::new(wire, topics)
         };
         Aggregator {

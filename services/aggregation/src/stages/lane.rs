@@ -130,7 +130,8 @@ impl Lane {
                 if verdict.by_table != 0 {
                     outbox.late(&late_tick(&arrived, &verdict, clock))?;
                 }
-                outbox.legs(enriched, message.offset, clock.unwrap_or(tick.appended_at))?;
+                let clock = clock.unwrap_or(tick.appended_at);
+                outbox.legs(enriched, message.offset, clock, self.state.marks())?;
                 outbox.finish()?;
                 count_revisions(&mut shared.tally.revisions, verdict.revised);
                 shared.newest_appended_at = shared.newest_appended_at.max(Some(tick.appended_at));

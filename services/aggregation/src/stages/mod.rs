@@ -1,7 +1,8 @@
-//! The three stages of aggregation: bars and legs in the stream ([`aggregate`]), bars of late ticks from the table ([`restate`]), and
-//! derived prices from legs ([`mod@derived`]).
+//! The four stages of aggregation: bars and legs in the stream ([`aggregate`]), bars of late ticks from the table ([`restate`]),
+//! derived prices from legs ([`mod@derived`]), and snapshots of curves from quotes ([`mod@curves`]).
 
 pub mod aggregate;
+pub mod curves;
 pub mod derived;
 pub mod lane;
 pub mod outbox;

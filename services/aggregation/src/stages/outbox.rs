@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
-use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, LegPurpose, Micros};
+use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, LegPurpose, Micros, Tick};
+use markets::contract::SETTLEMENT;
 use stream::{Io, Output, StreamError};
 
+use crate::core::clock_marks::ClockMarks;
 use crate::core::legs::LegIndex;
 use crate::core::records::Records;
 use crate::core::window_state::{Closing, Shown};
@@ -41,6 +43,8 @@ pub struct Shared {
     pub topics: OutputTopics,
     /// Which instruments are legs.
     pub legs: Arc<LegIndex>,
+    /// The interval of the snapshots of curves, in microseconds.
+    pub curve_interval: Micros,
     /// Counts since the last turn.
     pub tally: Tally,
     /// How long each checkpoint completed since the last turn took.
@@ -58,6 +62,7 @@ impl Shared {
             wire,
             topics,
             legs: Arc::default(),
+            curve_interval: 0,
             tally: Tally::default(),
             checkpoints_took: Vec::new(),
             newest_appended_at: None,
@@ -138,34 +143,74 @@ impl<'a, 'io> Outbox<'a, 'io> {
         self.send_scratch(Topic::Late)
     }
 
-    /// Sends the tick of this offset to where its legs meet: keyed by tenant and series, so not by its partition.
-    pub fn legs(&mut self, enriched: &EnrichedTick<'_>, offset: i64, clock: Micros) -> Result<(), StreamError> {
-        if self.shared.legs.is_empty() {
-            return Ok(());
-        }
-        let legs = Arc::clone(&self.shared.legs);
+    /// Sends the tick of this offset to where its legs meet: keyed by tenant and series, or curve, so not by its partition. A mark of the
+    /// clock that is due comes before them.
+    pub fn legs(
+        &mut self,
+        enriched: &EnrichedTick<'_>,
+        offset: i64,
+        clock: Micros,
+        marks: &mut ClockMarks,
+    ) -> Result<(), StreamError> {
         let tick = &enriched.tick;
-        for (index, leg) in (0..).zip(legs.of_instrument(tick.instrument_id)) {
-            let place = LegPlace {
-                purpose: LegPurpose::Series,
-                series: &leg.series,
-                role: &leg.role,
-                definition: None,
-                unit: enriched.unit(),
-                log_clock: clock,
-                enriched_partition: self.partition,
-                enriched_offset: offset,
+        let place = LegPlace {
+            purpose: LegPurpose::Clock,
+            series: "",
+            role: "",
+            definition: None,
+            unit: enriched.unit(),
+            log_clock: clock,
+            enriched_partition: self.partition,
+            enriched_offset: offset,
+            index: 0,
+        };
+        if marks.take(clock) {
+            for partition in 0..self.shared.topics.partitions {
+                self.leg(tick, place, Topic::LegsOf(partition))?;
+            }
+            self.shared.tally.clock_marks += 1;
+        }
+        let mut index = 0;
+        if !self.shared.legs.is_empty() {
+            let legs = Arc::clone(&self.shared.legs);
+            for leg in legs.of_instrument(tick.instrument_id) {
+                let of_series = LegPlace {
+                    purpose: LegPurpose::Series,
+                    series: &leg.series,
+                    role: &leg.role,
+                    index,
+                    ..place
+                };
+                self.leg(tick, of_series, Topic::Legs)?;
+                self.shared.tally.legs += 1;
+                index += 1;
+            }
+        }
+        // Other prices may name a curve too; its quotes are settlements.
+        if let Some(curve_id) = enriched.enrichment.curve_id
+            && tick.product == SETTLEMENT
+        {
+            let of_curve = LegPlace {
+                purpose: LegPurpose::Curve,
+                series: curve_id,
+                role: tick.market,
+                definition: enriched.enrichment.curve_definition,
                 index,
+                ..place
             };
-            let scratch = &mut self.shared.scratch;
-            scratch.begin(tick.tenant_id, &leg.series);
-            self.shared
-                .wire
-                .encode_leg(&LegPrice::of(tick, place), &mut scratch.payload);
-            self.shared.tally.legs += 1;
-            self.send_scratch(Topic::Legs)?;
+            self.leg(tick, of_curve, Topic::Legs)?;
+            self.shared.tally.quotes += 1;
+            marks.quoted(clock, self.shared.curve_interval);
         }
         Ok(())
+    }
+
+    fn leg(&mut self, tick: &Tick<'_>, place: LegPlace<'_>, topic: Topic) -> Result<(), StreamError> {
+        let scratch = &mut self.shared.scratch;
+        scratch.begin(tick.tenant_id, place.series);
+        let leg = LegPrice::of(tick, place);
+        self.shared.wire.encode_leg(&leg, &mut scratch.payload);
+        self.send_scratch(topic)
     }
 
     /// Sends records to the state topic.
@@ -203,10 +248,11 @@ impl<'a, 'io> Outbox<'a, 'io> {
             topic: match topic {
                 Topic::Bars => &topics.bars,
                 Topic::Late => &topics.late,
-                Topic::Legs => &topics.legs,
+                Topic::Legs | Topic::LegsOf(_) => &topics.legs,
             },
             partition: match topic {
                 Topic::Bars | Topic::Late => self.partition,
+                Topic::LegsOf(partition) => partition,
                 Topic::Legs => partition_of(&scratch.key, topics.partitions),
             },
             key: Some(&scratch.key),
@@ -221,7 +267,10 @@ impl<'a, 'io> Outbox<'a, 'io> {
 enum Topic {
     Bars,
     Late,
+    /// By the key.
     Legs,
+    /// This partition of it.
+    LegsOf(i32),
 }
 
 impl Scratch {

@@ -177,6 +177,7 @@ pub async fn insert(table: &FencedTable, partition: i32, from: i64, rows: &[Row]
                 contract_size: None,
                 tick_size: None,
                 curve_id: None,
+                curve_definition: None,
                 confidence_percent: 95,
                 method: Classification::Database,
                 low_confidence: false,

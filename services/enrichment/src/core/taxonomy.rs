@@ -61,6 +61,8 @@ pub struct CustomRule {
 #[allow(missing_docs)]
 pub struct CurveRule {
     pub curve_id: String,
+    /// As ticks carry it.
+    pub definition: Option<String>,
     pub instruments: Vec<IdPattern>,
 }
 
@@ -134,6 +136,7 @@ pub struct Names {
     pub region: String,
     pub product_tier: String,
     pub curve_id: Option<String>,
+    pub curve_definition: Option<String>,
 }
 
 impl Names {
@@ -144,6 +147,7 @@ impl Names {
             region: UNKNOWN.to_owned(),
             product_tier: STANDARD.to_owned(),
             curve_id: None,
+            curve_definition: None,
         }
     }
 
@@ -188,9 +192,14 @@ impl Rules {
     }
 
     /// The curve that an instrument is a quote of.
-    pub fn curve_of(&self, instrument_id: &str) -> Option<&str> {
+    pub fn curve_of(&self, instrument_id: &str) -> Option<&CurveRule> {
         let fits = |curve: &&CurveRule| curve.instruments.iter().any(|pattern| pattern.matches(instrument_id));
-        self.curves.iter().find(fits).map(|curve| curve.curve_id.as_str())
+        self.curves.iter().find(fits)
+    }
+
+    /// The curve of this id.
+    pub fn curve_named(&self, curve_id: &str) -> Option<&CurveRule> {
+        self.curves.iter().find(|curve| curve.curve_id == curve_id)
     }
 
     /// Classifies an instrument.
@@ -199,13 +208,15 @@ impl Rules {
         let by_keyword = |keywords: &[Keyword]| best(keywords, &tokens).map(str::to_owned);
         let electricity_of_iso = || is_iso(subject.market).then(|| "electricity".to_owned());
         let unknown = || UNKNOWN.to_owned();
+        let curve = self.curve_of(subject.instrument_id);
         Names {
             commodity: by_keyword(&self.commodities)
                 .or_else(electricity_of_iso)
                 .unwrap_or_else(unknown),
             region: by_keyword(&self.regions).unwrap_or_else(unknown),
             product_tier: by_keyword(&self.tiers).unwrap_or_else(|| STANDARD.to_owned()),
-            curve_id: self.curve_of(subject.instrument_id).map(str::to_owned),
+            curve_id: curve.map(|curve| curve.curve_id.clone()),
+            curve_definition: curve.and_then(|curve| curve.definition.clone()),
         }
     }
 }
@@ -427,6 +438,7 @@ mod tests {
     fn quotes_of_contracts_have_the_first_curve_whose_pattern_they_fit() {
         let curve = |curve_id: &str, patterns: &[&str]| CurveRule {
             curve_id: curve_id.into(),
+            definition: Some(format!("linear;{}", curve_id.len())),
             instruments: patterns.iter().map(|text| IdPattern::new(text)).collect(),
         };
         let own = TenantRules {
@@ -442,6 +454,7 @@ mod tests {
         let names = |tenant, id| book.of(tenant).classify(&subject(id, "GAS"));
         let henry = names("a", "GAS.HENRY_HUB.2027-01.FLAT.SETTLEMENT");
         assert_eq!(henry.curve_id.as_deref(), Some("GAS"));
+        assert_eq!(henry.curve_definition.as_deref(), Some("linear;3"));
         assert_eq!(
             (henry.commodity.as_str(), henry.product_tier.as_str()),
             ("natural_gas", "futures")

@@ -266,6 +266,7 @@ fn from_text(text: &str) -> Option<Reference> {
         contract_size: decimal("contract_size").flatten(),
         tick_size: decimal("tick_size").flatten(),
         curve_id: optional("curve_id"),
+        curve_definition: None,
     })
 }
 

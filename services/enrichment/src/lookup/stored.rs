@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use curves::Interpolation;
 use domain::instrument::IdPattern;
 use futures_util::future::BoxFuture;
 use service::StartError;
@@ -104,6 +105,7 @@ fn reference(row: ReferenceInstrument) -> Reference {
         contract_size: row.contract_size,
         tick_size: row.tick_size,
         curve_id: row.curve_id,
+        curve_definition: None,
     }
 }
 
@@ -119,12 +121,36 @@ fn by_tenant(commodities: Vec<Rule>, regions: Vec<Rule>, curves: Vec<CurveRow>) 
     }
     for curve in curves {
         let rule = CurveRule {
+            definition: definition(&curve),
             curve_id: curve.curve_id,
             instruments: curve.instruments.iter().map(|text| IdPattern::new(text)).collect(),
         };
         rules_of(&mut tenants, curve.tenant_id).curves.push(rule);
     }
     tenants.into_values().collect()
+}
+
+/// The definition as ticks carry it. `None` for a method that is none: the quotes of this curve give no snapshots.
+fn definition(curve: &CurveRow) -> Option<String> {
+    match curve.interpolation_method.parse() {
+        Ok(method) => {
+            let interpolation = Interpolation {
+                method,
+                contract_months: curve.contract_months.clone(),
+            };
+            Some(interpolation.to_string())
+        }
+        Err(error) => {
+            tracing::warn!(
+                event = "curve_method_unknown",
+                tenant_id = %curve.tenant_id,
+                curve_id = %curve.curve_id,
+                error = %error,
+                "correct column interpolation_method of curve_metadata"
+            );
+            None
+        }
+    }
 }
 
 fn rules_of(tenants: &mut BTreeMap<String, TenantRules>, tenant_id: String) -> &mut TenantRules {

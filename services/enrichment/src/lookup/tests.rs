@@ -13,6 +13,7 @@ pub(crate) fn row(tenant_id: &str, instrument_id: &str, commodity: &str) -> Refe
         contract_size: Some("1.5".parse().unwrap()),
         tick_size: None,
         curve_id: None,
+        curve_definition: None,
     }
 }
 

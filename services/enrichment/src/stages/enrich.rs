@@ -129,6 +129,7 @@ pub fn enrich_subject<'v>(
             contract_size: row.contract_size,
             tick_size: row.tick_size,
             curve_id: row.curve_id.as_deref(),
+            curve_definition: row.curve_definition.as_deref(),
             confidence_percent: taxonomy::DATABASE_CONFIDENCE,
             method: Classification::Database,
             low_confidence: false,
@@ -142,6 +143,7 @@ pub fn enrich_subject<'v>(
             contract_size: None,
             tick_size: None,
             curve_id: names.curve_id.as_deref(),
+            curve_definition: names.curve_definition.as_deref(),
             confidence_percent: if names.is_known() {
                 taxonomy::rule_confidence(subject)
             } else {
@@ -210,6 +212,7 @@ mod tests {
             contract_size: Some("10000".parse().unwrap()),
             tick_size: Some("0.001".parse().unwrap()),
             curve_id: Some("NG".into()),
+            curve_definition: None,
         }
     }
 

@@ -517,6 +517,7 @@ pub(super) fn enrichment() -> Enrichment<'static> {
         contract_size: None,
         tick_size: None,
         curve_id: None,
+        curve_definition: None,
         confidence_percent: 95,
         method: Classification::Database,
         low_confidence: false,

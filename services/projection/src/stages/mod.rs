@@ -5,6 +5,7 @@ pub mod mark;
 mod not_loaded;
 pub mod project;
 pub mod serve;
+mod served_active;
 pub(crate) mod served_record;
 mod served_work;
 mod store_work;

@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use codec::Wire;
-use delivery::{StartAt, Ticket};
-use domain::{Micros, RetryPolicy, Waits};
+use delivery::StartAt;
+use domain::Micros;
 use stores::Projection;
 use stream::offload::Offload;
 use stream::positions::check_range;
@@ -21,6 +21,7 @@ use stream::{Handler, Io, Message, Outcome, Partition, StreamError};
 use tokio::runtime::Handle;
 
 use super::not_loaded::not_loaded;
+use super::served_active::{Active, State};
 use super::served_record::{Record, Unread, read};
 use super::served_work::{ServedStores, WasLoaded};
 use super::store_work::LoadError;
@@ -36,28 +37,6 @@ pub const NAME: &str = "serve";
 pub const DEAD_LETTER_CODES: &[&str] = &["truncated", "unknown_schema", "invalid_utf8", "invalid_value"];
 
 const LOAD_RETRY: Micros = 1_000_000;
-
-enum State {
-    /// Position and ranks are being read. `retry_at` is set if the last load failed.
-    Loading {
-        retry_at: Option<Micros>,
-    },
-    Serving(Box<ServedLane>),
-}
-
-struct Active {
-    state: State,
-    projection: Projection,
-    /// Distinguishes answers of this assignment from those of an earlier one.
-    assignment: u64,
-    /// A position after a dead letter is stored only when the dead letter is acknowledged.
-    dead_letter: Ticket,
-    /// What Postgres refuses until an operator corrects it.
-    refused: Option<String>,
-    /// Whether the last work reached both stores.
-    is_well: bool,
-    waits: Waits,
-}
 
 enum Done {
     Loaded(Partition, u64, Result<WasLoaded, LoadError>),
@@ -196,6 +175,7 @@ impl Server {
                 tracing::info!(partition = %partition, position = ?start, projection = projection.name(), rows = newest.keys(), "served rows loaded");
                 active.refused = None;
                 active.is_well = true;
+                active.behind_since = None;
                 let (seed, has_copy) = (self.id ^ assignment, projection.has_copy());
                 let lane = ServedLane::new(self.parts.interval, seed, has_copy, position, newest);
                 active.state = State::Serving(Box::new(lane));
@@ -246,6 +226,7 @@ impl Server {
             }
             Next::Reload => {
                 active.refused = answers.refused;
+                active.behind_since = lane.oldest_pending();
                 let delay = active.waits.after_failure().as_micros() as Micros;
                 tracing::warn!(partition = %partition, delay_ms = delay / 1_000, "the commit was not answered, or another owner or a rebuild has moved the position; position and rows are read again");
                 io.stop(partition)?;
@@ -263,11 +244,8 @@ impl Server {
     fn report(&self) {
         for (projection, freshness) in &self.parts.freshness {
             let own = || self.lanes.values().filter(|active| active.projection == *projection);
-            let oldest = own().fold(None, |oldest, active| match &active.state {
-                State::Serving(lane) => earlier(oldest, lane.oldest_pending()),
-                State::Loading { .. } => oldest,
-            });
-            let is_well = own().all(|active| active.is_well && matches!(active.state, State::Serving(_)));
+            let oldest = own().fold(None, |oldest, active| earlier(oldest, active.oldest_pending()));
+            let is_well = own().all(Active::is_well);
             freshness.report(self.id, WorkerState { oldest, is_well });
         }
     }
@@ -287,15 +265,7 @@ impl Handler for Server {
                 continue;
             };
             self.assignments += 1;
-            let active = Active {
-                state: State::Loading { retry_at: None },
-                projection,
-                assignment: self.assignments,
-                dead_letter: Ticket::default(),
-                refused: None,
-                is_well: true,
-                waits: RetryPolicy::CONFLICT.waits(),
-            };
+            let active = Active::new(projection, self.assignments);
             self.lanes.insert(partition.clone(), active);
             self.load(io, partition, self.assignments, projection);
         }
@@ -339,10 +309,7 @@ impl Handler for Server {
     }
 
     fn has_room(&self) -> bool {
-        self.lanes.values().all(|active| match &active.state {
-            State::Serving(lane) => lane.has_room(),
-            State::Loading { .. } => true,
-        })
+        self.lanes.values().all(Active::has_room)
     }
 
     fn turn(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
@@ -357,12 +324,8 @@ impl Handler for Server {
 
     fn patience(&self) -> Duration {
         let now = wall_clock();
-        let due = |active: &Active| match &active.state {
-            State::Loading { retry_at } => *retry_at,
-            State::Serving(lane) => lane.due(),
-        };
         let wait = |due: Micros| Duration::from_micros(u64::try_from(due - now).unwrap_or(0));
-        let waits = self.lanes.values().filter_map(due).map(wait);
+        let waits = self.lanes.values().filter_map(Active::due).map(wait);
         // Work that waits for the acknowledgement of a dead letter is due all the time.
         let shortest = waits
             .fold(stream::IDLE_POLL_WAIT, Duration::min)

@@ -266,9 +266,9 @@ fn stages(figures: &Figures, sort: Sort) -> Vec<Stage<'_>> {
 /// their number.
 fn leave_out_idle(stages: &mut Vec<Stage<'_>>, rows: usize) -> usize {
     let is_idle = |stage: &Stage<'_>| {
-        stage
-            .group
-            .is_some_and(|group| group.lag == 0 && group.in_per_second == Some(0.0) && group.out_per_second == Some(0.0))
+        stage.group.is_some_and(|group| {
+            group.lag == 0 && group.in_per_second == Some(0.0) && group.out_per_second == Some(0.0)
+        })
     };
     let all = stages.len();
     while stages.len() > rows {
@@ -389,7 +389,16 @@ fn right<'a>(texts: impl IntoIterator<Item = String>) -> Vec<Cell<'a>> {
 
 /// The part of a topic's name by which commands call it.
 fn short(topic: &str) -> String {
-    const NAMES: [&str; 7] = ["raw", "normalized", "enriched", "bars", "late", "legs", "derived"];
+    const NAMES: [&str; 8] = [
+        "raw",
+        "normalized",
+        "enriched",
+        "bars",
+        "late",
+        "legs",
+        "derived",
+        "curves",
+    ];
     let mut parts = topic.split(['.', '-']);
     parts.find(|part| NAMES.contains(part)).unwrap_or(topic).to_owned()
 }

@@ -201,7 +201,7 @@ fn size(kind: &str) -> usize {
     let (name, arguments) = kind.split_once('(').unwrap_or((kind, ""));
     match name {
         "Bool" | "Enum8" => 1,
-        "Int32" => 4,
+        "Int32" | "Date32" => 4,
         "Decimal" => match arguments.split(',').next().and_then(|digits| digits.parse().ok()) {
             Some(0..=9) => 4,
             Some(10..=18) => 8,

@@ -5,6 +5,7 @@
 //! Failure: none; every domain value has a row.
 
 pub mod bar;
+pub mod curve;
 pub mod derived;
 pub mod enriched;
 pub mod late;
@@ -53,6 +54,7 @@ pub(crate) const TIME: &str = "DateTime64(6, 'UTC')";
 pub(crate) const OPTIONAL_TIME: &str = "Nullable(DateTime64(6, 'UTC'))";
 pub(crate) const NAME: &str = "LowCardinality(String)";
 pub(crate) const OPTIONAL_NAME: &str = "LowCardinality(Nullable(String))";
+pub(crate) const DAY: &str = "Date32";
 pub(crate) const NAMES: &str = "Array(LowCardinality(String))";
 pub(crate) const OPTIONAL_TEXT: &str = "Nullable(String)";
 

@@ -1,0 +1,328 @@
+//! The snapshots of one curve of one tenant, from the quotes in the log.
+//!
+//! The axis of the log clock is divided into intervals from the epoch. An interval with a quote has a snapshot, whose time T is its end: of
+//! each instrument, the newest quote among those with a clock before T, by (event time, vintage, the producer's sequence, origin). It is
+//! stale, and does not count, if it came into the log more than the maximum age before T: so documents of old trade dates give snapshots
+//! when they are ingested. Definition, market and origin are those of the newest quote of the interval, by (clock, origin).
+//! Invariants: what a snapshot contains follows from the set of quotes, and never from the order in which they came. A snapshot is sent when
+//! the clock of the reader has reached T, and again when a quote that came late has changed it: exactly then. [`read_back`] covers every
+//! quote that the snapshots of the hold time need, so a state that was read back from the log continues as the lost one would have.
+//! Failure: snapshots of times before the clock less the hold time stay as they are. A quote that cannot be placed is counted with a
+//! [`Reason`], and the others still count. A curve without a usable quote has no snapshot; one that was sent before is sent without points.
+
+mod content;
+mod instrument;
+mod limits;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::{CurveSnapshot as Record, DerivedCause, LegPrice, Micros};
+use jiff::Timestamp;
+use markets::contract::Contract;
+
+use crate::curve::Builder;
+use crate::{CurveError, DeliveryCalendar, Interpolation, PricedContract};
+use instrument::{Instrument, Known, Place};
+use limits::{AHEAD, Rule};
+
+pub use limits::{Counts, Limits, Reason, read_back};
+
+/// The newest quote of an interval.
+#[derive(Debug, Clone)]
+struct Newest {
+    clock: Micros,
+    place: Place,
+    market: Arc<str>,
+    definition: Arc<str>,
+}
+
+/// What was sent last for a time.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// Of everything that the snapshot is made from.
+    content: u64,
+    times: i32,
+    has_points: bool,
+}
+
+#[derive(Debug)]
+struct Time {
+    newest: Newest,
+    sent: Option<Sent>,
+}
+
+/// A curve of one tenant, and the quotes that it knows.
+#[derive(Debug)]
+pub struct Snapshots {
+    tenant_id: String,
+    curve_id: String,
+    limits: Limits,
+    instruments: BTreeMap<Arc<str>, Instrument>,
+    /// By the end of the interval.
+    times: BTreeMap<Micros, Time>,
+    /// Times that must be computed, with the reason why a snapshot of them is sent again.
+    due: BTreeMap<Micros, DerivedCause>,
+    calendars: BTreeMap<Arc<str>, DeliveryCalendar>,
+    definitions: BTreeMap<Arc<str>, Interpolation>,
+    builder: Option<Builder>,
+    pruned: Micros,
+    counts: Counts,
+}
+
+impl Snapshots {
+    /// A curve without quotes.
+    pub fn new(tenant_id: &str, curve_id: &str, limits: Limits) -> Snapshots {
+        Snapshots {
+            tenant_id: tenant_id.to_owned(),
+            curve_id: curve_id.to_owned(),
+            limits,
+            instruments: BTreeMap::new(),
+            times: BTreeMap::new(),
+            due: BTreeMap::new(),
+            calendars: BTreeMap::new(),
+            definitions: BTreeMap::new(),
+            builder: None,
+            pruned: Micros::MIN,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The counts since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Number of quotes in memory.
+    pub fn len(&self) -> usize {
+        self.instruments.values().map(Instrument::len).sum()
+    }
+
+    /// Whether it knows no quote.
+    pub fn is_empty(&self) -> bool {
+        self.instruments.is_empty()
+    }
+
+    /// The first time that must be computed; [`Snapshots::advance`] does it when the clock has reached it.
+    pub fn next_due(&self) -> Option<Micros> {
+        self.due.keys().next().copied()
+    }
+
+    /// Takes a quote. `clock` is that of the reader, this quote included. Returns why it does not count, or not for its own time.
+    pub fn take(&mut self, leg: &LegPrice<'_>, clock: Micros) -> Option<Reason> {
+        let skipped = match self.place(leg) {
+            Ok((end, newest)) => self.insert(leg, (end, newest), clock.saturating_sub(self.limits.hold)),
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = skipped {
+            self.counts.skip(reason);
+        }
+        skipped
+    }
+
+    /// The end of the interval of a quote, and what the interval takes from it if it is the newest one.
+    fn place(&mut self, leg: &LegPrice<'_>) -> Result<(Micros, Newest), Reason> {
+        let interval = self.limits.interval.max(1);
+        let end = leg.log_clock.div_euclid(interval).checked_add(1);
+        let end = end
+            .and_then(|end| end.checked_mul(interval))
+            .ok_or(Reason::OutOfReach)?;
+        if leg.event_time > leg.log_clock.saturating_add(AHEAD) {
+            return Err(Reason::OutOfReach);
+        }
+        let definition = self.definition(leg.definition.ok_or(Reason::Undefined)?)?;
+        let (market, calendar) = self.calendar(leg.role)?;
+        let traded = Timestamp::from_microsecond(leg.event_time).map_err(|_| Reason::OutOfReach)?;
+        let contract = Contract::of_instrument(leg.instrument_id, calendar.date_at(traded), calendar.commodity());
+        let contract = contract.map_err(|_| Reason::NotAContract)?;
+        // Also refuses a block that the market does not have: one such quote would make the whole curve fail.
+        let hours = calendar.hours(contract.period, contract.block);
+        hours.map_err(|_| Reason::NotAContract)?;
+        let newest = Newest {
+            clock: leg.log_clock,
+            place: Place::of(&leg.origin),
+            market,
+            definition,
+        };
+        Ok((end, newest))
+    }
+
+    /// Keeps the quote, and marks the times that it may change.
+    fn insert(&mut self, leg: &LegPrice<'_>, (end, newest): (Micros, Newest), floor: Micros) -> Option<Reason> {
+        let instrument = match self.instruments.get_mut(leg.instrument_id) {
+            Some(instrument) => instrument,
+            None => self.instruments.entry(leg.instrument_id.into()).or_default(),
+        };
+        let known = Known::of(leg, &newest.market, &newest.place);
+        let cause = match instrument.has_quote_of(leg.event_time) {
+            true => DerivedCause::Correction,
+            false => DerivedCause::Late,
+        };
+        let is_better = instrument.insert(end, known);
+        if self.is_over_limit() {
+            self.evict();
+        }
+        let is_held = end >= floor;
+        if is_held {
+            let is_newer = match self.times.get_mut(&end) {
+                Some(time) if (time.newest.clock, &time.newest.place) >= (newest.clock, &newest.place) => false,
+                Some(time) => {
+                    time.newest = newest;
+                    true
+                }
+                None => {
+                    self.times.insert(end, Time { newest, sent: None });
+                    true
+                }
+            };
+            if is_newer || is_better {
+                self.due.insert(end, cause);
+            }
+        }
+        if is_better && self.limits.holds(Rule::ReviseLater) {
+            let later = self.times.range(end.max(floor)..).map(|(time, _)| (*time, cause));
+            self.due.extend(later);
+        }
+        (!is_held).then_some(Reason::TooLate)
+    }
+
+    /// Computes the times that the clock has reached, in their order, and passes each snapshot that is new or has changed to `send`.
+    /// `version` is the offset of the record that moved the clock or brought the quote.
+    pub fn advance(&mut self, clock: Micros, version: i64, send: &mut dyn FnMut(&Record<'_>)) {
+        while let Some(first) = self.due.first_entry().filter(|first| *first.key() <= clock) {
+            let (time, cause) = first.remove_entry();
+            self.compute(time, version, cause, send);
+        }
+        self.prune(clock);
+    }
+
+    fn compute(&mut self, at: Micros, version: i64, cause: DerivedCause, send: &mut dyn FnMut(&Record<'_>)) {
+        let Some(time) = self.times.get(&at) else {
+            return;
+        };
+        let (newest, sent) = (time.newest.clone(), time.sent);
+        let prices = self.quotes_at(at, &newest.market);
+        let made = self.content(&newest, &prices);
+        let content = content::fingerprint(&newest, &made);
+        let times = sent.map_or(0, |sent| sent.times);
+        let was_shown = sent.is_some_and(|sent| sent.has_points);
+        if sent.is_some_and(|sent| sent.content == content) {
+            return;
+        }
+        let snapshots = made.and_then(|made| self.snapshots(at, &newest, &made));
+        let snapshots = match snapshots {
+            Ok(snapshots) => snapshots,
+            Err(reason) => {
+                self.counts.skip(reason);
+                // Without a curve there is nothing to send, unless it takes back what was sent.
+                match was_shown {
+                    true => self.withdrawn(at, &newest),
+                    false => Vec::new(),
+                }
+            }
+        };
+        let cause = if times == 0 { DerivedCause::First } else { cause };
+        for snapshot in &snapshots {
+            let head = content::Head {
+                tenant_id: &self.tenant_id,
+                origin: newest.place.origin(),
+                definition: &newest.definition,
+                version,
+                revision: times,
+                cause,
+            };
+            content::with_record(snapshot, &head, send);
+        }
+        if let Some(count) = self.counts.sent.get_mut(cause as usize) {
+            *count += snapshots.len() as u64;
+        }
+        if let Some(time) = self.times.get_mut(&at) {
+            time.sent = Some(Sent {
+                content,
+                times: times.saturating_add(i32::from(!snapshots.is_empty())),
+                has_points: snapshots.iter().any(|snapshot| !snapshot.points.is_empty()),
+            });
+        }
+    }
+
+    /// The quotes that count at a time, one for each instrument.
+    fn quotes_at(&mut self, at: Micros, market: &Arc<str>) -> Vec<PricedContract> {
+        let oldest = at.saturating_sub(self.limits.max_age);
+        let mut prices = Vec::with_capacity(self.instruments.len());
+        for (instrument_id, instrument) in &self.instruments {
+            let Some(known) = instrument.at(at) else {
+                continue;
+            };
+            if known.clock < oldest && self.limits.holds(Rule::LeaveOutStale) {
+                self.counts.skip(Reason::Stale);
+            } else if known.market != *market {
+                self.counts.skip(Reason::OtherMarket);
+            } else {
+                prices.push(known.priced(instrument_id));
+            }
+        }
+        prices
+    }
+
+    /// Forgets what no snapshot of the hold time needs.
+    fn prune(&mut self, clock: Micros) {
+        let floor = clock.saturating_sub(self.limits.hold);
+        if floor < self.pruned.saturating_add(self.limits.interval) {
+            return;
+        }
+        self.pruned = floor;
+        self.times = self.times.split_off(&floor);
+        self.due = self.due.split_off(&floor);
+        let oldest = floor.saturating_sub(self.limits.max_age);
+        self.instruments.retain(|_, instrument| instrument.prune(floor, oldest));
+        let times = &self.times;
+        let is_used = |definition: &Arc<str>| times.values().any(|time| time.newest.definition == *definition);
+        self.definitions.retain(|definition, _| is_used(definition));
+    }
+
+    fn is_over_limit(&self) -> bool {
+        // Each instrument has at least one; most curves have far fewer than the limit.
+        self.len() > self.limits.quotes
+    }
+
+    /// Forgets the oldest quote.
+    fn evict(&mut self) {
+        let oldest = self
+            .instruments
+            .iter()
+            .filter_map(|(id, instrument)| Some((instrument.first()?, id)));
+        let Some((_, instrument_id)) = oldest.min() else {
+            return;
+        };
+        let instrument_id = Arc::clone(instrument_id);
+        if let Some(instrument) = self.instruments.get_mut(&instrument_id) {
+            instrument.forget_first();
+            if instrument.len() == 0 {
+                self.instruments.remove(&instrument_id);
+            }
+            self.counts.evicted += 1;
+        }
+    }
+
+    /// The text as it is kept, if it is a definition.
+    fn definition(&mut self, text: &str) -> Result<Arc<str>, Reason> {
+        if let Some((known, _)) = self.definitions.get_key_value(text) {
+            return Ok(Arc::clone(known));
+        }
+        let interpolation: Interpolation = text.parse().map_err(|_: CurveError| Reason::Undefined)?;
+        let text: Arc<str> = text.into();
+        self.definitions.insert(Arc::clone(&text), interpolation);
+        Ok(text)
+    }
+
+    fn calendar(&mut self, market: &str) -> Result<(Arc<str>, &DeliveryCalendar), Reason> {
+        if !self.calendars.contains_key(market) {
+            let calendar = DeliveryCalendar::of(market).map_err(|_| Reason::UnknownMarket)?;
+            self.calendars.insert(market.into(), calendar);
+        }
+        let found = self.calendars.get_key_value(market).ok_or(Reason::UnknownMarket)?;
+        Ok((Arc::clone(found.0), found.1))
+    }
+}

@@ -1,0 +1,440 @@
+//! Snapshots against a model that knows the whole set of quotes, in random orders and with restarts.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Decimal, Kind, LegPurpose, Origin};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestError, TestRunner};
+
+use super::*;
+use crate::definition::select;
+use crate::{Horizon, Month, Shape};
+
+const DAY: Micros = 86_400_000_000;
+const MINUTE: Micros = 60_000_000;
+/// 2026-12-18 in New York.
+const START: Micros = 1_797_600_000_000_000;
+const IDS: [&str; 6] = [
+    "PJM.W.2027-01.FLAT.SETTLEMENT",
+    "PJM.W.2027-02.FLAT.SETTLEMENT",
+    "PJM.W.Q1-27.FLAT.SETTLEMENT",
+    "PJM.W.CAL-27.PEAK.SETTLEMENT",
+    "PJM.W.CAL-28.FLAT.SETTLEMENT",
+    // Its delivery is over.
+    "PJM.W.2026-11.FLAT.SETTLEMENT",
+];
+const DEFINITIONS: [&str; 3] = ["flat", "linear", "smooth;1,2"];
+
+const LIMITS: Limits = Limits {
+    interval: MINUTE,
+    hold: DAY,
+    max_age: 40 * MINUTE,
+    quotes: 10_000,
+    without: None,
+};
+
+/// A quote of the log, or a clock without one.
+#[derive(Debug, Clone)]
+struct Given {
+    id: usize,
+    clock: Micros,
+    event_time: Micros,
+    cents: i64,
+    definition: usize,
+    sequence: Option<i64>,
+    offset: i64,
+}
+
+impl Given {
+    fn leg(&self) -> LegPrice<'static> {
+        LegPrice {
+            origin: Origin {
+                feed: "raw",
+                partition: 0,
+                offset: self.offset,
+                index: 0,
+            },
+            tenant_id: "t",
+            purpose: LegPurpose::Curve,
+            series: "C",
+            role: "PJM",
+            definition: Some(DEFINITIONS[self.definition]),
+            instrument_id: IDS[self.id],
+            kind: Kind::Interval,
+            event_time: self.event_time,
+            interval_end: None,
+            price: Decimal::from_unscaled(self.cents * 1_000_000).unwrap(),
+            volume: None,
+            bid: None,
+            ask: None,
+            congestion: None,
+            loss: None,
+            currency: "USD",
+            unit: "MWh",
+            version: None,
+            sequence: self.sequence,
+            log_clock: self.clock,
+            enriched_partition: 0,
+            enriched_offset: self.offset,
+            index: 0,
+        }
+    }
+
+    fn end(&self) -> Micros {
+        (self.clock.div_euclid(MINUTE) + 1) * MINUTE
+    }
+}
+
+fn quotes(most: usize) -> impl Strategy<Value = Vec<Given>> {
+    let quote = (
+        0..IDS.len(),
+        0i64..120 * 60,
+        0i64..50,
+        -500i64..20_000,
+        0..DEFINITIONS.len(),
+        proptest::option::of(0i64..3),
+    );
+    proptest::collection::vec(quote, 1..most).prop_map(|quotes| {
+        let given = quotes
+            .into_iter()
+            .zip(0..)
+            .map(|((id, seconds, minutes, cents, definition, sequence), offset)| Given {
+                id,
+                clock: START + seconds * 1_000_000,
+                // Few times, so that some quotes have the same.
+                event_time: START + (seconds / 60 - minutes).div_euclid(5) * 5 * MINUTE,
+                cents,
+                definition,
+                sequence,
+                offset,
+            });
+        given.collect()
+    })
+}
+
+/// What is compared of a snapshot: everything but version, revision and cause.
+type Shown = (String, i32, String, String);
+type Key = (Micros, String);
+
+fn shown(record: &Record<'_>) -> Shown {
+    let origin = record.origin.to_string();
+    let content = format!("{:?} {:?}", record.points, record.inputs);
+    (origin, record.day, record.definition.to_owned(), content)
+}
+
+/// Every snapshot of the set, computed from the whole of it.
+fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
+    let calendar = DeliveryCalendar::of("PJM").unwrap();
+    let ends: BTreeSet<Micros> = quotes.iter().map(Given::end).collect();
+    let mut all = BTreeMap::new();
+    for end in ends {
+        let known = || quotes.iter().filter(|quote| quote.clock < end);
+        let newest = known().max_by_key(|quote| (quote.clock, quote.offset)).unwrap();
+        let best = |id: usize| {
+            let of_id = known().filter(|quote| quote.id == id);
+            of_id.max_by_key(|quote| (quote.event_time, quote.sequence, quote.offset))
+        };
+        let counts = |quote: &&Given| quote.clock >= end - LIMITS.max_age;
+        let mut ids: Vec<usize> = (0..IDS.len()).collect();
+        ids.sort_by_key(|id| IDS[*id]);
+        let prices: Vec<PricedContract> = ids
+            .into_iter()
+            .filter_map(best)
+            .filter(counts)
+            .map(|quote| PricedContract {
+                instrument_id: IDS[quote.id].to_owned(),
+                event_time: quote.event_time,
+                price: quote.leg().price,
+                volume: None,
+                origin: quote.leg().origin.to_string(),
+            })
+            .collect();
+        let definition: Interpolation = DEFINITIONS[newest.definition].parse().unwrap();
+        let prices: Vec<&PricedContract> = prices.iter().collect();
+        let Ok(selected) = select("C", &definition.contract_months, &calendar, &prices) else {
+            continue;
+        };
+        let mut builder = Builder::new(calendar.clone(), definition.method, Shape::None, 0.005);
+        let until = Month::of(selected.day).plus(13);
+        let Ok(curve) = builder.build(selected.day, until, &selected.quotes) else {
+            continue;
+        };
+        for horizon in Horizon::ALL {
+            let (name, when) = (("C", definition.method), (end, 0, selected.day));
+            let snapshot = crate::CurveSnapshot::of(&curve, &calendar, name, when, horizon).unwrap();
+            let head = content::Head {
+                tenant_id: "t",
+                origin: newest.leg().origin,
+                definition: DEFINITIONS[newest.definition],
+                version: 0,
+                revision: 0,
+                cause: DerivedCause::First,
+            };
+            content::with_record(&snapshot, &head, &mut |record| {
+                all.insert((end, horizon.name().to_owned()), shown(record));
+            });
+        }
+    }
+    all
+}
+
+/// One record of the topic of legs; the clock of the reader is the largest so far.
+fn read(curve: &mut Snapshots, clock: &mut Micros, (given, version): (&Given, i64), send: &mut dyn FnMut(&Record<'_>)) {
+    *clock = (*clock).max(given.clock);
+    curve.take(&given.leg(), *clock);
+    curve.advance(*clock, version, send);
+}
+
+/// What each record made be sent.
+type Sent = (i64, Key, i32, DerivedCause, Shown);
+
+fn run(limits: Limits, order: &[&Given], restart: Option<usize>) -> Vec<Sent> {
+    let (mut curve, mut clock) = (Snapshots::new("t", "C", limits), Micros::MIN);
+    let mut sent = Vec::new();
+    for (at, given) in order.iter().enumerate() {
+        if Some(at) == restart {
+            (curve, clock) = (Snapshots::new("t", "C", limits), Micros::MIN);
+            for (version, given) in order[..at].iter().enumerate() {
+                read(&mut curve, &mut clock, (given, version as i64), &mut |_| ());
+            }
+        }
+        let mut send = |record: &Record<'_>| {
+            let key = (record.as_of, record.horizon.to_owned());
+            sent.push((record.version, key, record.revision, record.cause, shown(record)));
+        };
+        read(&mut curve, &mut clock, (given, at as i64), &mut send);
+    }
+    let last = order.iter().map(|given| given.end()).max().unwrap();
+    curve.advance(last, order.len() as i64, &mut |record| {
+        let key = (record.as_of, record.horizon.to_owned());
+        sent.push((record.version, key, record.revision, record.cause, shown(record)));
+    });
+    sent
+}
+
+/// The last of each time and horizon; one without points is none.
+fn last_of(sent: &[Sent]) -> BTreeMap<Key, Shown> {
+    let mut last = BTreeMap::new();
+    for (_, key, _, _, shown) in sent {
+        last.insert(key.clone(), shown.clone());
+    }
+    last.retain(|_, shown: &mut Shown| shown.3 != "[] []");
+    last
+}
+
+fn shuffled<'g>(quotes: &'g [Given], keys: &[u32]) -> Vec<&'g Given> {
+    let mut order: Vec<(u32, &Given)> = keys.iter().copied().cycle().zip(quotes).collect();
+    order.sort_by_key(|(key, _)| *key);
+    order.into_iter().map(|(_, given)| given).collect()
+}
+
+fn check(limits: Limits, quotes: &[Given], keys: &[u32], restart: usize) -> Result<(), TestCaseError> {
+    let order = shuffled(quotes, keys);
+    let sent = run(limits, &order, None);
+    prop_assert_eq!(last_of(&sent), expected(quotes));
+    prop_assert_eq!(&run(limits, &order, Some(restart % order.len())), &sent);
+    // Each send of a time is one revision above the one before, has a larger version, and another content.
+    let mut before: BTreeMap<&Key, &Sent> = BTreeMap::new();
+    for now in &sent {
+        match before.insert(&now.1, now) {
+            None => prop_assert_eq!((now.2, now.3), (0, DerivedCause::First)),
+            Some(earlier) => {
+                prop_assert_eq!(now.2, earlier.2 + 1);
+                prop_assert!(now.0 > earlier.0 && now.3 != DerivedCause::First && now.4 != earlier.4);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn case() -> impl Strategy<Value = (Vec<Given>, Vec<u32>, usize)> {
+    (quotes(24), proptest::collection::vec(any::<u32>(), 24), 0usize..24)
+}
+
+fn config(cases: u32) -> Config {
+    Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn the_last_snapshots_are_those_of_the_set_in_any_order_and_with_any_restart() {
+    let mut runner = TestRunner::new(config(150));
+    runner
+        .run(&case(), |(quotes, keys, restart)| {
+            check(LIMITS, &quotes, &keys, restart)
+        })
+        .unwrap();
+}
+
+#[test]
+fn each_rule_that_is_taken_out_is_noticed() {
+    for rule in [Rule::ReviseLater, Rule::LeaveOutStale] {
+        let limits = Limits {
+            without: Some(rule),
+            ..LIMITS
+        };
+        let mut runner = TestRunner::new(Config {
+            max_shrink_iters: 0,
+            ..config(150)
+        });
+        let found = runner.run(&case(), |(quotes, keys, restart)| {
+            check(limits, &quotes, &keys, restart)
+        });
+        assert!(matches!(found, Err(TestError::Fail(..))), "{rule:?}: {found:?}");
+    }
+}
+
+fn given(id: usize, minutes: i64, cents: i64, offset: i64) -> Given {
+    Given {
+        id,
+        clock: START + minutes * MINUTE,
+        event_time: START + minutes * MINUTE,
+        cents,
+        definition: 0,
+        sequence: None,
+        offset,
+    }
+}
+
+#[test]
+fn a_snapshot_waits_for_the_end_of_its_interval_and_is_sent_once() {
+    let mut curve = Snapshots::new("t", "C", LIMITS);
+    let quote = given(0, 0, 4_000, 1);
+    assert_eq!(curve.take(&quote.leg(), START), None);
+    assert_eq!(curve.next_due(), Some(START + MINUTE));
+    let mut sent = Vec::new();
+    for (version, clock) in [
+        (5, START),
+        (6, START + MINUTE - 1),
+        (7, START + MINUTE),
+        (8, START + 9 * MINUTE),
+    ] {
+        curve.advance(clock, version, &mut |record| {
+            sent.push((record.horizon.to_owned(), record.version))
+        });
+    }
+    assert_eq!(sent, Horizon::ALL.map(|horizon| (horizon.name().to_owned(), 7)));
+    assert_eq!(curve.next_due(), None);
+    assert_eq!(curve.take_counts().sent, [5, 0, 0]);
+}
+
+#[test]
+fn a_quote_after_the_hold_time_changes_only_what_is_held() {
+    let mut curve = Snapshots::new(
+        "t",
+        "C",
+        Limits {
+            hold: 5 * MINUTE,
+            ..LIMITS
+        },
+    );
+    let mut clock = Micros::MIN;
+    let mut times = Vec::new();
+    let records = [
+        given(0, 0, 4_000, 1),
+        given(0, 8, 4_100, 2),
+        given(0, 10, 4_200, 3),
+        // Eight minutes before the clock.
+        given(1, 2, 5_000, 4),
+    ];
+    for (version, record) in (0..).zip(&records) {
+        times.clear();
+        clock = clock.max(record.clock);
+        let reason = curve.take(&record.leg(), clock);
+        assert_eq!(reason, (version == 3).then_some(Reason::TooLate));
+        curve.advance(clock, version, &mut |sent| {
+            times.push(((sent.as_of - START) / MINUTE, sent.cause))
+        });
+    }
+    times.dedup();
+    // The snapshot of minute 9 is held; that of minute 11 is not due yet, and those of minutes 1 and 3 are left as they are.
+    assert_eq!(times, [(9, DerivedCause::Late)]);
+}
+
+#[test]
+fn what_cannot_be_a_quote_is_counted_and_others_still_count() {
+    let mut curve = Snapshots::new("t", "C", LIMITS);
+    let good = given(0, 0, 4_000, 1);
+    let leg = good.leg();
+    let refused = [
+        (
+            LegPrice {
+                definition: None,
+                ..leg
+            },
+            Reason::Undefined,
+        ),
+        (
+            LegPrice {
+                definition: Some("spline"),
+                ..leg
+            },
+            Reason::Undefined,
+        ),
+        (LegPrice { role: "ICE", ..leg }, Reason::UnknownMarket),
+        (
+            LegPrice {
+                instrument_id: "PJM.W.SPOT",
+                ..leg
+            },
+            Reason::NotAContract,
+        ),
+        // Gas has no on-peak block.
+        (
+            LegPrice {
+                role: "GAS",
+                instrument_id: IDS[3],
+                ..leg
+            },
+            Reason::NotAContract,
+        ),
+        (
+            LegPrice {
+                event_time: START + 2 * DAY,
+                ..leg
+            },
+            Reason::OutOfReach,
+        ),
+        (
+            LegPrice {
+                log_clock: Micros::MAX,
+                ..leg
+            },
+            Reason::OutOfReach,
+        ),
+    ];
+    for (leg, reason) in refused {
+        assert_eq!(curve.take(&leg, START), Some(reason), "{leg:?}");
+    }
+    assert!(curve.is_empty());
+    assert_eq!(curve.take(&leg, START), None);
+    let mut sent = 0;
+    curve.advance(START + MINUTE, 1, &mut |_| sent += 1);
+    assert_eq!((sent, curve.len()), (5, 1));
+    assert_eq!(curve.take_counts().skipped.iter().sum::<u64>(), 7);
+}
+
+#[test]
+fn the_oldest_quotes_are_forgotten_beyond_the_limit_and_after_their_time() {
+    let mut curve = Snapshots::new(
+        "t",
+        "C",
+        Limits {
+            quotes: 3,
+            hold: 10 * MINUTE,
+            ..LIMITS
+        },
+    );
+    for minute in 0..5 {
+        curve.take(&given(0, minute, 4_000, minute).leg(), START + minute * MINUTE);
+    }
+    assert_eq!((curve.len(), curve.take_counts().evicted), (3, 2));
+    curve.advance(START + 30 * MINUTE, 9, &mut |_| ());
+    assert_eq!(curve.len(), 1);
+    curve.advance(START + 60 * MINUTE, 10, &mut |_| ());
+    assert_eq!(curve.len(), 0);
+}

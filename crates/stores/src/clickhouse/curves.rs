@@ -1,0 +1,100 @@
+//! The newest snapshot of a curve in the table.
+//!
+//! Failure: nothing is retried here. The caller limits the time, since a client waits for the response.
+
+use domain::Micros;
+use serde::Deserialize;
+
+use super::{ClickHouse, literal};
+use crate::StoreError;
+
+/// The times that `DateTime64` can hold: 1900 to 2299.
+const TIMES: (Micros, Micros) = (-2_208_988_800_000_000, 10_413_791_999_999_999);
+/// Snapshots that were taken back are passed over, at most so many in a row.
+const MOST_TAKEN_BACK: usize = 100;
+
+/// Which snapshot is asked for.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct CurveQuestion {
+    pub tenant_id: String,
+    pub curve_id: String,
+    /// `1m`, `3m`, `6m`, `1y` or `all`.
+    pub horizon: String,
+    /// The latest time of the snapshot.
+    pub as_of: Micros,
+}
+
+/// A snapshot's row.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs)]
+pub struct StoredCurve {
+    pub market: String,
+    pub as_of: Micros,
+    /// A date.
+    pub day: String,
+    pub method: String,
+    pub definition: String,
+    /// JSON.
+    pub points: String,
+    /// JSON.
+    pub inputs: String,
+    pub version: u64,
+    pub revision: i32,
+    pub cause: String,
+    pub origin: String,
+}
+
+/// The newest version of the newest snapshot at or before a time; `None` if there is none.
+///
+/// # Errors
+/// The error of the server.
+pub async fn curve_snapshot(
+    clickhouse: &ClickHouse,
+    table: &str,
+    question: &CurveQuestion,
+) -> Result<Option<StoredCurve>, StoreError> {
+    let sql = statement(clickhouse.database(), table, question);
+    let rows: Vec<StoredCurve> = clickhouse.rows("read a curve", &sql).await?;
+    Ok(rows.into_iter().find(|row| row.points != "[]"))
+}
+
+fn statement(database: &str, table: &str, question: &CurveQuestion) -> String {
+    format!(
+        "SELECT toString(market) AS market, toUnixTimestamp64Micro(as_of) AS as_of, toString(day) AS day, toString(method) AS method, \
+         toString(definition) AS definition, points, inputs, version, revision, toString(cause) AS cause, origin \
+         FROM {database}.{table} \
+         WHERE tenant_id = {tenant} AND curve_id = {curve} AND horizon = {horizon} \
+         AND as_of <= fromUnixTimestamp64Micro(toInt64({as_of}), 'UTC') \
+         ORDER BY as_of DESC, version DESC LIMIT 1 BY as_of LIMIT {MOST_TAKEN_BACK} \
+         SETTINGS prefer_column_name_to_alias = 1",
+        tenant = literal(&question.tenant_id),
+        curve = literal(&question.curve_id),
+        horizon = literal(&question.horizon),
+        as_of = question.as_of.clamp(TIMES.0, TIMES.1),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_times_are_literals_that_the_server_accepts() {
+        let question = CurveQuestion {
+            tenant_id: "o'neil".to_owned(),
+            curve_id: "C".to_owned(),
+            horizon: "all".to_owned(),
+            as_of: Micros::MAX,
+        };
+        let sql = statement("db", "curve_snapshots_g2", &question);
+        assert!(sql.contains(&format!("tenant_id = {}", literal("o'neil"))), "{sql}");
+        for part in [
+            "db.curve_snapshots_g2",
+            "(toInt64(10413791999999999), 'UTC')",
+            "horizon = 'all'",
+        ] {
+            assert!(sql.contains(part), "{sql}");
+        }
+    }
+}
