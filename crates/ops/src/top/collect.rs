@@ -231,7 +231,8 @@ mod tests {
             .filter(|one| stage_of(&names, one).is_none())
             .map(|one| one.group)
             .collect();
-        let of_aggregation = ["restate", "derived", "curves"].map(|part| names.group_of(&format!("aggregation-{part}")));
+        let of_aggregation =
+            ["restate", "derived", "curves"].map(|part| names.group_of(&format!("aggregation-{part}")));
         let served = names.served_group("projection");
         let expected: Vec<String> = of_aggregation.into_iter().chain([served.clone(), served]).collect();
         assert_eq!(without, expected);
