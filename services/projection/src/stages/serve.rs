@@ -180,6 +180,10 @@ impl Server {
                 let lane = ServedLane::new(self.parts.interval, seed, has_copy, position, newest);
                 active.state = State::Serving(Box::new(lane));
                 io.start(partition, start);
+                if let StartAt::Offset(next_offset) = start {
+                    // The process, or the answer to the commit, may have been lost before the group knew: without this, a quiet topic shows a lag.
+                    io.commit(partition, next_offset);
+                }
             }
             Err(error) => {
                 let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
