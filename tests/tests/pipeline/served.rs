@@ -232,10 +232,7 @@ fn route(pipeline: &Pipeline, expected: &Newest) {
         ("no_such=1", 400, "no_such"),
     ] {
         let (found, body) = answer(pipeline, query);
-        assert!(
-            found == status && body.to_string().contains(words),
-            "{query}: {body}"
-        );
+        assert!(found == status && body.to_string().contains(words), "{query}: {body}");
     }
 }
 
