@@ -41,6 +41,8 @@ pub fn subscriptions(names: &Names) -> Vec<Subscription> {
         (names.derived_group("aggregation"), &names.legs),
         (names.curves_group("aggregation"), &names.legs),
         (names.group("projection"), &names.enriched),
+        (names.served_group("projection"), &names.curves),
+        (names.served_group("projection"), &names.derived),
     ]);
     all.into_iter()
         .map(|(group, topic)| Subscription {

@@ -24,7 +24,7 @@ const WRITTEN: [&str; 10] = [
 
 /// The stages that an operator can pause, in the order of the pipeline: a service, or a part of it that has a consumer group of
 /// its own. [`Names::group_of`] is that group.
-pub const STAGES: [&str; 11] = [
+pub const STAGES: [&str; 12] = [
     "normalization",
     "normalization-clickhouse",
     "enrichment",
@@ -35,6 +35,7 @@ pub const STAGES: [&str; 11] = [
     "aggregation-curves",
     "aggregation-clickhouse",
     "projection",
+    "projection-served",
     "projection-invalidation",
 ];
 
@@ -156,6 +157,15 @@ impl Names {
         )
     }
 
+    /// Consumer group of the stage of a service that serves the newest curve snapshots and derived prices: `projection-local-served`.
+    pub fn served_group(&self, service: &str) -> String {
+        suffixed(
+            &format!("{service}-{}-served", self.environment.name()),
+            '-',
+            &self.generation,
+        )
+    }
+
     /// Consumer group of the stage of a service that computes curves: `aggregation-local-curves`.
     pub fn curves_group(&self, service: &str) -> String {
         suffixed(
@@ -209,6 +219,10 @@ impl Names {
             (self.derived_group("aggregation"), one(&self.legs)),
             (self.curves_group("aggregation"), one(&self.legs)),
             (self.group("projection"), one(&self.enriched)),
+            (
+                self.served_group("projection"),
+                vec![self.curves.clone(), self.derived.clone()],
+            ),
         ]
     }
 
@@ -272,6 +286,7 @@ mod tests {
         assert_eq!(names.writer_group("normalization"), "normalization-local-clickhouse");
         assert_eq!(names.restate_group("aggregation"), "aggregation-local-restate");
         assert_eq!(names.derived_group("aggregation"), "aggregation-local-derived");
+        assert_eq!(names.served_group("projection"), "projection-local-served");
         assert_eq!(names.curves_group("aggregation"), "aggregation-local-curves");
         assert_eq!(names.invalidation_group("projection"), "projection-local-invalidation");
         assert_eq!(names.table("market_ticks"), "market_ticks");

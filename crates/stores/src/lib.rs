@@ -16,6 +16,7 @@ mod migration;
 pub mod postgres;
 pub mod price;
 pub mod redis;
+pub mod served;
 mod stored_origin;
 
 pub use clickhouse::{
@@ -23,6 +24,7 @@ pub use clickhouse::{
     ProductClose, RestatedRow, StoredBar, newest_bars,
 };
 pub use error::{Store, StoreError};
-pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore};
+pub use postgres::{Applied, LatestPriceStore, Postgres, ReferenceStore, ServedStore};
 pub use price::{LatestPrice, OwnedOrigin, PriceField};
 pub use redis::{CopyState, Redis};
+pub use served::{Projection, ServedKey, ServedRow};

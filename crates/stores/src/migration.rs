@@ -114,6 +114,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "curve_instruments",
         sql: include_str!("../../../schemas/postgres/008_curve_instruments.sql"),
     },
+    Migration {
+        version: 9,
+        name: "served_curves",
+        sql: include_str!("../../../schemas/postgres/009_served_curves.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` is replaced by an SQL literal.

@@ -2,13 +2,14 @@
 //!
 //! Role: the operations on keys; [`link`] distinguishes one server from a cluster. In a cluster every script and every write
 //! uses one key, and queries over all keys are sent to each master.
-//! Invariant: a price is replaced only by one whose rank is not lower. The script compares on the server, so any number of
+//! Invariant: a price or snapshot is replaced only by one whose rank is not lower. The script compares on the server, so any number of
 //! writers in any order leave the newest price.
 //! Failure: every call is limited to a second or two; after a lost connection the next call reconnects once.
 
 mod custom;
 pub mod key;
 mod link;
+mod newer;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -22,7 +23,6 @@ use security::{Secret, Trust};
 pub use key::Key;
 
 use crate::metrics::timed;
-use crate::price::LatestPrice;
 use crate::{Store, StoreError};
 use domain::Classified as _;
 use link::{CONNECT_TIMEOUT, Connector, Link, RESPONSE_TIMEOUT};
@@ -33,27 +33,6 @@ pub const PRICE_TTL: Duration = Duration::from_secs(3600);
 const CHUNK: usize = 500;
 /// Concurrent single-key commands in a cluster.
 const AT_ONCE: usize = 64;
-
-/// Each value begins with `{"standing":"…"` ([`crate::price::RANK`]), and ranks compare by bytes (not by the server's locale, as `<` would).
-const KEEP_NEWER: &str = r#"
-local function older(a, b)
-    for i = 1, math.min(#a, #b) do
-        local x, y = string.byte(a, i), string.byte(b, i)
-        if x ~= y then return x < y end
-    end
-    return #a < #b
-end
-local rank, written = '^{"standing":"([^"]*)"', 0
-for i, key in ipairs(KEYS) do
-    local stored = redis.call('GET', key)
-    local old = stored and string.match(stored, rank)
-    if not old or not older(string.match(ARGV[i + 1], rank), old) then
-        redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1])
-        written = written + 1
-    end
-end
-return written
-"#;
 
 /// The server's state of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +65,7 @@ impl Redis {
             |error: RedisError| StoreError::fatal(Store::Redis, "read address", "invalid_address", error.to_string());
         Ok(Redis {
             connector: Connector::new(url, trust).map_err(refused)?,
-            keep_newer: Arc::new(Script::new(KEEP_NEWER)),
+            keep_newer: Arc::new(Script::new(newer::KEEP_NEWER)),
             namespace: String::new(),
         })
     }
@@ -282,42 +261,21 @@ impl Redis {
         Ok(())
     }
 
-    /// Stores prices that are not older than the stored ones; returns how many were written.
-    ///
-    /// # Errors
-    /// The error of the server; some prices may have been written.
-    pub async fn put_prices<'a>(&self, prices: impl IntoIterator<Item = &'a LatestPrice>) -> Result<u64, StoreError> {
-        let named = |price: &LatestPrice| {
-            let key = Key::latest_price(&price.tenant_id, &price.instrument_id);
-            (self.named(key), price.to_json())
-        };
-        let mut prices: Vec<(String, String)> = prices.into_iter().map(named).collect();
-        let mut written = 0;
-        while !prices.is_empty() {
-            let rest = prices.split_off(prices.len().min(CHUNK));
-            let chunk = std::mem::replace(&mut prices, rest);
-            let script = Arc::clone(&self.keep_newer);
-            let put = async |link: Link| {
-                if !link.is_cluster() {
-                    return put(script, link, chunk).await;
-                }
-                let one = |price| put(Arc::clone(&script), link.clone(), vec![price]);
-                let each: Vec<_> = chunk.into_iter().map(one).collect();
-                let all: Vec<u64> = stream::iter(each).buffer_unordered(AT_ONCE).try_collect().await?;
-                Ok(all.into_iter().sum())
-            };
-            written += self.call("put prices", put).await?;
-        }
-        Ok(written)
-    }
-
     /// Which run of the server (of each master) has the copy, the mark of `owner`, and how many keys the run has evicted.
     ///
     /// # Errors
     /// The error of the server.
     pub async fn copy_state(&self, owner: &str) -> Result<CopyState, StoreError> {
+        self.state_with(&Key::copy_mark(owner)).await
+    }
+
+    /// The same with the mark under this key.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn state_with(&self, mark: &Key<'_>) -> Result<CopyState, StoreError> {
         const OPERATION: &str = "read copy state";
-        let key = self.named(Key::copy_mark(owner));
+        let key = self.named(mark);
         let ask = async |mut link: Link| {
             let info = |section: &str| {
                 let mut command = ::redis::cmd("INFO");
@@ -382,20 +340,18 @@ impl Redis {
     /// # Errors
     /// The error of the server.
     pub async fn mark_copy(&self, owner: &str, mark: &str) -> Result<(), StoreError> {
-        let key = self.named(Key::copy_mark(owner));
+        self.set_mark(&Key::copy_mark(owner), mark).await
+    }
+
+    /// Stores a mark under this key.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn set_mark(&self, key: &Key<'_>, mark: &str) -> Result<(), StoreError> {
+        let key = self.named(key);
         self.call("mark copy", async |mut link| link.set(&key, mark).await)
             .await
     }
-}
-
-/// One call of the script.
-async fn put(script: Arc<Script>, mut link: Link, prices: Vec<(String, String)>) -> Result<u64, RedisError> {
-    let mut call = script.prepare_invoke();
-    call.arg(PRICE_TTL.as_secs());
-    for (key, price) in &prices {
-        call.key(key).arg(price);
-    }
-    call.invoke_async(&mut link).await
 }
 
 async fn set_one(mut link: Link, key: String, value: String, seconds: u64) -> Result<(), RedisError> {

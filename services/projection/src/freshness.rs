@@ -1,9 +1,10 @@
-//! The state of the projection for operators: gauges at each scrape, and fields of `/stats`.
+//! The state of each projection for operators: gauges at each scrape, and fields of `/stats`.
 //!
 //! Role: combines the state that workers report after each turn with the health checks of the stores into
 //! `projection_status` and `projection_lag_seconds`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use domain::Micros;
@@ -31,15 +32,19 @@ pub struct WorkerState {
     pub is_well: bool,
 }
 
-/// The state of all workers of the process.
-#[derive(Debug, Default)]
+/// The name of the projection of latest prices.
+pub const LATEST_PRICE: &str = "latest_price";
+
+/// The state of a projection in all workers of the process.
+#[derive(Debug)]
 pub struct Freshness {
+    projection: &'static str,
     workers: Mutex<BTreeMap<u64, WorkerState>>,
     ages: Mutex<BTreeMap<u64, Ages>>,
     updated: AtomicU64,
     invalidations: AtomicU64,
     refills: AtomicU64,
-    /// Newest event time in the copy; 0 until there is one.
+    /// Newest event time, or time of a snapshot, that was written; 0 until there is one.
     newest: AtomicI64,
 }
 
@@ -50,11 +55,29 @@ pub struct Standing {
     pub status: &'static str,
     /// Age of the oldest event that a store does not have yet.
     pub lag_seconds: f64,
-    /// Newest event time that this process has written to Redis; `None` if it has written none.
+    /// Newest event time, or time of a snapshot, that this process has written; `None` if it has written none.
     pub last_event: Option<Micros>,
 }
 
 impl Freshness {
+    /// Of the projection of this name.
+    pub fn of(projection: &'static str) -> Freshness {
+        Freshness {
+            projection,
+            workers: Mutex::default(),
+            ages: Mutex::default(),
+            updated: AtomicU64::new(0),
+            invalidations: AtomicU64::new(0),
+            refills: AtomicU64::new(0),
+            newest: AtomicI64::new(0),
+        }
+    }
+
+    /// Its name.
+    pub fn projection(&self) -> &'static str {
+        self.projection
+    }
+
     /// Sets the state of a worker.
     pub fn report(&self, worker: u64, state: WorkerState) {
         self.lock().insert(worker, state);
@@ -78,7 +101,7 @@ impl Freshness {
         sum
     }
 
-    /// Prices with these event times were written to Redis.
+    /// Prices or snapshots of these times were written.
     pub fn wrote(&self, event_times: impl Iterator<Item = Micros>) {
         if let Some(newest) = event_times.max() {
             self.newest.fetch_max(newest, Ordering::Relaxed);
@@ -105,13 +128,22 @@ impl Freshness {
         let lag = self.standing(now).lag_seconds;
         (lag > BEHIND).then(|| {
             format!(
-                "latest prices are {lag:.0} s behind in PostgreSQL or Redis; nothing is lost. `dp postgres locks` shows a session that \
-                 holds up the writes, `dp kafka lag` a backlog"
+                "{} {lag:.0} s behind in PostgreSQL or Redis; nothing is lost. `dp postgres locks` shows a session that \
+                 holds up the writes, `dp kafka lag` a backlog",
+                self.words()
             )
         })
     }
 
-    /// Counts prices stored in Postgres.
+    fn words(&self) -> &'static str {
+        match self.projection {
+            LATEST_PRICE => "latest prices are",
+            "curve_snapshot" => "curve snapshots are",
+            _ => "derived prices are",
+        }
+    }
+
+    /// Counts rows stored in Postgres.
     pub fn updated(&self, prices: u64) {
         self.updated.fetch_add(prices, Ordering::Relaxed);
     }
@@ -126,8 +158,8 @@ impl Freshness {
         self.refills.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets the gauges.
-    pub fn show(&self, report: &Report) {
+    /// Sets the gauges of status and lag; `needs_redis`: the projection has a copy there.
+    pub fn show(&self, report: &Report, needs_redis: bool) {
         let answers = |name: &str| {
             report
                 .checks
@@ -135,22 +167,29 @@ impl Freshness {
                 .is_some_and(|record| record.status == Outcome::Pass)
         };
         let WorkerState { oldest, is_well } = self.of_all_workers();
-        let is_well = is_well && answers("postgres") && answers("redis");
-        metrics::show(is_well, lag_seconds(oldest, wall_clock()));
+        let is_well = is_well && answers("postgres") && (!needs_redis || answers("redis"));
+        metrics::show(self.projection, is_well, lag_seconds(oldest, wall_clock()));
+    }
+
+    /// Sets the gauges of the instruments' ages.
+    pub fn show_ages(&self) {
         metrics::show_ages(&self.ages());
     }
 
-    /// Fields of `/stats`.
-    pub fn stats(&self) -> Map<String, Value> {
-        let fields = [
-            ("projections_updated", &self.updated),
-            ("cache_invalidations", &self.invalidations),
-            ("materialized_views_refreshed", &self.refills),
-        ];
-        fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.load(Ordering::Relaxed).into()))
-            .collect()
+    /// Fields of `/stats`, of all projections together.
+    pub fn stats(all: &[Arc<Freshness>]) -> Map<String, Value> {
+        let sum = |of: fn(&Freshness) -> &AtomicU64| -> Value {
+            let counts = all.iter().map(|freshness| of(freshness).load(Ordering::Relaxed));
+            counts.sum::<u64>().into()
+        };
+        [
+            ("projections_updated", sum(|freshness| &freshness.updated)),
+            ("cache_invalidations", sum(|freshness| &freshness.invalidations)),
+            ("materialized_views_refreshed", sum(|freshness| &freshness.refills)),
+        ]
+        .into_iter()
+        .map(|(name, sum)| (name.to_owned(), sum))
+        .collect()
     }
 
     /// The oldest event that any worker waits for, and whether all of them are well.
@@ -179,18 +218,38 @@ mod tests {
 
     #[test]
     fn prices_that_wait_for_more_than_half_a_minute_are_a_problem() {
-        let freshness = Freshness::default();
+        let freshness = Freshness::of(LATEST_PRICE);
         let now = 10_000_000_000;
         for (lag_seconds, is_problem) in [(0, false), (30, false), (31, true)] {
             let oldest = Some(now - lag_seconds * 1_000_000);
             freshness.report(1, WorkerState { oldest, is_well: true });
             assert_eq!(freshness.problem(now).is_some(), is_problem, "{lag_seconds}");
         }
+        let curves = Freshness::of("curve_snapshot");
+        let oldest = Some(0);
+        curves.report(1, WorkerState { oldest, is_well: true });
+        assert!(
+            curves
+                .problem(now)
+                .is_some_and(|problem| problem.starts_with("curve snapshots are"))
+        );
+    }
+
+    #[test]
+    fn the_counts_are_those_of_all_projections() {
+        let all = ["latest_price", "curve_snapshot"].map(|name| Arc::new(Freshness::of(name)));
+        all.iter().for_each(|freshness| freshness.updated(2));
+        all[1].refilled();
+        let stats = Freshness::stats(&all);
+        assert_eq!(
+            (&stats["projections_updated"], &stats["materialized_views_refreshed"]),
+            (&4.into(), &1.into())
+        );
     }
 
     #[test]
     fn the_standing_is_that_of_the_worst_worker() {
-        let freshness = Freshness::default();
+        let freshness = Freshness::of(LATEST_PRICE);
         let now = 10_000_000_000;
         let state = |lag_seconds: i64, is_well| WorkerState {
             oldest: (lag_seconds > 0).then(|| now - lag_seconds * 1_000_000),

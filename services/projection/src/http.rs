@@ -1,6 +1,7 @@
-//! HTTP of projection: latest prices from Postgres, so that every replica can answer for all partitions.
+//! HTTP of projection: latest prices and curve snapshots from Postgres, so that every replica can answer for all partitions.
 
 pub mod copy_count;
+mod curves;
 pub mod live;
 
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use serde_json::{Value, json};
 use service::Breaker;
 use service::http::openapi::Shape;
 use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body};
-use stores::LatestPriceStore;
+use stores::postgres::StoredPosition;
+use stores::{LatestPriceStore, Projection, ServedStore};
 use stream::status::wall_clock;
 
 use crate::core::invalidation::{Action, Request, Target};
-use crate::freshness::Freshness;
+use crate::freshness::{Freshness, LATEST_PRICE};
 use crate::rewrite::Rewriter;
 use copy_count::CopyCount;
 use live::LivePrices;
@@ -62,8 +64,10 @@ pub struct Api {
     pub postgres_breaker: Arc<Breaker>,
     /// Drops and rewrites copies.
     pub rewriter: Rewriter,
-    /// Counts invalidations.
-    pub freshness: Arc<Freshness>,
+    /// Curve snapshots and derived prices, over the same connections.
+    pub served: [ServedStore; Projection::ALL.len()],
+    /// How each projection stands, latest prices first.
+    pub projections: Vec<Arc<Freshness>>,
     /// The circuit breaker of Redis.
     pub redis_breaker: Arc<Breaker>,
     /// The prices that WebSocket clients watch.
@@ -82,6 +86,14 @@ pub fn routes(api: Arc<Api>) -> Routes {
             latest,
         )
         .returning(&PRICES)
+        .of_tenant(
+            Method::GET,
+            "/curves/snapshots",
+            "Newest snapshot of each curve and horizon, newest first, or those of one curve",
+            &["curve_id", "horizon", "limit"],
+            curves::snapshots,
+        )
+        .returning(&curves::SNAPSHOTS)
         .of_service(
             Method::GET,
             "/health/projections",
@@ -158,13 +170,27 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
 
 /// All projections: how they stand in this process, and the stored positions of all processes.
 async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    let prices = api.prices.clone();
-    let positions = ask(
-        &api.runtime,
-        &api.postgres_breaker,
-        async move { prices.positions().await },
-    )
-    .await?;
+    let (prices, served) = (api.prices.clone(), api.served.clone());
+    let read = async move {
+        let mut all = vec![(LATEST_PRICE, prices.positions().await?)];
+        for store in &served {
+            all.push((store.projection().name(), store.positions().await?));
+        }
+        Ok(all)
+    };
+    let positions = ask(&api.runtime, &api.postgres_breaker, read).await?;
+    let shown: Vec<Value> = api
+        .projections
+        .iter()
+        .map(|freshness| {
+            let own = positions.iter().find(|(name, _)| *name == freshness.projection());
+            projection(freshness, own.map_or(&[], |(_, positions)| positions))
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(json!({ "projections": shown })))
+}
+
+fn projection(freshness: &Freshness, positions: &[StoredPosition]) -> Value {
     let partitions: Vec<Value> = positions
         .iter()
         .map(|stored| {
@@ -174,14 +200,14 @@ async fn projections(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
             })
         })
         .collect();
-    let standing = api.freshness.standing(wall_clock());
-    Ok(HttpResponse::Ok().json(json!({ "projections": [{
-        "name": "latest_price",
+    let standing = freshness.standing(wall_clock());
+    json!({
+        "name": freshness.projection(),
         "status": standing.status,
         "lag_seconds": standing.lag_seconds,
         "last_event_time": standing.last_event.map(codec::json::time),
         "partitions": partitions,
-    }] })))
+    })
 }
 
 /// The number of the tenant's prices in Redis.
@@ -225,7 +251,9 @@ async fn invalidate(tenant: Tenant, api: web::Data<Api>, payload: web::Payload) 
     let (rewriter, asked) = (api.rewriter.clone(), request.clone());
     let write = async move { rewriter.write(&asked, price.as_ref()).await };
     let invalidated = ask(&api.runtime, &api.redis_breaker, write).await?;
-    api.freshness.invalidated(1);
+    if let Some(prices) = api.projections.first() {
+        prices.invalidated(1);
+    }
     let rewriter = api.rewriter.clone();
     api.runtime.spawn(async move {
         if let Err(error) = rewriter.settle(&[request]).await {

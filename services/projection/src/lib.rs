@@ -1,10 +1,12 @@
-//! Projection: the newest price of each instrument, in Postgres and Redis, for readers.
+//! Projection: the newest price of each instrument, snapshot of each curve and price of each derived series, in Postgres and Redis, for
+//! readers.
 //!
 //! Role: reads enriched ticks; an instrument's tick of the highest rank (`domain::PriceRank`) is its latest price.
 //! Invariants: INV-3 (a position is stored with its own sequencer state); rows and position share a Postgres transaction
 //! with a compare-and-set; an older price never replaces a newer one in either store.
 //! Failure: while Postgres is down, prices continue to Redis and the position waits. After an outage, Redis is refilled
-//! from memory. Neither outage affects the other store. A second stage carries out requests to drop or rewrite copies.
+//! from memory. Neither outage affects the other store. A second stage serves curve snapshots and derived prices, a third one carries out
+//! requests to drop or rewrite copies.
 
 pub mod config;
 pub mod core;
@@ -25,9 +27,10 @@ use crate::config::Config;
 /// The service, as `main` runs it.
 pub const DEFINITION: Definition<Config> = Definition {
     name: "projection",
-    about: "Writes the newest price of each instrument to PostgreSQL and Redis, and serves it over HTTP.",
+    about: "Writes the newest price of each instrument, and the newest curves and derived prices, to PostgreSQL and Redis, and serves them over HTTP.",
     routes: &[
         "GET /prices/latest",
+        "GET /curves/snapshots",
         "GET /health/projections",
         "GET /cache/status",
         "POST /cache/invalidate",
@@ -38,6 +41,8 @@ pub const DEFINITION: Definition<Config> = Definition {
         Use::required(Dependency::Kafka),
         Use::required(Dependency::Postgres).with_tables(&[
             "served_latest_prices",
+            "served_curve_snapshots",
+            "served_derived_prices",
             "projection_positions",
             "projection_topics",
         ]),

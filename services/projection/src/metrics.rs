@@ -5,9 +5,12 @@
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use domain::Micros;
 use service::metrics::{Declared, Kind};
+use stores::Projection;
 use stores::postgres::LastVerify;
 
 use crate::core::ages::{Ages, LIMITS};
+use crate::core::served_lane::{ServedAnswers, ServedWork};
+use crate::core::work::Committed;
 
 const UPDATED: &str = "projections_updated_total";
 const LAG: &str = "projection_lag_seconds";
@@ -21,7 +24,11 @@ const VERIFY_DIFFERENCES: &str = "verify_last_differences";
 const INSTRUMENTS: &str = "instruments";
 const SILENT: &str = "instruments_silent";
 const SUBSCRIBERS: &str = "websocket_subscribers";
-const PROJECTION: (&str, &str) = ("projection", "latest_price");
+const ROWS: &str = "projection_rows_total";
+const OLDER: &str = "projection_rows_older_total";
+const LATEST: (&str, &str) = ("projection", "latest_price");
+const CURVES: (&str, &str) = ("projection", "curve_snapshot");
+const DERIVED: (&str, &str) = ("projection", "derived_price");
 
 /// The metrics of this service.
 pub const DECLARED: &[Declared] = &[
@@ -35,15 +42,35 @@ pub const DECLARED: &[Declared] = &[
         "Age of the oldest event that a store does not have yet, by its raw append time; 0 if there is none.",
     )
     .labels(&["projection"])
-    .with(&[&[PROJECTION]]),
+    .with(&[&[LATEST], &[CURVES], &[DERIVED]]),
     Declared::new(
         STATUS,
         Kind::Gauge,
         "state",
-        "1 while both stores answer and accept writes, 0 otherwise.",
+        "1 while the projection's stores answer and accept writes, 0 otherwise.",
     )
     .labels(&["projection"])
-    .with(&[&[PROJECTION]]),
+    .with(&[&[LATEST], &[CURVES], &[DERIVED]]),
+    Declared::new(
+        ROWS,
+        Kind::Counter,
+        "rows",
+        "Curve snapshots and derived prices written, by projection and store.",
+    )
+    .labels(&["projection", "store"])
+    .with(&[
+        &[CURVES, ("store", "postgres")],
+        &[CURVES, ("store", "redis")],
+        &[DERIVED, ("store", "postgres")],
+    ]),
+    Declared::new(
+        OLDER,
+        Kind::Counter,
+        "records",
+        "Curve snapshots and derived prices that were read and not served: a newer one, or the same, was there.",
+    )
+    .labels(&["projection"])
+    .with(&[&[CURVES], &[DERIVED]]),
     Declared::new(
         CONFLICTS,
         Kind::Counter,
@@ -142,10 +169,55 @@ impl Meters {
     }
 }
 
+/// Handles of the stage that serves curve snapshots and derived prices.
+pub struct ServedMeters {
+    postgres: Counter,
+    redis: Counter,
+    /// Records that were not newer than what is served.
+    pub older: Counter,
+    conflicts: Counter,
+    refills: Counter,
+}
+
+impl ServedMeters {
+    /// Handles of this projection.
+    pub fn new(projection: Projection) -> ServedMeters {
+        let name = projection.name();
+        ServedMeters {
+            postgres: counter!(ROWS, "projection" => name, "store" => "postgres"),
+            redis: match projection.has_copy() {
+                true => counter!(ROWS, "projection" => name, "store" => "redis"),
+                false => Counter::noop(),
+            },
+            older: counter!(OLDER, "projection" => name),
+            conflicts: counter!(CONFLICTS),
+            refills: counter!(REFILLS),
+        }
+    }
+
+    /// Counts what this work has written.
+    pub fn wrote(&self, work: &ServedWork, answers: &ServedAnswers) {
+        let rows = work.commit.as_ref().map_or(0, |commit| commit.rows.len() as u64);
+        match answers.committed {
+            Some(Committed::Yes) => {
+                self.postgres.increment(rows);
+                if answers.redis_ok {
+                    self.redis.increment(rows);
+                }
+            }
+            Some(Committed::Conflict) => self.conflicts.increment(1),
+            Some(Committed::Unknown) | None => {}
+        }
+        if work.refill && answers.redis_ok {
+            self.refills.increment(1);
+        }
+    }
+}
+
 /// Sets the gauges of status and lag.
-pub fn show(is_well: bool, lag_seconds: f64) {
-    gauge!(STATUS, "projection" => PROJECTION.1).set(f64::from(u8::from(is_well)));
-    gauge!(LAG, "projection" => PROJECTION.1).set(lag_seconds);
+pub fn show(projection: &'static str, is_well: bool, lag_seconds: f64) {
+    gauge!(STATUS, "projection" => projection).set(f64::from(u8::from(is_well)));
+    gauge!(LAG, "projection" => projection).set(lag_seconds);
 }
 
 /// Sets the gauges of the instruments' ages.

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! enriched.market.ticks.v1 ─▶ sequencer ─▶ newest per instrument ─▶ Redis ─▶ Postgres (rows + position)
+//! aggregation.curves.v1, aggregation.derived.v1 ─▶ newest per name ─▶ Postgres (rows + position) ─▶ Redis (curves)
 //! projection.invalidation.v1 ─▶ Redis, from Postgres ─▶ cache:invalidation
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,27 +14,30 @@ use service::clients::Dependency;
 use service::health::Check;
 use service::{Context, StartError};
 use stores::postgres::VerifyRuns;
-use stores::{LatestPriceStore, Postgres};
+use stores::{LatestPriceStore, Postgres, Projection, ServedStore};
 use stream::status::wall_clock;
 use stream::{Handler, Pace};
 
 use crate::config::Config;
 use crate::core::work::Cadence;
-use crate::freshness::Freshness;
+use crate::freshness::{Freshness, LATEST_PRICE};
 use crate::http::copy_count::CopyCount;
 use crate::http::live::LivePrices;
 use crate::http::{self, Api};
 use crate::metrics::Meters;
 use crate::rewrite::Rewriter;
-use crate::stages::Stores;
 use crate::stages::invalidate::{self, Invalidator};
 use crate::stages::project::{self, Parts, Projector};
+use crate::stages::serve::{self, Server};
+use crate::stages::{ServedStores, Stores};
 use crate::verify_runs;
 
 /// Writes to Redis have an interval of their own, and their results need turns.
 const PACE: Pace = Pace::Prompt(Duration::ZERO);
 /// Requests are rare, and an idle member that is prompt costs the broker three requests a second.
 const INVALIDATION_WAIT: Duration = Duration::from_secs(1);
+/// Snapshots and derived prices come at most once a minute or so, and an idle member that is prompt costs the broker three requests a second.
+const SERVED_WAIT: Duration = Duration::from_secs(1);
 /// Prices per call to a store: bounds the memory of a refill and of a large commit.
 const PART: usize = 10_000;
 /// Readers have their own connections, and Postgres cancels its slow queries: commits continue under any load of requests.
@@ -52,8 +57,10 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         custom: ctx.own.custom.clone(),
         was_let_in: Arc::default(),
     };
-    let freshness = Arc::new(Freshness::default());
+    let freshness = Arc::new(Freshness::of(LATEST_PRICE));
+    let served = Projection::ALL.map(|projection| (projection, Arc::new(Freshness::of(projection.name()))));
     stage(ctx, stores.clone(), Arc::clone(&freshness));
+    served_stage(ctx, &stores, served.iter().cloned().collect())?;
 
     let readers = ctx.clients.postgres()?.for_readers(READERS, READ_LIMIT)?;
     ctx.tasks.spawn(
@@ -65,6 +72,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     );
     let rewriter = Rewriter {
         prices: LatestPriceStore::new(readers.clone(), ctx.names.generation()),
+        snapshots: ServedStore::new(readers.clone(), Projection::CurveSnapshot, ctx.names.generation()),
         redis: stores.redis.clone(),
         custom: ctx.own.custom.clone(),
         settle_after: 2 * ctx.own.postgres_interval + COMMIT_LIMIT,
@@ -76,22 +84,36 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     ));
     ctx.tasks
         .spawn("live prices", Arc::clone(&live).follow(ctx.shutdown.clone()));
-    ctx.routes(http::routes(Arc::new(api(ctx, (readers, rewriter), &freshness, live)?)));
-    ctx.check(behind(Arc::clone(&freshness)));
-    let gauges = Arc::clone(&freshness);
-    ctx.health.add_gauges(move |report| gauges.show(report));
-    ctx.stats(move || freshness.stats());
+    let all: Vec<Arc<Freshness>> = std::iter::once(&freshness)
+        .chain(served.iter().map(|(_, freshness)| freshness))
+        .map(Arc::clone)
+        .collect();
+    ctx.routes(http::routes(Arc::new(api(
+        ctx,
+        (readers, rewriter),
+        all.clone(),
+        live,
+    )?)));
+    ctx.check(behind(all.clone()));
+    ctx.health.add_gauges(move |report| {
+        freshness.show(report, true);
+        freshness.show_ages();
+        for (projection, freshness) in &served {
+            freshness.show(report, projection.has_copy());
+        }
+    });
+    ctx.stats(move || Freshness::stats(&all));
     Ok(())
 }
 
-/// Prices that wait for a store. Both may answer all the same: a lock holds up the writes only.
-fn behind(freshness: Arc<Freshness>) -> Check {
+/// What waits for a store. Both may answer all the same: a lock holds up the writes only.
+fn behind(all: Vec<Arc<Freshness>>) -> Check {
     Check {
         name: "projections",
         critical: false,
-        target: "latest prices".to_owned(),
+        target: "latest prices, curve snapshots and derived prices".to_owned(),
         ask: Box::new(move || {
-            let problem = freshness.problem(wall_clock());
+            let problem = all.iter().find_map(|freshness| freshness.problem(wall_clock()));
             Box::pin(async move { problem.map_or(Ok(()), |problem| Err(problem.into())) })
         }),
         breaker: None,
@@ -122,6 +144,48 @@ fn stage(ctx: &mut Context<Config>, stores: Stores, freshness: Arc<Freshness>) {
     ctx.dead_letter_codes(project::NAME, project::DEAD_LETTER_CODES);
 }
 
+/// The stage that serves the newest curve snapshots and derived prices.
+fn served_stage(
+    ctx: &mut Context<Config>,
+    stores: &Stores,
+    freshness: BTreeMap<Projection, Arc<Freshness>>,
+) -> Result<(), StartError> {
+    let postgres = ctx.clients.postgres()?;
+    let of = |projection| ServedStore::new(postgres.clone(), projection, ctx.names.generation());
+    let stores = ServedStores {
+        curves: of(Projection::CurveSnapshot),
+        derived: of(Projection::DerivedPrice),
+        topics: stores.prices.clone(),
+        redis: stores.redis.clone(),
+        was_let_in: Arc::default(),
+    };
+    let names = &ctx.names;
+    let (group, curves, derived) = (
+        names.served_group(ctx.service),
+        names.curves.clone(),
+        names.derived.clone(),
+    );
+    let sources = [curves.clone(), derived.clone()];
+    let (wire, feeds, runtime) = (ctx.wire.clone(), ctx.names.raw.clone(), ctx.runtime.clone());
+    let interval = micros(ctx.own.postgres_interval);
+    ctx.second_stage(serve::NAME, group, &sources, Pace::Within(SERVED_WAIT), move || {
+        Ok(Box::new(Server::new(serve::Parts {
+            wire: wire.clone(),
+            stores: stores.clone(),
+            interval,
+            topics: vec![
+                (curves.clone(), Projection::CurveSnapshot),
+                (derived.clone(), Projection::DerivedPrice),
+            ],
+            feeds: feeds.clone(),
+            runtime: runtime.clone(),
+            freshness: freshness.clone(),
+        })))
+    });
+    ctx.dead_letter_codes(serve::NAME, serve::DEAD_LETTER_CODES);
+    Ok(())
+}
+
 /// The stage that carries out requests to drop or rewrite copies.
 fn invalidation_stage(ctx: &mut Context<Config>, rewriter: Rewriter, freshness: Arc<Freshness>) {
     let (group, runtime) = (ctx.names.invalidation_group(ctx.service), ctx.runtime.clone());
@@ -142,15 +206,17 @@ fn invalidation_stage(ctx: &mut Context<Config>, rewriter: Rewriter, freshness: 
 fn api(
     ctx: &Context<Config>,
     (readers, rewriter): (Postgres, Rewriter),
-    freshness: &Arc<Freshness>,
+    all: Vec<Arc<Freshness>>,
     live: Arc<LivePrices>,
 ) -> Result<Api, StartError> {
+    let served = |projection| ServedStore::new(readers.clone(), projection, ctx.names.generation());
     let redis_breaker = ctx.clients.breaker(Dependency::Redis)?;
     Ok(Api {
-        prices: LatestPriceStore::new(readers, ctx.names.generation()),
+        prices: LatestPriceStore::new(readers.clone(), ctx.names.generation()),
+        served: Projection::ALL.map(served),
         copies: CopyCount::new(rewriter.redis.clone(), Arc::clone(&redis_breaker), ctx.runtime.clone()),
         rewriter,
-        freshness: Arc::clone(freshness),
+        projections: all,
         redis_breaker,
         live,
         runtime: ctx.runtime.clone(),

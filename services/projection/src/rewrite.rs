@@ -1,14 +1,14 @@
 //! Drops and rewrites copies in Redis: for messages of `projection.invalidation.v1` and for `POST /cache/invalidate`.
 //!
 //! Role: carries out a [`Request`] and publishes its notice.
-//! Invariants: a copy is written from Postgres and never goes back: a newer one stays. All prices are written by the owners of the
-//! partitions, from memory: without its mark in Redis, a lane fills its copy again.
+//! Invariants: a copy is written from Postgres and never goes back: a newer one stays. All prices and snapshots are written by the owners
+//! of the partitions: without its mark in Redis, a lane fills its copy again.
 //! Failure: the error of a store; the request can be carried out again.
 
 use std::time::Duration;
 
-use stores::redis::key::{Key, every_copy_mark, every_latest_price};
-use stores::{LatestPrice, LatestPriceStore, Redis, StoreError};
+use stores::redis::key::{Key, every_copy_mark, every_curve_snapshot, every_latest_price, every_snapshot_mark};
+use stores::{LatestPrice, LatestPriceStore, Redis, ServedKey, ServedStore, StoreError};
 
 use crate::core::custom::CustomTypes;
 use crate::core::invalidation::{Action, Request, Target};
@@ -22,6 +22,8 @@ const CHUNK: usize = 1_000;
 pub struct Rewriter {
     /// What is written.
     pub prices: LatestPriceStore,
+    /// The same of curve snapshots.
+    pub snapshots: ServedStore,
     /// Where it is written.
     pub redis: Redis,
     /// What else is made of the prices.
@@ -46,7 +48,7 @@ impl Rewriter {
                 instrument_id,
                 key,
             } if self.custom.writes(key) => self.prices.find_one(tenant_id, instrument_id).await?,
-            Target::Custom { .. } | Target::All => None,
+            Target::Snapshot(_) | Target::Custom { .. } | Target::All => None,
         };
         self.write(request, price.as_ref()).await
     }
@@ -79,14 +81,17 @@ impl Rewriter {
                 self.put(price).await?;
                 dropped
             }
+            Target::Snapshot(key) => self.write_snapshot(key, is_drop).await?,
             Target::All => {
                 let mut dropped = 0;
                 if is_drop {
-                    for pattern in std::iter::once(every_latest_price()).chain(self.custom.patterns()) {
+                    let all = [every_latest_price(), every_curve_snapshot()];
+                    for pattern in all.into_iter().chain(self.custom.patterns()) {
                         dropped += self.drop_all(&pattern).await?;
                     }
                 }
                 self.drop_all(&every_copy_mark()).await?;
+                self.drop_all(&every_snapshot_mark()).await?;
                 dropped
             }
         };
@@ -113,7 +118,7 @@ impl Rewriter {
                     instrument_id,
                     key,
                 } if self.custom.writes(key) => Some((tenant_id.as_str(), instrument_id.as_str())),
-                Target::Custom { .. } | Target::All => None,
+                Target::Snapshot(_) | Target::Custom { .. } | Target::All => None,
             })
             .collect();
         if dropped.is_empty() {
@@ -132,6 +137,26 @@ impl Rewriter {
         self.redis.put_prices(price).await?;
         self.redis.put_custom(&self.custom.values(price)).await?;
         Ok(())
+    }
+
+    /// Postgres always has a snapshot before Redis, so it need not be written a second time.
+    async fn write_snapshot(&self, key: &ServedKey, is_drop: bool) -> Result<u64, StoreError> {
+        let ServedKey {
+            tenant_id,
+            name,
+            horizon,
+        } = key;
+        let dropped = match is_drop {
+            true => {
+                let key = Key::curve_snapshot(tenant_id, name, horizon).to_string();
+                self.redis.delete(&[key]).await?
+            }
+            false => 0,
+        };
+        let named = (Some(name.as_str()), Some(horizon.as_str()));
+        let found = self.snapshots.newest_of(tenant_id, named, 1).await?;
+        self.redis.put_snapshots(&found).await?;
+        Ok(dropped)
     }
 
     async fn drop_all(&self, pattern: &str) -> Result<u64, StoreError> {

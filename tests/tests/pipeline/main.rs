@@ -25,6 +25,7 @@ mod profile;
 mod rebuilds;
 mod repair;
 mod replays;
+mod served;
 mod signals;
 mod statistics;
 mod stopping;

@@ -8,7 +8,7 @@ use testkit::kafka::{self, Outgoing, Publisher};
 const NORMALIZED: &str = "normalized.market.ticks.v1";
 const ENRICHED: &str = "enriched.market.ticks.v1";
 const CONTROL: &str = "pipeline.control.v1";
-const STAGES: usize = 11;
+const STAGES: usize = 12;
 
 /// Ends every pause when the test ends, so that a failure does not reach the tests after it.
 struct Cleared<'a>(&'a Pipeline);

@@ -54,7 +54,7 @@ enum Command {
     Invalidate(InvalidateArgs),
     /// Have projection write prices to Redis again from PostgreSQL, without dropping them
     ///
-    /// For copies that are missing; a newer copy stays. Without --instrument, all prices of all tenants.
+    /// For copies that are missing; a newer copy stays. Without --instrument, all prices and curves of all tenants.
     #[command(after_help = "Examples:\n  dp cache refresh\n  dp cache refresh --instrument NG_HH_M1 --tenant acme")]
     Refresh(RefreshArgs),
 }
@@ -65,10 +65,10 @@ struct InvalidateArgs {
     /// The latest price of this instrument
     #[arg(long, value_name = "ID", group = "copies")]
     instrument: Option<String>,
-    /// The copy with this key: of served:latest_price or served:custom
+    /// The copy with this key: of served:latest_price, served:curve_snapshot or served:custom
     #[arg(long, value_name = "KEY", group = "copies")]
     key: Option<String>,
-    /// All latest prices of all tenants; asks for confirmation
+    /// All latest prices and curves of all tenants; asks for confirmation
     #[arg(long, group = "copies")]
     all: bool,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
                 (None, false) => price(connection, args.instrument.as_deref().unwrap_or_default(), &args.about),
             };
             if chosen == Chosen::All {
-                consent::ask("drop the copies of all prices in Redis", "invalidate", yes).await?;
+                consent::ask("drop the copies of all prices and curves in Redis", "invalidate", yes).await?;
             }
             ask(connection, Action::Invalidate, chosen, &args.about).await?;
         }

@@ -27,7 +27,7 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// on where it stopped.
 ///
 /// Stages: normalization, enrichment, aggregation and projection; their ClickHouse writers (normalization-clickhouse, enrichment-clickhouse,
-/// aggregation-clickhouse); aggregation-restate (recomputes bars of late ticks, and finishes only while enrichment-clickhouse works); aggregation-derived (computes derived prices, if any series is configured); aggregation-curves (computes snapshots of curves); projection-invalidation (carries out `dp cache` requests). Pausing a
+/// aggregation-clickhouse); aggregation-restate (recomputes bars of late ticks, and finishes only while enrichment-clickhouse works); aggregation-derived (computes derived prices, if any series is configured); aggregation-curves (computes snapshots of curves); projection-served (serves curve snapshots and derived prices); projection-invalidation (carries out `dp cache` requests). Pausing a
 /// service's stage leaves its writer running.
 ///
 /// One tenant cannot be paused: tenants share the partitions, and a stage reads them in order. Stop that tenant's producer instead.

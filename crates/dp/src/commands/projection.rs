@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ops::connection::Connection;
-use ops::inspect::projection::{Checkpoint, LATEST_PRICE, Standing, Status, checkpoints, standing};
+use ops::inspect::projection::{Checkpoint, LATEST_PRICE, Standing, Status, all_names, checkpoints, standings};
 use ops::inspect::silent::{Silence, silent};
 use ops::migrations::stores;
 use ops::present::{duration, found, grouped, print_either, printable, table};
 
 /// Look at projections, and rebuild them from the log
 ///
-/// A projection is what readers are served: `latest_price` is the newest price of each instrument, in PostgreSQL and Redis.
+/// A projection is what readers are served: `latest_price` is the newest price of each instrument, `curve_snapshot` the newest snapshot of
+/// each curve and horizon, both in PostgreSQL and Redis; `derived_price` is the newest price of each derived series, in PostgreSQL.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 a projection lags, or an instrument is silent; 2 a server is unavailable, or wrong usage\n\n\
@@ -72,9 +73,12 @@ struct SilentArgs {
 
 /// The name of a projection.
 fn projection(text: &str) -> Result<String, String> {
-    match text == LATEST_PRICE {
+    match all_names().contains(&text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("there is no such projection; there is {LATEST_PRICE}")),
+        false => Err(format!(
+            "there is no such projection; there are {}",
+            all_names().join(", ")
+        )),
     }
 }
 
@@ -85,7 +89,7 @@ fn projection(text: &str) -> Result<String, String> {
 pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List => {
-            let all = [standing(&checkpoints(connection).await?)];
+            let all = standings(&checkpoints(connection).await?);
             print_either(connection.json, &all, || list(&all))?;
             Ok(found(all.iter().any(|standing| standing.status != Status::Healthy)))
         }

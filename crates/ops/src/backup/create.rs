@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use service::writer::TABLES;
-use stores::ClickHouse;
 use stores::postgres::copies::{Snapshot, newest_version, tables, text};
+use stores::{ClickHouse, Projection};
 
 use super::manifest::{FORMAT, Lane, Manifest, Place, Schema, Topic, lanes};
-use super::{MANIFEST, Store, files, tables as copy};
+use super::{LATEST_PRICES, MANIFEST, Store, files, tables as copy};
 use crate::connection::Connection;
 use crate::migrations;
 use crate::positions::homes::fenced_table;
@@ -183,8 +183,8 @@ async fn postgres(
     }
     progress.finish();
     let sql = format!(
-        "SELECT topic, partition, next_offset, sequencer FROM projection_positions WHERE projection = 'latest_price' AND \
-         generation = {} ORDER BY topic, partition",
+        "SELECT topic, partition, next_offset, sequencer, projection FROM projection_positions WHERE generation = {} \
+         ORDER BY projection, topic, partition",
         text(connection.names.generation())
     );
     for row in snapshot.query_text(&sql).await? {
@@ -193,7 +193,13 @@ async fn postgres(
     Ok(())
 }
 
-/// A position of the projection.
+/// The table next to whose rows the positions of this projection stand.
+fn served_table(projection: &str) -> &'static str {
+    let found = Projection::ALL.into_iter().find(|known| known.name() == projection);
+    found.map_or(LATEST_PRICES, Projection::table)
+}
+
+/// A position of a projection.
 fn projected(row: &[Option<String>]) -> anyhow::Result<Place> {
     let cell = |index: usize| {
         row.get(index)
@@ -203,7 +209,7 @@ fn projected(row: &[Option<String>]) -> anyhow::Result<Place> {
     let sequencer: Vec<Lane> = serde_json::from_str(cell(3)?).context("read the sequencer of a position")?;
     Ok(Place {
         store: Store::Postgres,
-        table: "served_latest_prices".to_owned(),
+        table: served_table(cell(4)?).to_owned(),
         service: PROJECTION.to_owned(),
         topic: cell(0)?.to_owned(),
         partition: cell(1)?.parse().context("read a partition")?,

@@ -33,6 +33,8 @@ use manifest::Manifest;
 
 /// The file that makes a folder a backup.
 pub const MANIFEST: &str = "manifest.json";
+/// The table next to whose rows the positions of latest prices stand.
+const LATEST_PRICES: &str = "served_latest_prices";
 
 /// A store that a backup has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use stream::kafka::groups::GroupReader;
 use super::examine::{Finding, Kind, here, sums};
 use super::manifest::{Manifest, Place, Table};
 use super::redis::{Filled, fill};
-use super::{Store, groups_of, services_of, tables};
+use super::{LATEST_PRICES, Store, groups_of, services_of, tables};
 use crate::connection::Connection;
 use crate::migrations::{self, Stores, migrate_clickhouse, migrate_postgres};
 use crate::positions::Home;
@@ -175,6 +175,7 @@ async fn show_lag(connection: &Connection, plan: &Plan) -> anyhow::Result<()> {
     {
         let group = match place.store {
             Store::ClickHouse => names.writer_group(&place.service),
+            Store::Postgres if place.table != LATEST_PRICES => names.served_group(&place.service),
             Store::Postgres | Store::Redis => names.group(&place.service),
         };
         let partition = Partition {
@@ -364,7 +365,8 @@ fn gap(plan: &Plan, standing: &Standing, to: i64) -> Option<AcceptedGap> {
 fn is_home(home: Home, place: &Place) -> bool {
     match (home, place.store) {
         (Home::Table(table), Store::ClickHouse) => table == place.table,
-        (Home::Postgres, Store::Postgres) => true,
+        (Home::Postgres, Store::Postgres) => place.table == LATEST_PRICES,
+        (Home::Served(projection), Store::Postgres) => place.table == projection.table(),
         _ => false,
     }
 }

@@ -5,7 +5,9 @@
 
 use domain::Micros;
 use serde::Serialize;
-use stores::LatestPriceStore;
+use service::Names;
+use stores::postgres::StoredPosition;
+use stores::{LatestPriceStore, Projection, ServedStore};
 use stream::kafka::reader::LogReader;
 use stream::{Partition, StreamError};
 
@@ -67,7 +69,7 @@ pub struct Checkpoint {
     pub lag_seconds: Option<f64>,
     /// Since the position was stored.
     pub stored_seconds_ago: Option<f64>,
-    /// `source_event_id` of the last stored event, if the log still has it.
+    /// `source_event_id` of the last stored event, if the log still has it; only of latest prices.
     pub last_event_id: Option<String>,
 }
 
@@ -88,37 +90,72 @@ pub struct Standing {
     pub last_event_id: Option<String>,
 }
 
-/// The checkpoints of the latest prices, by partition.
+/// The names of all projections.
+pub fn all_names() -> Vec<&'static str> {
+    let served = Projection::ALL.map(Projection::name);
+    std::iter::once(LATEST_PRICE).chain(served).collect()
+}
+
+/// A projection with its topic and the positions that it has stored.
+struct Known {
+    name: &'static str,
+    topic: String,
+    stored: Vec<StoredPosition>,
+}
+
+/// The checkpoints of every projection, by partition.
 ///
 /// # Errors
 /// Kafka or Postgres does not answer.
 pub async fn checkpoints(connection: &Connection) -> anyhow::Result<Vec<Checkpoint>> {
-    let prices = LatestPriceStore::new(stores(connection)?.postgres, connection.names.generation());
-    let stored = prices.positions().await?;
-    let (bootstrap, topic) = (
-        connection.settings.kafka_bootstrap.clone(),
-        connection.names.enriched.clone(),
-    );
-    let wire = connection.wire().await?;
+    let (postgres, names) = (stores(connection)?.postgres, &connection.names);
+    let prices = LatestPriceStore::new(postgres.clone(), names.generation());
+    let mut all = vec![Known {
+        name: LATEST_PRICE,
+        topic: names.enriched.clone(),
+        stored: prices.positions().await?,
+    }];
+    for projection in Projection::ALL {
+        let store = ServedStore::new(postgres.clone(), projection, names.generation());
+        all.push(Known {
+            name: projection.name(),
+            topic: served_topic(names, projection).to_owned(),
+            stored: store.positions().await?,
+        });
+    }
+    let (bootstrap, wire) = (connection.settings.kafka_bootstrap.clone(), connection.wire().await?);
     let read = move || -> Result<Vec<Checkpoint>, StreamError> {
         let reader = LogReader::new(&bootstrap)?;
         let mut checkpoints = Vec::new();
-        for partition in reader.partitions(&topic)? {
-            let position = stored
-                .iter()
-                .find(|stored| stored.topic == topic && stored.partition == partition.number);
-            let next_offset = position.map(|position| position.next_offset);
-            let mut checkpoint = of_partition(&reader, &wire, &partition, next_offset)?;
-            checkpoint.stored_seconds_ago = position.map(|position| position.updated_seconds_ago);
-            checkpoints.push(checkpoint);
+        for known in &all {
+            for partition in reader.partitions(&known.topic)? {
+                checkpoints.push(of_partition(&reader, &wire, known, &partition)?);
+            }
         }
         Ok(checkpoints)
     };
     Ok(tokio::task::spawn_blocking(read).await??)
 }
 
-/// The whole of these checkpoints.
-pub fn standing(checkpoints: &[Checkpoint]) -> Standing {
+/// The topic that a projection is made from.
+pub fn served_topic(names: &Names, projection: Projection) -> &str {
+    match projection {
+        Projection::CurveSnapshot => &names.curves,
+        Projection::DerivedPrice => &names.derived,
+    }
+}
+
+/// The standing of each projection, from the checkpoints of all.
+pub fn standings(checkpoints: &[Checkpoint]) -> Vec<Standing> {
+    let of = |name: &'static str| {
+        let own = checkpoints.iter().filter(|checkpoint| checkpoint.projection == name);
+        standing(name, &own.cloned().collect::<Vec<_>>())
+    };
+    all_names().into_iter().map(of).collect()
+}
+
+/// The whole of these checkpoints of one projection.
+fn standing(projection: &'static str, checkpoints: &[Checkpoint]) -> Standing {
     let started = |checkpoint: &&Checkpoint| checkpoint.next_offset.is_some() || checkpoint.end > 0;
     let lags = checkpoints
         .iter()
@@ -132,7 +169,7 @@ pub fn standing(checkpoints: &[Checkpoint]) -> Standing {
         .filter(|checkpoint| checkpoint.stored_seconds_ago.is_some())
         .min_by(|a, b| f64::total_cmp(&a.age(), &b.age()));
     Standing {
-        projection: LATEST_PRICE,
+        projection,
         status: Status::of(lag_seconds),
         lag_seconds,
         behind: checkpoints.iter().map(|checkpoint| checkpoint.behind).sum(),
@@ -151,14 +188,18 @@ impl Checkpoint {
 fn of_partition(
     reader: &LogReader,
     wire: &codec::Wire,
+    known: &Known,
     partition: &Partition,
-    next_offset: Option<i64>,
 ) -> Result<Checkpoint, StreamError> {
+    let is_its = |stored: &&StoredPosition| stored.topic == known.topic && stored.partition == partition.number;
+    let position = known.stored.iter().find(is_its);
+    let next_offset = position.map(|position| position.next_offset);
     let (oldest, end) = reader.log_range(partition)?;
     let next = next_offset.unwrap_or(oldest).max(oldest);
     let behind = (end - next).max(0);
     let mut last_event_id = None;
-    if next > oldest && next_offset.is_some() {
+    // Snapshots and derived prices are of no single event.
+    if next > oldest && next_offset.is_some() && known.name == LATEST_PRICE {
         first(reader, partition, next - 1, end, |message| {
             let payload = wire.current(codec::Record::EnrichedTick, message.payload.unwrap_or_default());
             last_event_id = wire
@@ -184,14 +225,14 @@ fn of_partition(
         }
     };
     Ok(Checkpoint {
-        projection: LATEST_PRICE,
+        projection: known.name,
         topic: partition.topic.to_string(),
         partition: partition.number,
         next_offset,
         end,
         behind,
         lag_seconds,
-        stored_seconds_ago: None,
+        stored_seconds_ago: position.map(|position| position.updated_seconds_ago),
         last_event_id,
     })
 }
@@ -248,7 +289,7 @@ mod tests {
             checkpoint(Some(9), 12, Some(400.0)),
             checkpoint(None, 0, Some(0.0)),
         ];
-        let all = standing(&known);
+        let all = standing(LATEST_PRICE, &known);
         assert_eq!(
             (all.status, all.lag_seconds, all.behind),
             (Status::Warning, Some(400.0), 3)
@@ -257,7 +298,21 @@ mod tests {
             (all.events_processed, all.last_event_id.as_deref()),
             (14, Some("event-5"))
         );
-        let never = standing(&[checkpoint(None, 7, None), checkpoint(Some(1), 1, Some(0.0))]);
+        let never = standing(
+            LATEST_PRICE,
+            &[checkpoint(None, 7, None), checkpoint(Some(1), 1, Some(0.0))],
+        );
         assert_eq!((never.status, never.lag_seconds), (Status::Critical, None));
+        // Those of one projection do not change the standing of another one.
+        let listed: Vec<_> = standings(&known)
+            .into_iter()
+            .map(|standing| (standing.projection, standing.behind, standing.status))
+            .collect();
+        let expected = [
+            (LATEST_PRICE, 3, Status::Warning),
+            ("curve_snapshot", 0, Status::Healthy),
+            ("derived_price", 0, Status::Healthy),
+        ];
+        assert_eq!(listed, expected);
     }
 }

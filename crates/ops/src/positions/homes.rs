@@ -11,8 +11,8 @@ use service::Names;
 use service::clients::{Clients, Dependency, Use};
 use service::writer::TableSpec;
 use stores::clickhouse::Claimant;
-use stores::postgres::{LoadedPosition, PriceBatch};
-use stores::{Applied, ClickHouse, FencedTable, LatestPriceStore};
+use stores::postgres::{LoadedPosition, PriceBatch, ServedBatch};
+use stores::{Applied, ClickHouse, FencedTable, LatestPriceStore, Postgres, Projection, ServedStore};
 use stream::Brokers;
 use stream::kafka::consumer::Commit;
 use stream::kafka::groups::GroupReader;
@@ -39,6 +39,7 @@ enum Origin {
     Group(Option<LogMark>),
     Sink,
     Prices(LoadedPosition),
+    Served(LoadedPosition),
     State(WriterId, SequencerState),
 }
 
@@ -47,6 +48,7 @@ pub struct Homes<'c> {
     connection: &'c Connection,
     clickhouse: ClickHouse,
     prices: LatestPriceStore,
+    postgres: Postgres,
     wire: Wire,
 }
 
@@ -64,7 +66,8 @@ impl<'c> Homes<'c> {
         Ok(Homes {
             connection,
             clickhouse: clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?,
-            prices: LatestPriceStore::new(postgres, connection.names.generation()),
+            prices: LatestPriceStore::new(postgres.clone(), connection.names.generation()),
+            postgres,
             wire: connection.wire().await?,
         })
     }
@@ -98,6 +101,14 @@ impl<'c> Homes<'c> {
                     origin: Origin::Prices(loaded),
                 }))
             }
+            Home::Served(projection) => {
+                let loaded = self.served(projection).load_position(topic, number).await?;
+                Ok(loaded.map(|loaded| Stored {
+                    next_offset: loaded.position.next_offset,
+                    topic_id: None,
+                    origin: Origin::Served(loaded),
+                }))
+            }
             Home::StateTopic => self.read_state(number).await,
         }
     }
@@ -127,6 +138,17 @@ impl<'c> Homes<'c> {
                 Ok(table.save_floor(&claim, &floor).await?)
             }
             (Origin::Sink, _) => bail!("{partition} has no table of rows"),
+            (Origin::Served(loaded), Home::Served(projection)) => {
+                let batch = ServedBatch {
+                    topic: &topic,
+                    partition: number,
+                    expected: Some(loaded.held()),
+                    next_offset: to,
+                    rows: &[],
+                };
+                checked(self.served(projection).apply(&batch).await?, partition)
+            }
+            (Origin::Served(_), _) => bail!("{partition} has no rows that are served"),
             (Origin::Prices(loaded), _) => {
                 let moved = Position {
                     next_offset: to,
@@ -139,14 +161,13 @@ impl<'c> Homes<'c> {
                     position: Some(&moved),
                     prices: &[],
                 };
-                match self.prices.apply(&batch).await? {
-                    Applied::Yes => Ok(()),
-                    Applied::Conflict => {
-                        bail!("the position of {partition} has changed since it was read: run the command again")
-                    }
-                }
+                checked(self.prices.apply(&batch).await?, partition)
             }
         }
+    }
+
+    fn served(&self, projection: Projection) -> ServedStore {
+        ServedStore::new(self.postgres.clone(), projection, self.connection.names.generation())
     }
 
     fn table(&self, base: &str) -> anyhow::Result<FencedTable> {
@@ -248,6 +269,13 @@ impl<'c> Homes<'c> {
 
     fn bootstrap(&self) -> Brokers {
         self.connection.settings.kafka_bootstrap.clone()
+    }
+}
+
+fn checked(applied: Applied, partition: &Partition) -> anyhow::Result<()> {
+    match applied {
+        Applied::Yes => Ok(()),
+        Applied::Conflict => bail!("the position of {partition} has changed since it was read: run the command again"),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod survey;
 
 use service::writer::TableSpec;
 use service::{Names, Settings};
+use stores::Projection;
 
 /// Where a consumer's position is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Home {
     Table(&'static str),
     /// PostgreSQL, next to the prices.
     Postgres,
+    /// PostgreSQL, next to the rows of this projection.
+    Served(Projection),
     /// The state topic.
     StateTopic,
 }
@@ -34,7 +37,7 @@ impl Home {
         match self {
             Home::Group => "committed offset".to_owned(),
             Home::Table(base) => format!("table {base}"),
-            Home::Postgres => "PostgreSQL".to_owned(),
+            Home::Postgres | Home::Served(_) => "PostgreSQL".to_owned(),
             Home::StateTopic => "state topic".to_owned(),
         }
     }
@@ -44,7 +47,7 @@ impl Home {
         match self {
             Home::Group | Home::StateTopic => format!("Kafka at {}", settings.kafka_bootstrap),
             Home::Table(_) => format!("ClickHouse at {}", settings.clickhouse.url),
-            Home::Postgres => format!("PostgreSQL at {}", settings.postgres_dsn),
+            Home::Postgres | Home::Served(_) => format!("PostgreSQL at {}", settings.postgres_dsn),
         }
     }
 }
@@ -109,5 +112,13 @@ pub fn consumers(names: &Names) -> Vec<Consumer> {
         ),
         stage("projection", &names.enriched, Home::Postgres),
     ]);
+    let served = [
+        (&names.curves, Projection::CurveSnapshot),
+        (&names.derived, Projection::DerivedPrice),
+    ];
+    let group = names.served_group("projection");
+    all.extend(
+        served.map(|(topic, projection)| consumer("projection", group.clone(), topic, Home::Served(projection))),
+    );
     all
 }

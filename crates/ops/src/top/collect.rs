@@ -221,7 +221,7 @@ mod tests {
     use crate::lag::subscriptions;
 
     #[test]
-    fn each_group_but_those_of_late_ticks_and_legs_has_a_stage() {
+    fn each_group_of_ticks_bars_or_prices_has_a_stage() {
         let settings = service::settings::load(&service::Env::new(), 0, |_| ())
             .unwrap()
             .settings;
@@ -231,7 +231,10 @@ mod tests {
             .filter(|one| stage_of(&names, one).is_none())
             .map(|one| one.group)
             .collect();
-        let expected = ["restate", "derived", "curves"].map(|part| names.group_of(&format!("aggregation-{part}")));
+        let of_aggregation =
+            ["restate", "derived", "curves"].map(|part| names.group_of(&format!("aggregation-{part}")));
+        let served = names.served_group("projection");
+        let expected: Vec<String> = of_aggregation.into_iter().chain([served.clone(), served]).collect();
         assert_eq!(without, expected);
     }
 }

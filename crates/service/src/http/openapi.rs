@@ -252,6 +252,8 @@ fn parameter(name: &str, place: ParameterIn) -> Parameter {
             text("The tenant; the configured one by default. Header and parameter must agree.")
         }
         "instrument_id" => text("The instrument, as ticks name it."),
+        "curve_id" => text("The curve, as the reference data names it."),
+        "horizon" => text("How far the curve reaches: 1m, 3m, 6m, 1y or all."),
         "market" => text("The market; by default the part of the instrument id before the first dot."),
         "interval" => text("Length of the bars: 1m, 5m, 15m, 1h or 1d; all by default."),
         "from" => text("Only windows that start at this time or later, such as 2026-10-01T00:00:00Z."),
@@ -306,7 +308,8 @@ fn answers(route: &Declared, operation: OperationBuilder) -> OperationBuilder {
     // The answer of a health route says what is wrong in its own form.
     let is_probe = ["/health", "/health/live", "/health/ready"].contains(&route.path);
     let mut refusals = vec![StatusCode::BAD_REQUEST];
-    if route.path.contains('{') || route.parameters.contains(&"instrument_id") {
+    let names_one = |parameter: &&'static str| ["instrument_id", "curve_id"].contains(parameter);
+    if route.path.contains('{') || route.parameters.iter().any(names_one) {
         refusals.push(StatusCode::NOT_FOUND);
     }
     if route.accepts.is_some() {

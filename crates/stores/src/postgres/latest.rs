@@ -12,11 +12,10 @@ use domain::{Decimal, Micros, Position};
 use futures_util::TryStreamExt;
 use tokio_postgres::types::Type;
 
-use super::position::Held;
+use super::position::{Held, Move, stored_sequencer};
 use super::price_row::{price, system_time};
 use super::{CALL_TIMEOUT, LIMIT_STATEMENTS, Parameter, Postgres, within};
 use crate::price::LatestPrice;
-use crate::stored_origin::to_json;
 use crate::{Store, StoreError};
 
 /// The projection's name in `projection_positions`.
@@ -53,12 +52,6 @@ pub struct LatestPriceStore {
     pub(super) generation: String,
 }
 
-const INSERT_POSITION: &str = "INSERT INTO projection_positions (projection, generation, topic, partition, next_offset, sequencer) \
-     VALUES ($1, $2, $3, $4, $5, $6::text::jsonb) ON CONFLICT DO NOTHING";
-const UPDATE_POSITION: &str = "UPDATE projection_positions SET next_offset = $5, sequencer = $6::text::jsonb, updated_at = now() \
-     WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 AND next_offset = $7 AND epoch = $8";
-const HOLD_POSITION: &str = "SELECT next_offset, epoch FROM projection_positions \
-     WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 FOR SHARE";
 /// Prices are sent as unscaled integers; multiplying by 10^-8 is exact. Flags are sent as one string, since arrays of arrays
 /// cannot be unnested.
 const UPSERT: &str = "INSERT INTO served_latest_prices AS stored \
@@ -184,24 +177,22 @@ impl LatestPriceStore {
     pub async fn apply(&self, batch: &PriceBatch<'_>) -> Result<Applied, StoreError> {
         const OPERATION: &str = "apply prices";
         let position = match batch.position {
-            Some(position) => Some((
-                position.next_offset,
-                to_json(&position.sequencer)
-                    .map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?,
-            )),
+            Some(position) => Some((position.next_offset, stored_sequencer(&position.sequencer, OPERATION)?)),
             None => None,
+        };
+        let step = Move {
+            topic: batch.topic,
+            partition: batch.partition,
+            expected: batch.expected,
+            to: position
+                .as_ref()
+                .map(|(next_offset, sequencer)| (*next_offset, sequencer.as_str())),
         };
         let mut client = self.postgres.client(OPERATION).await?;
         let call = async {
             let transaction = client.transaction().await?;
             transaction.batch_execute(LIMIT_STATEMENTS).await?;
-            let is_ours = match &position {
-                Some((next_offset, sequencer)) => {
-                    self.move_position(&transaction, batch, *next_offset, sequencer).await?
-                }
-                None => self.hold_position(&transaction, batch).await?,
-            };
-            if !is_ours {
+            if !self.own_positions().apply(&transaction, &step).await? {
                 transaction.rollback().await?;
                 return Ok(Applied::Conflict);
             }
@@ -213,55 +204,6 @@ impl LatestPriceStore {
         };
         let result = within(OPERATION, CALL_TIMEOUT, call).await;
         self.postgres.settle(client, result)
-    }
-
-    async fn move_position(
-        &self,
-        transaction: &Transaction<'_>,
-        batch: &PriceBatch<'_>,
-        next_offset: i64,
-        sequencer: &str,
-    ) -> Result<bool, tokio_postgres::Error> {
-        let mut values: Vec<Parameter<'_>> = vec![
-            (&PROJECTION, Type::TEXT),
-            (&self.generation, Type::TEXT),
-            (&batch.topic, Type::TEXT),
-            (&batch.partition, Type::INT4),
-            (&next_offset, Type::INT8),
-            (&sequencer, Type::TEXT),
-        ];
-        let statement = match &batch.expected {
-            Some(expected) => {
-                values.push((&expected.next_offset, Type::INT8));
-                values.push((&expected.epoch, Type::INT8));
-                UPDATE_POSITION
-            }
-            None => INSERT_POSITION,
-        };
-        let changed = transaction.execute_typed(statement, &values).await?;
-        Ok(changed == 1)
-    }
-
-    /// Whether the position is the expected one; locks it until the transaction ends.
-    async fn hold_position(
-        &self,
-        transaction: &Transaction<'_>,
-        batch: &PriceBatch<'_>,
-    ) -> Result<bool, tokio_postgres::Error> {
-        let values: [Parameter<'_>; 4] = [
-            (&PROJECTION, Type::TEXT),
-            (&self.generation, Type::TEXT),
-            (&batch.topic, Type::TEXT),
-            (&batch.partition, Type::INT4),
-        ];
-        let stored = match transaction.query_typed(HOLD_POSITION, &values).await?.first() {
-            Some(row) => Some(Held {
-                next_offset: row.try_get(0)?,
-                epoch: row.try_get(1)?,
-            }),
-            None => None,
-        };
-        Ok(stored == batch.expected)
     }
 
     async fn upsert(&self, transaction: &Transaction<'_>, batch: &PriceBatch<'_>) -> Result<(), tokio_postgres::Error> {

@@ -15,6 +15,8 @@ mod price_row;
 mod rebuild;
 mod reference;
 mod restore;
+mod served;
+mod served_rebuild;
 mod verify_runs;
 
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub use position::{Held, LoadedPosition, StoredPosition};
 pub use rebuild::{Changes, Keep, RebuildRow, Rebuilds, Swap};
 pub use reference::{CurveRow, ReferenceData, ReferenceInstrument, ReferenceStore, Rule};
 pub use restore::{Absent, absent, recreate};
+pub use served::{ServedBatch, ServedStore};
+pub use served_rebuild::{FromLog, Replaced, RowChanges};
 pub use verify_runs::{LastVerify, VerifyResult, VerifyRun, VerifyRuns};
 
 use crate::metrics::timed;

@@ -17,7 +17,7 @@ pub(super) fn system_time(time: Micros) -> SystemTime {
     }
 }
 
-fn micros(time: SystemTime) -> Micros {
+pub(super) fn micros(time: SystemTime) -> Micros {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => after.as_micros() as Micros,
         Err(before) => -(before.duration().as_micros() as Micros),

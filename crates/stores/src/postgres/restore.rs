@@ -2,21 +2,26 @@
 //!
 //! Role: the list of applied migrations does not show what was dropped later. Every statement of the files can be repeated, so
 //! all applied files run again.
-//! Invariant: if the table of prices is created again, the stored positions of the projection are removed in the same
-//! transaction. Otherwise it would continue after ticks whose prices the new table does not have. A projection that runs
+//! Invariant: if the table of a projection is created again, the stored positions of the projection are removed in the same
+//! transaction. Otherwise it would continue after records whose rows the new table does not have. A projection that runs
 //! meanwhile gets a conflict with its old position, and reads again from the beginning of the log.
 
 use tokio_postgres::types::Type;
 
+use super::latest::PROJECTION;
 use super::migrations::{LIMIT, applied, lock};
 use super::{Parameter, Postgres, within};
 use crate::migration::POSTGRES;
-use crate::{Store, StoreError};
+use crate::{Projection, Store, StoreError};
 
 const OPERATION: &str = "look for missing tables";
-/// The table that a projection fills from its topic.
-const FILLED: &str = "served_latest_prices";
 const MISSING: &str = "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL";
+
+/// The tables that projections fill from their topics, with the names of these projections.
+fn filled() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let by_name = Projection::ALL.map(|projection| (projection.table(), projection.name()));
+    std::iter::once(("served_latest_prices", PROJECTION)).chain(by_name)
+}
 
 impl Postgres {
     /// Checks that these tables exist.
@@ -99,10 +104,10 @@ pub async fn recreate(postgres: &Postgres) -> Result<Vec<String>, StoreError> {
         for file in files() {
             transaction.batch_execute(file.sql).await?;
         }
-        if missing.iter().any(|name| name == FILLED) {
-            transaction
-                .batch_execute("DELETE FROM projection_positions WHERE projection = 'latest_price'")
-                .await?;
+        for (_, projection) in filled().filter(|(table, _)| missing.iter().any(|name| name == table)) {
+            let parameters: [Parameter<'_>; 1] = [(&projection, Type::TEXT)];
+            let sql = "DELETE FROM projection_positions WHERE projection = $1";
+            transaction.execute_typed(sql, &parameters).await?;
         }
         transaction.commit().await?;
         Ok(missing)

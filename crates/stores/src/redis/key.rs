@@ -9,9 +9,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 const LATEST_PRICE: &str = "served:latest_price";
+const CURVE_SNAPSHOT: &str = "served:curve_snapshot";
 const CUSTOM: &str = "served:custom:";
 const REFERENCE: &str = "reference";
 const COPY_MARK: &str = "served:copy:latest_price";
+const SNAPSHOT_MARK: &str = "served:copy:curve_snapshot";
 
 /// A key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,12 @@ pub enum Key<'a> {
     LatestPrice {
         tenant_id: Cow<'a, str>,
         instrument_id: Cow<'a, str>,
+    },
+    /// The newest snapshot of a curve to a horizon: `served:curve_snapshot:<tenant>:<curve>:<horizon>`.
+    CurveSnapshot {
+        tenant_id: Cow<'a, str>,
+        curve_id: Cow<'a, str>,
+        horizon: Cow<'a, str>,
     },
     /// A value of another kind that is served from Redis: `served:custom:<type>:<tenant>:<instrument>`.
     Custom {
@@ -35,6 +43,8 @@ pub enum Key<'a> {
     },
     /// A projection lane stores it when its copy is complete: `served:copy:latest_price:<lane>`.
     CopyMark { lane: Cow<'a, str> },
+    /// The same of the lane of a partition of curve snapshots: `served:copy:curve_snapshot:<lane>`.
+    SnapshotMark { lane: Cow<'a, str> },
 }
 
 impl<'a> Key<'a> {
@@ -43,6 +53,15 @@ impl<'a> Key<'a> {
         Key::LatestPrice {
             tenant_id: tenant_id.into(),
             instrument_id: instrument_id.into(),
+        }
+    }
+
+    /// The key of the newest snapshot of a curve to a horizon.
+    pub fn curve_snapshot(tenant_id: &'a str, curve_id: &'a str, horizon: &'a str) -> Key<'a> {
+        Key::CurveSnapshot {
+            tenant_id: tenant_id.into(),
+            curve_id: curve_id.into(),
+            horizon: horizon.into(),
         }
     }
 
@@ -68,6 +87,11 @@ impl<'a> Key<'a> {
         Key::CopyMark { lane: lane.into() }
     }
 
+    /// The key of the mark of a lane of curve snapshots.
+    pub fn snapshot_mark(lane: &'a str) -> Key<'a> {
+        Key::SnapshotMark { lane: lane.into() }
+    }
+
     /// Parses a key; `None` if it is not one of ours.
     pub fn parse(key: &str) -> Option<Key<'static>> {
         let (before, last) = key.rsplit_once(':')?;
@@ -76,7 +100,22 @@ impl<'a> Key<'a> {
                 lane: decoded(last)?.into(),
             });
         }
+        if before == SNAPSHOT_MARK {
+            return Some(Key::SnapshotMark {
+                lane: decoded(last)?.into(),
+            });
+        }
         let (prefix, first) = before.rsplit_once(':')?;
+        if let Some(tenant_id) = prefix
+            .strip_prefix(CURVE_SNAPSHOT)
+            .and_then(|rest| rest.strip_prefix(':'))
+        {
+            return Some(Key::CurveSnapshot {
+                tenant_id: decoded(tenant_id)?.into(),
+                curve_id: decoded(first)?.into(),
+                horizon: decoded(last)?.into(),
+            });
+        }
         let (tenant_id, instrument_id) = (decoded(first)?.into(), decoded(last)?.into());
         match prefix {
             LATEST_PRICE => Some(Key::LatestPrice {
@@ -103,6 +142,17 @@ impl fmt::Display for Key<'_> {
                 tenant_id,
                 instrument_id,
             } => write!(f, "{LATEST_PRICE}:{}:{}", encoded(tenant_id), encoded(instrument_id)),
+            Key::CurveSnapshot {
+                tenant_id,
+                curve_id,
+                horizon,
+            } => write!(
+                f,
+                "{CURVE_SNAPSHOT}:{}:{}:{}",
+                encoded(tenant_id),
+                encoded(curve_id),
+                encoded(horizon)
+            ),
             Key::Custom {
                 kind,
                 tenant_id,
@@ -119,6 +169,7 @@ impl fmt::Display for Key<'_> {
                 instrument_id,
             } => write!(f, "{REFERENCE}:{}:{}", encoded(tenant_id), encoded(instrument_id)),
             Key::CopyMark { lane } => write!(f, "{COPY_MARK}:{}", encoded(lane)),
+            Key::SnapshotMark { lane } => write!(f, "{SNAPSHOT_MARK}:{}", encoded(lane)),
         }
     }
 }
@@ -128,9 +179,19 @@ pub fn every_latest_price() -> String {
     format!("{LATEST_PRICE}:*")
 }
 
-/// The pattern (for `SCAN`) that matches the marks of all lanes.
+/// The pattern (for `SCAN`) that matches the newest snapshots of every tenant.
+pub fn every_curve_snapshot() -> String {
+    format!("{CURVE_SNAPSHOT}:*")
+}
+
+/// The pattern (for `SCAN`) that matches the marks of all lanes of latest prices.
 pub fn every_copy_mark() -> String {
     format!("{COPY_MARK}:*")
+}
+
+/// The pattern (for `SCAN`) that matches the marks of all lanes of curve snapshots.
+pub fn every_snapshot_mark() -> String {
+    format!("{SNAPSHOT_MARK}:*")
 }
 
 /// The pattern (for `SCAN`) that matches the newest prices of one tenant and of no other.
@@ -189,6 +250,9 @@ mod tests {
                 Key::reference(&tenant, &instrument),
                 Key::custom(&instrument, &tenant, &instrument),
                 Key::copy_mark(&tenant),
+                Key::snapshot_mark(&tenant),
+                Key::curve_snapshot(&tenant, &instrument, &tenant),
+                Key::curve_snapshot(&instrument, &tenant, "1m"),
             ] {
                 prop_assert_eq!(Key::parse(&key.to_string()), Some(key));
             }
@@ -207,9 +271,10 @@ mod tests {
         #[test]
         fn any_text_is_parsed_or_rejected(text in "\\PC{0,40}", rest in "[a:%35A]{0,20}") {
             let _ = Key::parse(&text);
-            let ours = format!("reference:{rest}");
-            if let Some(key) = Key::parse(&ours) {
-                prop_assert_eq!(key.to_string(), ours);
+            for ours in [format!("reference:{rest}"), format!("served:curve_snapshot:{rest}")] {
+                if let Some(key) = Key::parse(&ours) {
+                    prop_assert_eq!(key.to_string(), ours);
+                }
             }
         }
     }
@@ -226,6 +291,11 @@ mod tests {
             (Key::reference("p", "q:rX"), "reference:p:q%3ArX"),
             (Key::custom("vwap", "acme", "A:1"), "served:custom:vwap:acme:A%3A1"),
             (Key::copy_mark("enriched/3"), "served:copy:latest_price:enriched/3"),
+            (
+                Key::curve_snapshot("acme", "PJM:WEST", "1m"),
+                "served:curve_snapshot:acme:PJM%3AWEST:1m",
+            ),
+            (Key::snapshot_mark("curves/3"), "served:copy:curve_snapshot:curves/3"),
         ];
         for (key, name) in names {
             assert_eq!(key.to_string(), name);

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use delivery::Ticket;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use stores::ServedKey;
 use stores::redis::Key;
 
-use super::rules::Rule;
+use super::rules::{Rule, snapshot_notice};
 
 /// The message is not JSON of an invalidation.
 pub const BROKEN_JSON: &str = "broken_json";
@@ -41,7 +42,7 @@ pub struct Invalidation {
     pub instrument_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// All latest prices of all tenants.
+    /// All latest prices and curve snapshots of all tenants.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,10 +53,12 @@ pub struct Invalidation {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Target {
-    /// Every latest price.
+    /// Every latest price and curve snapshot.
     All,
     /// The latest price of an instrument.
     Price { tenant_id: String, instrument_id: String },
+    /// The newest snapshot of a curve to a horizon.
+    Snapshot(ServedKey),
     /// A value of `served:custom`: it is dropped. One of a configured type is written again; those of other programs are only in Redis.
     Custom {
         tenant_id: String,
@@ -81,6 +84,7 @@ impl Invalidation {
     pub fn message_key(&self) -> Option<String> {
         match self.target().ok()? {
             Target::All => None,
+            Target::Snapshot(key) => Some(format!("{}|{}", key.tenant_id, key.name)),
             Target::Price {
                 tenant_id,
                 instrument_id,
@@ -132,6 +136,18 @@ impl Invalidation {
                 })
             }
             (
+                Some(Key::CurveSnapshot {
+                    tenant_id,
+                    curve_id,
+                    horizon,
+                }),
+                _,
+            ) => Ok(Target::Snapshot(ServedKey {
+                tenant_id: tenant_id.into_owned(),
+                name: curve_id.into_owned(),
+                horizon: horizon.into_owned(),
+            })),
+            (
                 Some(Key::Custom {
                     tenant_id,
                     instrument_id,
@@ -151,8 +167,8 @@ impl Invalidation {
                 Err((INVALID_VALUE, reason.to_owned()))
             }
             _ => {
-                let reason =
-                    "key is neither served:latest_price:TENANT:INSTRUMENT nor served:custom:TYPE:TENANT:INSTRUMENT";
+                let reason = "key is neither served:latest_price:TENANT:INSTRUMENT nor served:curve_snapshot:TENANT:CURVE:HORIZON nor \
+                              served:custom:TYPE:TENANT:INSTRUMENT";
                 Err((INVALID_VALUE, reason.to_owned()))
             }
         }
@@ -177,6 +193,10 @@ impl Request {
     /// The notice about it. Without tenant and instrument it is about all prices.
     pub fn notice(&self) -> String {
         let (tenant_id, instrument_id) = match &self.target {
+            Target::Snapshot(key) => {
+                let asked = self.reason.as_deref().unwrap_or(Rule::Manual.name());
+                return snapshot_notice(key, Some(asked));
+            }
             Target::All => (None, None),
             Target::Price {
                 tenant_id,
@@ -304,6 +324,15 @@ mod tests {
             parse(r#"{"action":"invalidate","key":"served:custom:vwap:acme:A%3A1"}"#),
             Ok((Action::Invalidate, custom))
         );
+        let snapshot = Target::Snapshot(ServedKey {
+            tenant_id: "acme".into(),
+            name: "PJM:WEST".into(),
+            horizon: "1m".into(),
+        });
+        for action in [Action::Refresh, Action::Invalidate] {
+            let text = json!({"action": action, "key": "served:curve_snapshot:acme:PJM%3AWEST:1m"}).to_string();
+            assert_eq!(parse(&text), Ok((action, snapshot.clone())));
+        }
         assert_eq!(
             parse(r#"{"action":"refresh","all":true}"#),
             Ok((Action::Refresh, Target::All))

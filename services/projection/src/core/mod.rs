@@ -10,6 +10,11 @@ pub mod lane;
 #[allow(clippy::unwrap_used)]
 mod model;
 mod names;
+pub mod newest;
 pub mod pending;
 pub mod rules;
+pub mod served_lane;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod served_model;
 pub mod work;

@@ -5,6 +5,7 @@
 
 use domain::{Decimal, Micros};
 use serde_json::json;
+use stores::ServedKey;
 
 /// Redis channel of all notices.
 pub const CHANNEL: &str = "cache:invalidation";
@@ -22,6 +23,8 @@ pub enum Rule {
     Age,
     /// An operator or a service asked for it.
     Manual,
+    /// A newer snapshot of the curve is served.
+    NewSnapshot,
 }
 
 impl Rule {
@@ -31,6 +34,7 @@ impl Rule {
             Rule::PriceChange => "price_change",
             Rule::Age => "age",
             Rule::Manual => "manual",
+            Rule::NewSnapshot => "new_snapshot",
         }
     }
 }
@@ -67,6 +71,19 @@ impl Notice {
         })
         .to_string()
     }
+}
+
+/// The message about a curve snapshot: a newer one is served, or someone asked for it, for this reason.
+pub fn snapshot_notice(key: &ServedKey, asked: Option<&str>) -> String {
+    let rule = match asked {
+        None => Rule::NewSnapshot.name(),
+        Some(_) => Rule::Manual.name(),
+    };
+    json!({
+        "tenant_id": key.tenant_id, "curve_id": key.name, "horizon": key.horizon,
+        "rule": rule, "reason": asked.unwrap_or(rule),
+    })
+    .to_string()
 }
 
 #[cfg(test)]
@@ -124,6 +141,19 @@ mod tests {
             json!({"tenant_id": "acme", "instrument_id": "NG", "rule": "age", "reason": "age"})
         );
         assert_eq!(read(notice.to_text(Some("by hand")))["reason"], "by hand");
+    }
+
+    #[test]
+    fn a_notice_about_a_snapshot_names_curve_and_horizon() {
+        let key = ServedKey {
+            tenant_id: "acme".into(),
+            name: "C".into(),
+            horizon: "1m".into(),
+        };
+        let read = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        let named = |rule: &str, reason: &str| json!({"tenant_id": "acme", "curve_id": "C", "horizon": "1m", "rule": rule, "reason": reason});
+        assert_eq!(read(snapshot_notice(&key, None)), named("new_snapshot", "new_snapshot"));
+        assert_eq!(read(snapshot_notice(&key, Some("by hand"))), named("manual", "by hand"));
     }
 
     /// Outside of the open band of 99 to 101 % around the price before it, whatever the sign.

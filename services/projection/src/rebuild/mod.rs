@@ -12,6 +12,7 @@
 mod copy;
 mod custom;
 mod error;
+mod served;
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use stream::kafka::reader::LogReader;
 use stream::{Brokers, Partition};
 
 pub use error::RebuildError;
+pub use served::ServedRebuild;
 
 use crate::stages::mark::{has_loaded, replaced};
 use copy::{Copied, Copier};

@@ -6,12 +6,14 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use ops::connection::Connection;
 use ops::consent;
+use ops::inspect::projection::served_topic;
 use ops::migrations::{Stores, stores};
 use ops::present::{moment, print_either};
 use ops::progress::Progress;
-use projection::rebuild::{Report, Strategy};
+use projection::rebuild::{Report, ServedRebuild, Step, Strategy};
 use reconcile::repair::prices::rebuild;
 use serde::Deserialize;
+use stores::Projection;
 use stores::clickhouse::literal;
 
 use crate::cells::count;
@@ -24,11 +26,14 @@ use crate::cells::count;
 ///
 /// --full replaces every price. If the log no longer begins with its first event, prices of instruments that it does not contain
 /// are kept. --since and --from-event read less: they correct the prices of the events that they read, and keep all others.
+///
+/// curve_snapshot and derived_price are small: --full is their only strategy, and it has no checkpoints. If their topic no longer begins with
+/// its first record, rows that it does not have, or that are newer, are kept.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 rebuilt; 1 rebuilt, but the service has not loaded it (it does when it starts); 2 not rebuilt\n\n\
     Examples:\n  dp projection rebuild latest_price --full --yes\n  dp projection rebuild latest_price --since 2h --yes\n  \
-    dp projection rebuild latest_price --from-event 6b1f --yes --json"
+    dp projection rebuild latest_price --from-event 6b1f --yes --json\n  dp projection rebuild curve_snapshot --full --yes"
 )]
 #[command(group(clap::ArgGroup::new("strategy").required(true)))]
 pub struct Args {
@@ -63,24 +68,68 @@ struct Appended {
 /// The user does not confirm, a server does not answer, or another rebuild is under way.
 pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     let stores = stores(connection)?;
+    if let Some(projection) = Projection::ALL.into_iter().find(|known| known.name() == args.name) {
+        return run_served(connection, &stores, projection, (args, yes)).await;
+    }
     let strategy = strategy(connection, &stores, args).await?;
     let what = format!("replace the served prices of {} ({})", args.name, strategy.text());
     consent::ask(&what, "rebuild", yes).await?;
     let rebuild = rebuild(connection, &stores).await?;
-    let mut progress = Progress::new("reading", 0, "events");
-    let show = move |step: &projection::rebuild::Step| {
-        progress.set_total(step.total);
-        progress.set(step.events, &format!("partition {}", step.partition));
-    };
     let report = rebuild
-        .run(strategy, args.restart, args.keep_backup, show)
+        .run(strategy, args.restart, args.keep_backup, progress())
         .await
         .context("rebuild latest_price; what is served is complete: run the command again to continue")?;
-    print_either(connection.json, &report, || text(&report))?;
-    Ok(match report.is_reloaded {
+    print_either(connection.json, &report, || text(&report, "prices"))?;
+    Ok(code(&report))
+}
+
+async fn run_served(
+    connection: &Connection,
+    stores: &Stores,
+    projection: Projection,
+    (args, yes): (&Args, bool),
+) -> anyhow::Result<ExitCode> {
+    if !args.full || args.restart || args.keep_backup {
+        bail!(
+            "{} is rebuilt with --full, without --restart and --keep-backup: its topic is read at once, and nothing is kept beside it",
+            args.name
+        );
+    }
+    let what = format!("replace the served rows of {} ({})", args.name, Strategy::Full.text());
+    consent::ask(&what, "rebuild", yes).await?;
+    let rebuild = ServedRebuild {
+        projection,
+        postgres: stores.postgres.clone(),
+        redis: stores.redis.clone(),
+        bootstrap: connection.settings.kafka_bootstrap.clone(),
+        wire: connection.wire().await?,
+        topic: served_topic(&connection.names, projection).to_owned(),
+        feeds: connection.names.raw.clone(),
+        generation: connection.names.generation().to_owned(),
+    };
+    let report = rebuild.run(progress()).await.with_context(|| {
+        format!(
+            "rebuild {}; each partition has its rows from before or from the log: run the command again",
+            args.name
+        )
+    })?;
+    print_either(connection.json, &report, || text(&report, "rows"))?;
+    Ok(code(&report))
+}
+
+fn progress() -> impl FnMut(&Step) + Send + 'static {
+    let mut progress = Progress::new("reading", 0, "events");
+    move |step: &Step| {
+        progress.set_total(step.total);
+        progress.set(step.events, &format!("partition {}", step.partition));
+    }
+}
+
+fn code(report: &Report) -> ExitCode {
+    match report.is_reloaded {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
-    })
+    }
 }
 
 async fn strategy(connection: &Connection, stores: &Stores, args: &Args) -> anyhow::Result<Strategy> {
@@ -106,7 +155,7 @@ async fn strategy(connection: &Connection, stores: &Stores, args: &Args) -> anyh
     Ok(Strategy::Since(found.micros))
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, rows: &str) -> String {
     let mut lines = vec![
         format!(
             "rebuilt ({}): {} events read in {:.1} s, {} partition(s) exchanged{}",
@@ -121,7 +170,7 @@ fn text(report: &Report) -> String {
             }
         ),
         format!(
-            "prices: {} changed, {} added, {} removed",
+            "{rows}: {} changed, {} added, {} removed",
             count(report.changed),
             count(report.added),
             count(report.removed)
@@ -129,7 +178,7 @@ fn text(report: &Report) -> String {
     ];
     if report.unreadable > 0 {
         lines.push(format!(
-            "{} record(s) are no events; the service has sent them to the dead letters (`dp dlq list --stage project`)",
+            "{} record(s) cannot be read; the service has sent them to the dead letters (`dp dlq list`)",
             count(report.unreadable)
         ));
     }
@@ -139,8 +188,8 @@ fn text(report: &Report) -> String {
         ));
     }
     lines.push(match report.is_reloaded {
-        true => "the service has loaded the new prices, and fills Redis".to_owned(),
-        false => "projection has not loaded the new prices within 30 s: is it running (`dp status`)? It loads them when it starts".to_owned(),
+        true => format!("the service serves the new {rows}"),
+        false => format!("projection has not loaded the new {rows} within 30 s: is it running (`dp status`)? It loads them when it starts"),
     });
     lines.join("\n")
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use curves::derived::{Definition, Formula, Limits, Series};
-use domain::{Decimal, Kind, LegPlace, LegPrice, Micros, Tick};
+use domain::{Decimal, Kind, LegPlace, LegPrice, LegPurpose, Micros, Tick};
 use proptest::prelude::*;
 
 use super::rules::{Asked, Leg, Price, Times, Wanted, wanted};
@@ -45,6 +45,8 @@ impl Given {
         (tick.version, tick.sequence) = (None, None);
         tick.origin.offset = at;
         let place = LegPlace {
+            purpose: LegPurpose::Series,
+            definition: None,
             series: "s",
             role,
             unit: "MWh",

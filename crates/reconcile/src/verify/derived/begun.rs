@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use codec::{Record, Wire};
+use domain::LegPurpose;
 use stream::{Brokers, StreamError};
 
 use super::super::ranges::Range;
@@ -48,7 +49,8 @@ pub(super) fn read(bootstrap: &Brokers, wire: &Wire, ranges: &[Range], all: &[As
         range.read(bootstrap, range.first, |message| {
             let payload = wire.current(Record::LegPrice, message.payload.unwrap_or_default());
             let Ok(leg) = wire.decode_leg(&payload) else { return };
-            if let Some(asked) = all.iter().find(|asked| asked.series == leg.series) {
+            let is_leg_of = |asked: &&Asked| leg.purpose == LegPurpose::Series && asked.series == leg.series;
+            if let Some(asked) = all.iter().find(is_leg_of) {
                 begun.add(leg.tenant_id, asked, leg.instrument_id, leg.enriched_offset);
             }
         })?;

@@ -1,0 +1,228 @@
+//! Newest curve snapshots and derived prices against a real Postgres and Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod common;
+
+use common::shuffled;
+use localstack::{Server, Temporary};
+use security::{Secret, Trust};
+use stores::postgres::{FromLog, Held, Replaced, ServedBatch, migrate, recreate};
+use stores::redis::Key;
+use stores::{Applied, Postgres, Projection, Redis, ServedKey, ServedRow, ServedStore};
+
+const TOPIC: &str = "aggregation.curves.v1";
+
+async fn postgres() -> (Temporary, Postgres) {
+    let stack = common::started(&[Server::Postgres]);
+    let dsn = Secret::new(stack.env()["DATA_PROC_POSTGRES_DSN"].as_str());
+    let postgres = Postgres::connect(&dsn, &Trust::default(), 5).unwrap();
+    migrate(&postgres).await.unwrap();
+    (stack, postgres)
+}
+
+fn row(projection: Projection, name: &str, (minute, version): (i64, i64)) -> ServedRow {
+    let horizon = match projection {
+        Projection::CurveSnapshot => "1y",
+        Projection::DerivedPrice => "",
+    };
+    ServedRow {
+        key: ServedKey {
+            tenant_id: "t".to_owned(),
+            name: name.to_owned(),
+            horizon: horizon.to_owned(),
+        },
+        time: 1_790_812_800_000_000 + minute * 60_000_000,
+        version,
+        src_partition: 1,
+        body: format!(r#"{{"value":"{minute}.{version}"}}"#),
+    }
+}
+
+async fn apply(store: &ServedStore, expected: Option<i64>, next_offset: i64, rows: &[ServedRow]) -> Applied {
+    let batch = ServedBatch {
+        topic: TOPIC,
+        partition: 1,
+        expected: expected.map(|next_offset| Held { next_offset, epoch: 0 }),
+        next_offset,
+        rows,
+    };
+    store.apply(&batch).await.unwrap()
+}
+
+async fn all(store: &ServedStore) -> Vec<ServedRow> {
+    store.newest_of("t", (None, None), 100).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_row_never_replaces_a_newer_one_and_a_lost_compare_and_set_changes_nothing() {
+    let (_stack, postgres) = postgres().await;
+    for projection in Projection::ALL {
+        let store = ServedStore::new(postgres.clone(), projection, "");
+        let ranks: Vec<(i64, i64)> = vec![(1, 1), (1, 2), (2, 9), (3, 1), (3, 4), (3, 4), (2, 99)];
+        let rows: Vec<ServedRow> = ranks.iter().map(|rank| row(projection, "a", *rank)).collect();
+        let mut offset = None;
+        for one in shuffled(&rows, 7) {
+            let next = offset.unwrap_or(0) + 1;
+            assert_eq!(apply(&store, offset, next, &[one]).await, Applied::Yes);
+            offset = Some(next);
+        }
+        let newest = row(projection, "a", (3, 4));
+        assert_eq!(all(&store).await, std::slice::from_ref(&newest));
+        // A writer whose position is not the stored one.
+        for expected in [None, Some(3)] {
+            let later = row(projection, "a", (9, 9));
+            assert_eq!(apply(&store, expected, 20, &[later]).await, Applied::Conflict);
+        }
+        assert_eq!(all(&store).await, [newest]);
+        let held = store.load_position(TOPIC, 1).await.unwrap().unwrap().held();
+        assert_eq!(
+            held,
+            Held {
+                next_offset: 7,
+                epoch: 0
+            }
+        );
+        assert_eq!(store.load_position(TOPIC, 2).await.unwrap(), None);
+        assert_eq!(store.positions().await.unwrap().len(), 1);
+        // Another generation has rows and positions of its own.
+        let next = ServedStore::new(postgres.clone(), projection, "g2");
+        assert_eq!(
+            (all(&next).await, next.load_position(TOPIC, 1).await.unwrap()),
+            (vec![], None)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_found_by_name_and_read_again_in_parts() {
+    let (_stack, postgres) = postgres().await;
+    for projection in Projection::ALL {
+        let store = ServedStore::new(postgres.clone(), projection, "");
+        let rows: Vec<ServedRow> = (0..7)
+            .map(|number| row(projection, &format!("n{number}"), (number, 1)))
+            .collect();
+        assert_eq!(apply(&store, None, 7, &rows).await, Applied::Yes);
+        let (mut parts, mut after) = (Vec::new(), None);
+        loop {
+            let part = store.rows_after(1, after.as_ref(), 3).await.unwrap();
+            let Some(last) = part.last() else { break };
+            after = Some(last.key.clone());
+            parts.extend(part);
+        }
+        assert_eq!(parts, rows);
+        let mut ranks = Vec::new();
+        store.read_ranks(1, |key, rank| ranks.push((key, rank))).await.unwrap();
+        ranks.sort();
+        let expected: Vec<_> = rows.iter().map(|row| (row.key.clone(), row.rank())).collect();
+        assert_eq!(ranks, expected);
+        let found = store.newest_of("t", (Some("n3"), None), 9).await.unwrap();
+        assert_eq!(found, rows[3..4]);
+        let newest = store.newest_of("t", (None, None), 2).await.unwrap();
+        assert_eq!(newest, [rows[6].clone(), rows[5].clone()]);
+        assert!(store.newest_of("u", (Some("n3"), None), 9).await.unwrap().is_empty());
+    }
+    let curves = ServedStore::new(postgres, Projection::CurveSnapshot, "");
+    let of = async |horizon| curves.newest_of("t", (None, Some(horizon)), 9).await.unwrap().len();
+    assert_eq!((of("1y").await, of("1m").await), (7, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rows_of_a_partition_are_replaced_by_those_of_its_log() {
+    let (_stack, postgres) = postgres().await;
+    for projection in Projection::ALL {
+        let store = ServedStore::new(postgres.clone(), projection, "");
+        let served =
+            [("same", (1, 1)), ("ahead", (9, 9)), ("ghost", (1, 1))].map(|(name, rank)| row(projection, name, rank));
+        assert_eq!(apply(&store, None, 7, &served).await, Applied::Yes);
+        let rows =
+            [("same", (1, 1)), ("ahead", (2, 1)), ("new", (1, 1))].map(|(name, rank)| row(projection, name, rank));
+        let log = |next_offset, is_whole| FromLog {
+            topic: TOPIC,
+            partition: 1,
+            next_offset,
+            rows: &rows,
+            is_whole,
+        };
+        let behind = store.replace(&log(6, true)).await.unwrap();
+        assert_eq!(behind, Replaced::Behind { served: 7 });
+        // A part of the log: what is newer, or unknown to it, stays.
+        let Replaced::Done(changes) = store.replace(&log(7, false)).await.unwrap() else {
+            unreachable!("the log has reached the position");
+        };
+        assert_eq!(
+            (changes.added.len(), changes.changed.len(), changes.removed.len()),
+            (1, 0, 0)
+        );
+        assert_eq!(all(&store).await.len(), 4);
+        let Replaced::Done(changes) = store.replace(&log(8, true)).await.unwrap() else {
+            unreachable!("the log has reached the position");
+        };
+        assert_eq!(
+            (changes.added.len(), changes.changed.len(), changes.removed.len()),
+            (0, 1, 1)
+        );
+        let mut found = all(&store).await;
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut expected = rows.to_vec();
+        expected.sort_by(|a, b| a.key.cmp(&b.key));
+        assert_eq!(found, expected);
+        // The owner, whose memory is of the rows before, gets a conflict, even at the offset that it expects.
+        let held = store.load_position(TOPIC, 1).await.unwrap().unwrap().held();
+        assert_eq!(
+            held,
+            Held {
+                next_offset: 8,
+                epoch: 2
+            }
+        );
+        assert_eq!(apply(&store, Some(8), 9, &[]).await, Applied::Conflict);
+    }
+    // A table that was dropped is filled from the beginning of its topic.
+    postgres.exec("DROP TABLE served_derived_prices").await.unwrap();
+    recreate(&postgres).await.unwrap();
+    for (projection, is_there) in [(Projection::CurveSnapshot, true), (Projection::DerivedPrice, false)] {
+        let position = ServedStore::new(postgres.clone(), projection, "")
+            .load_position(TOPIC, 1)
+            .await;
+        assert_eq!(position.unwrap().is_some(), is_there, "{projection:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_is_replaced_only_by_one_that_is_not_older() {
+    let stack = common::started(&[Server::Redis]);
+    let redis = Redis::new(
+        &Secret::new(stack.env()["DATA_PROC_REDIS_URL"].as_str()),
+        &Trust::default(),
+    )
+    .unwrap();
+    let key = [Key::curve_snapshot("t", "a", "1y").to_string()];
+    let rows: Vec<ServedRow> = [(1, 1), (-9, 7), (2, -3), (2, 5), (2, 5), (1, 9)]
+        .map(|rank| row(Projection::CurveSnapshot, "a", rank))
+        .into();
+    let newest = row(Projection::CurveSnapshot, "a", (2, 5)).to_copy();
+    for seed in 0..20 {
+        for part in shuffled(&rows, seed).chunks(1 + seed as usize % 3) {
+            redis.put_snapshots(part).await.unwrap();
+        }
+        assert_eq!(
+            redis.get_many(&key).await.unwrap(),
+            [Some(newest.clone())],
+            "seed {seed}"
+        );
+        redis.delete(&key).await.unwrap();
+    }
+    // More than one call takes.
+    let mut large = row(Projection::CurveSnapshot, "a", (1, 1));
+    large.body = format!(r#"{{"value":"{}"}}"#, "x".repeat(700_000));
+    let many: Vec<ServedRow> = (0..5)
+        .map(|number| ServedRow {
+            key: row(Projection::CurveSnapshot, &number.to_string(), (1, 1)).key,
+            ..large.clone()
+        })
+        .collect();
+    assert_eq!(redis.put_snapshots(&many).await.unwrap(), 5);
+    let mark = Key::snapshot_mark("curves[1]");
+    redis.set_mark(&mark, "1-1").await.unwrap();
+    assert_eq!(redis.state_with(&mark).await.unwrap().mark.as_deref(), Some("1-1"));
+}

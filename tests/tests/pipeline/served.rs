@@ -1,0 +1,361 @@
+//! The newest curve snapshots and derived prices: Postgres, Redis and the route show them, whatever order the records came in, while
+//! projection is killed, Redis is emptied, and rows are changed by hand and rebuilt from the log.
+
+use std::collections::BTreeMap;
+
+use codec::Wire;
+use domain::{CurvePoint, CurveSnapshot, Decimal, DerivedCause, DerivedPrice, Origin};
+use e2e::{Pipeline, build_programs, eventually};
+use fastrand::Rng;
+use localstack::{Service, Temporary};
+use serde_json::{Value, json};
+use testkit::http::encoded;
+use testkit::kafka::{self, Outgoing, Publisher};
+
+const CURVES: &str = "aggregation.curves.v1";
+const DERIVED: &str = "aggregation.derived.v1";
+const TENANT: &str = "ser:ved";
+const MINUTE: i64 = 60_000_000;
+/// 2026-10-01T00:00:00Z.
+const START: i64 = 1_790_812_800_000_000;
+const NAMES: [&str; 3] = ["PJM:WEST", "PJM.EAST%", "NG"];
+const HORIZONS: [&str; 2] = ["1m", "all"];
+
+/// A record: name, horizon (empty for a derived price), minute, version.
+type Made = (&'static str, &'static str, i64, i64);
+/// Name and horizon, with minute and version.
+type Newest = BTreeMap<(&'static str, &'static str), (i64, i64)>;
+
+/// What stands for the content: no two records have the same.
+fn price(minute: i64, version: i64) -> f64 {
+    version as f64 + minute as f64 / 64.0
+}
+
+fn payload((name, horizon, minute, version): Made) -> Vec<u8> {
+    let origin = Origin {
+        feed: "ingestion.market.raw.v1",
+        partition: 0,
+        offset: version,
+        index: 0,
+    };
+    let time = START + minute * MINUTE;
+    let (wire, mut bytes) = (Wire::single_object(), Vec::new());
+    if horizon.is_empty() {
+        let derived = DerivedPrice {
+            tenant_id: TENANT,
+            series: name,
+            kind: "basis",
+            event_time: time,
+            value: Some(Decimal::from_unscaled((price(minute, version) * 1e8) as i64).unwrap()),
+            unit: "MWh",
+            legs: Vec::new(),
+            log_clock: time,
+            version,
+            revision: 0,
+            cause: DerivedCause::First,
+            cause_origin: origin,
+        };
+        wire.encode_derived(&derived, &mut bytes);
+        return bytes;
+    }
+    let point = CurvePoint {
+        contract: "2026-11",
+        block: "flat",
+        delivery_start: "2026-11-01T00:00:00-04:00",
+        delivery_end: "2026-12-01T00:00:00-05:00",
+        price: price(minute, version),
+        volume: None,
+        confidence: 1.0,
+        method: "quoted",
+        extrapolated: false,
+        sources: vec!["ingestion.market.raw.v1/0/1/0"],
+    };
+    let snapshot = CurveSnapshot {
+        origin,
+        tenant_id: TENANT,
+        curve_id: name,
+        market: "PJM",
+        horizon,
+        as_of: time,
+        day: 20_000,
+        method: "smooth",
+        definition: "smooth",
+        version,
+        revision: 0,
+        cause: DerivedCause::First,
+        points: vec![point],
+        inputs: Vec::new(),
+    };
+    wire.encode_curve(&snapshot, &mut bytes);
+    bytes
+}
+
+/// Every name has one partition, as its key would have.
+fn partition_of(name: &str) -> i32 {
+    NAMES
+        .iter()
+        .position(|known| *known == name)
+        .map_or(0, |place| place as i32)
+}
+
+fn publish(pipeline: &Pipeline, topic: &str, records: &[Made]) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), topic).unwrap();
+    for record in records {
+        let outgoing = Outgoing {
+            partition: Some(partition_of(record.0)),
+            key: Some(format!("{TENANT}|{}", record.0)),
+            payload: payload(*record),
+            headers: Vec::new(),
+        };
+        publisher.send(&outgoing).unwrap();
+    }
+    publisher.finish().unwrap();
+}
+
+/// Records in random order, some of them twice; `horizons` has one empty text for derived prices.
+fn records(random: &mut Rng, horizons: &[&'static str]) -> Vec<Made> {
+    let mut all: Vec<Made> = Vec::new();
+    let mut version = 0;
+    for minute in 0..20 {
+        for name in NAMES {
+            for horizon in horizons {
+                version += 1;
+                all.push((name, *horizon, minute, version));
+                if random.u8(..4) == 0 {
+                    all.push((name, *horizon, minute, version));
+                }
+                if random.u8(..4) == 0 {
+                    version += 1;
+                    all.push((name, *horizon, minute, version));
+                }
+            }
+        }
+    }
+    random.shuffle(&mut all);
+    all
+}
+
+fn newest(records: &[Made]) -> Newest {
+    let mut newest = Newest::new();
+    for (name, horizon, minute, version) in records {
+        let known = newest.entry((*name, *horizon)).or_insert((*minute, *version));
+        *known = (*known).max((*minute, *version));
+    }
+    newest
+}
+
+/// Name, horizon, version and price of every row, as Postgres shows them.
+fn rows(expected: &Newest) -> Vec<Vec<String>> {
+    let row = |((name, horizon), (minute, version)): (&(&str, &str), &(i64, i64))| {
+        vec![
+            (*name).to_owned(),
+            (*horizon).to_owned(),
+            version.to_string(),
+            price(*minute, *version).to_string(),
+        ]
+    };
+    expected.iter().map(row).collect()
+}
+
+const SELECT_CURVES: &str = "SELECT curve_id, horizon, version::text, trim_scale((snapshot -> 'points' -> 0 ->> 'price')::numeric)::text \
+     FROM served_curve_snapshots WHERE generation = '' AND tenant_id = 'ser:ved' ORDER BY curve_id COLLATE \"C\", horizon COLLATE \"C\"";
+const SELECT_DERIVED: &str = "SELECT series, '', version::text, trim_scale((price ->> 'value')::numeric)::text \
+     FROM served_derived_prices WHERE generation = '' AND tenant_id = 'ser:ved' ORDER BY series COLLATE \"C\"";
+
+fn in_postgres(pipeline: &Pipeline, what: &str, sql: &str, expected: &Newest) {
+    let (wanted, mut last) = (rows(expected), Vec::new());
+    let agreed = eventually(what, || {
+        last = pipeline.postgres.rows(sql)?;
+        Ok(last == wanted)
+    });
+    assert!(agreed.is_ok(), "{what}: {last:?} instead of {wanted:?}");
+}
+
+fn in_redis(pipeline: &Pipeline, what: &str, expected: &Newest) {
+    let wanted: BTreeMap<String, (i64, f64)> = expected
+        .iter()
+        .map(|((name, horizon), (minute, version))| {
+            let part = |text: &str| text.replace('%', "%25").replace(':', "%3A");
+            let key = format!("served:curve_snapshot:{}:{}:{horizon}", part(TENANT), part(name));
+            (key, (*version, price(*minute, *version)))
+        })
+        .collect();
+    let mut last = BTreeMap::new();
+    let agreed = eventually(what, || {
+        last.clear();
+        for (key, value) in pipeline.redis.with_prefix("served:curve_snapshot:")? {
+            let value: Value = serde_json::from_str(&value)?;
+            let found = (value["version"].as_i64(), value["points"][0]["price"].as_f64());
+            last.insert(key, (found.0.unwrap_or_default(), found.1.unwrap_or_default()));
+        }
+        Ok(last == wanted)
+    });
+    assert!(agreed.is_ok(), "{what}: {last:?} instead of {wanted:?}");
+}
+
+fn answer(pipeline: &Pipeline, query: &str) -> (u16, Value) {
+    let (status, body) = pipeline
+        .get(Service::Projection, &format!("/curves/snapshots?{query}"))
+        .unwrap();
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+fn route(pipeline: &Pipeline, expected: &Newest) {
+    let tenant = format!("tenant_id={}", encoded(TENANT));
+    for ((name, horizon), (minute, version)) in expected {
+        let query = format!("{tenant}&curve_id={}&horizon={horizon}", encoded(name));
+        let (status, body) = answer(pipeline, &query);
+        assert_eq!((status, &body["count"]), (200, &json!(1)), "{body}");
+        let snapshot = &body["snapshots"][0];
+        assert_eq!(
+            (&snapshot["curve_id"], &snapshot["horizon"], &snapshot["version"]),
+            (&json!(name), &json!(horizon), &json!(version)),
+            "{body}"
+        );
+        assert_eq!(
+            snapshot["points"][0]["price"],
+            json!(price(*minute, *version)),
+            "{body}"
+        );
+        assert!(snapshot["standing"].is_null(), "{body}");
+    }
+    let count = |query: &str| answer(pipeline, query).1["count"].clone();
+    assert_eq!(count(&tenant), json!(expected.len()));
+    assert_eq!(count(&format!("{tenant}&horizon=1m")), json!(NAMES.len()));
+    assert_eq!(count(&format!("{tenant}&curve_id=NG")), json!(HORIZONS.len()));
+    assert_eq!(count(&format!("{tenant}&limit=1")), json!(1));
+    assert_eq!(count("tenant_id=other"), json!(0));
+    for (query, status, words) in [
+        ("tenant_id=other&curve_id=NG", 404, "no snapshot of curve NG"),
+        ("horizon=2m", 422, "1m, 3m, 6m, 1y, all"),
+        ("limit=0", 422, "from 1 to 1000"),
+        ("no_such=1", 400, "no_such"),
+    ] {
+        let (found, body) = answer(pipeline, query);
+        assert!(found == status && body.to_string().contains(words), "{query}: {body}");
+    }
+}
+
+/// Both topics, each with its records; projection is killed after the first half of them.
+fn serve(pipeline: &Pipeline, random: &mut Rng) -> (Newest, Newest) {
+    let (curves, derived) = (records(random, &HORIZONS), records(random, &[""]));
+    for (topic, all) in [(CURVES, &curves), (DERIVED, &derived)] {
+        publish(pipeline, topic, &all[..all.len() / 2]);
+    }
+    eventually("snapshots arrive", || {
+        Ok(!pipeline.postgres.rows(SELECT_CURVES)?.is_empty())
+    })
+    .unwrap();
+    pipeline.kill_and_restart(Service::Projection).unwrap();
+    // What is no snapshot does not stop its partition.
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), CURVES).unwrap();
+    let broken = Outgoing {
+        partition: Some(0),
+        payload: b"\xC3\x01".to_vec(),
+        ..Outgoing::default()
+    };
+    publisher.send(&broken).unwrap();
+    publisher.finish().unwrap();
+    for (topic, all) in [(CURVES, &curves), (DERIVED, &derived)] {
+        publish(pipeline, topic, &all[all.len() / 2..]);
+    }
+    pipeline.kill_and_restart(Service::Projection).unwrap();
+    (newest(&curves), newest(&derived))
+}
+
+/// Changes, deletes and invents rows.
+fn tamper(pipeline: &Pipeline) {
+    for sql in [
+        "UPDATE served_curve_snapshots SET as_of = '2036-01-01T00:00:00Z', snapshot = '{\"points\":[{\"price\":1}]}' WHERE curve_id = 'NG'",
+        "DELETE FROM served_curve_snapshots WHERE curve_id = 'PJM:WEST'",
+        "INSERT INTO served_curve_snapshots SELECT (jsonb_populate_record(stored, '{\"curve_id\": \"GHOST\"}')).* \
+         FROM served_curve_snapshots AS stored WHERE curve_id = 'NG' AND horizon = 'all'",
+        "UPDATE served_derived_prices SET price = '{\"value\":\"1\"}' WHERE series = 'NG'",
+    ] {
+        pipeline.postgres.rows(sql).unwrap();
+    }
+}
+
+fn rebuilt(pipeline: &Pipeline, projection: &str) -> Value {
+    let report = pipeline
+        .dp_ok(&["projection", "rebuild", projection, "--full", "--yes", "--json"])
+        .unwrap();
+    serde_json::from_str(&report).unwrap()
+}
+
+#[test]
+fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
+    build_programs().unwrap();
+    let pipeline = Pipeline::on(Temporary::new().unwrap()).unwrap();
+    let mut random = Rng::with_seed(19);
+    let (mut curves, mut derived) = serve(&pipeline, &mut random);
+    in_postgres(&pipeline, "the newest snapshots", SELECT_CURVES, &curves);
+    in_postgres(&pipeline, "the newest derived prices", SELECT_DERIVED, &derived);
+    in_redis(&pipeline, "their copies", &curves);
+    route(&pipeline, &curves);
+
+    // Older versions and older times that come later change nothing; the newest record of each partition shows that they were read.
+    let late: Vec<Made> = NAMES.map(|name| (name, "1m", 5, 9_000)).into();
+    let last: Vec<Made> = NAMES.map(|name| (name, "all", 30, 1)).into();
+    publish(&pipeline, CURVES, &[late, last.clone()].concat());
+    for (name, horizon, minute, version) in last {
+        curves.insert((name, horizon), (minute, version));
+    }
+    publish(
+        &pipeline,
+        DERIVED,
+        &[("NG", "", 3, 9_000), ("NG", "", 30, 1), ("NG", "", 30, 0)],
+    );
+    derived.insert(("NG", ""), (30, 1));
+    in_postgres(&pipeline, "only newer snapshots", SELECT_CURVES, &curves);
+    in_postgres(&pipeline, "only newer derived prices", SELECT_DERIVED, &derived);
+    in_redis(&pipeline, "only newer copies", &curves);
+
+    pipeline.redis.run(&["FLUSHALL"]).unwrap();
+    in_redis(&pipeline, "redis is filled again", &curves);
+    let key = "served:curve_snapshot:ser%3Aved:NG:1m";
+    pipeline.redis.run(&["SET", key, r#"{"standing":"~"}"#]).unwrap();
+    pipeline.dp_ok(&["cache", "invalidate", "--key", key]).unwrap();
+    in_redis(&pipeline, "a copy that was changed by hand is replaced", &curves);
+
+    tamper(&pipeline);
+    let report = rebuilt(&pipeline, "curve_snapshot");
+    let changes = [&report["changed"], &report["added"], &report["removed"]];
+    assert_eq!(changes, [&json!(2), &json!(2), &json!(1)], "{report}");
+    assert_eq!(
+        (&report["is_reloaded"], &report["unreadable"]),
+        (&json!(true), &json!(1)),
+        "{report}"
+    );
+    assert_eq!(rebuilt(&pipeline, "derived_price")["changed"], json!(1));
+    in_postgres(&pipeline, "the rebuilt snapshots", SELECT_CURVES, &curves);
+    in_postgres(&pipeline, "the rebuilt derived prices", SELECT_DERIVED, &derived);
+    in_redis(&pipeline, "the rebuilt copies", &curves);
+
+    // The owners, whose position was exchanged, go on.
+    publish(&pipeline, CURVES, &[("NG", "1m", 40, 2)]);
+    curves.insert(("NG", "1m"), (40, 2));
+    in_postgres(&pipeline, "a snapshot after the rebuild", SELECT_CURVES, &curves);
+    in_redis(&pipeline, "its copy", &curves);
+    standing(&pipeline);
+}
+
+/// Every projection is listed, and the broken record is a dead letter.
+fn standing(pipeline: &Pipeline) {
+    let listed: Value = serde_json::from_str(&pipeline.dp_ok(&["projection", "list", "--json"]).unwrap()).unwrap();
+    let of = |field: &str| -> Vec<&Value> { listed.as_array().unwrap().iter().map(|one| &one[field]).collect() };
+    assert_eq!(of("projection"), ["latest_price", "curve_snapshot", "derived_price"]);
+    assert_eq!(of("status"), ["healthy"; 3], "{listed}");
+    let (status, body) = pipeline.get(Service::Projection, "/health/projections").unwrap();
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let shown = &body["projections"][1];
+    assert_eq!((status, &shown["name"]), (200, &json!("curve_snapshot")), "{body}");
+    assert!(shown["partitions"][0]["next_offset"].is_number(), "{body}");
+    let letters = kafka::read_all(&pipeline.bootstrap(), "dlq").unwrap();
+    let is_ours = |letter: &&kafka::Record| letter.header("__connect.errors.topic").as_deref() == Some(CURVES);
+    assert!(
+        letters.iter().any(|letter| is_ours(&letter)),
+        "{} dead letters",
+        letters.len()
+    );
+}
