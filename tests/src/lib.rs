@@ -105,8 +105,20 @@ impl Pipeline {
             }
         }
         self.stack.up()?;
-        self.stack.start_services()?;
+        self.stack.start_services().map_err(|error| {
+            let logs = SERVICES.map(|service| format!("{}:\n{}", service.name(), self.last_lines(service.name())));
+            anyhow::anyhow!("{error:#}\n{}", logs.join("\n"))
+        })?;
         Ok(())
+    }
+
+    /// The last lines of a service's log.
+    pub fn last_lines(&self, name: &str) -> String {
+        let service = SERVICES.into_iter().find(|service| service.name() == name);
+        let log = service.and_then(|service| std::fs::read_to_string(self.stack.log(service)).ok());
+        let log = log.unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(15).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// Builds the programs, and starts everything on a stack that is removed when the test ends.

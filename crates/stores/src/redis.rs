@@ -6,7 +6,6 @@
 //! writers in any order leave the newest price.
 //! Failure: every call is limited to a second or two; after a lost connection the next call reconnects once.
 
-mod custom;
 pub mod key;
 mod link;
 mod newer;

@@ -221,6 +221,7 @@ mod tests {
 
     fn tick(instrument: &str, offset: i64, time: i64, price: i128) -> Tick {
         Tick {
+            is_part: false,
             feed: "raw".to_owned(),
             partition: 0,
             offset,

@@ -135,7 +135,7 @@ impl Rewriter {
     /// Writes the copy of a price, and what is made of it.
     async fn put(&self, price: Option<&LatestPrice>) -> Result<(), StoreError> {
         self.redis.put_prices(price).await?;
-        self.redis.put_custom(&self.custom.values(price)).await?;
+        self.redis.put_custom(self.custom.values(price)).await?;
         Ok(())
     }
 

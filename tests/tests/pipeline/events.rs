@@ -78,7 +78,11 @@ fn settle(pipeline: &Pipeline, name: &str) {
     }
     eventually("the writers have no lag", || {
         let groups: Vec<Value> = serde_json::from_str(&pipeline.dp_ok(&["groups", "--json"])?)?;
-        let is_writer = |group: &&Value| group["group"].as_str().is_some_and(|name| name.ends_with("-clickhouse"));
+        let is_writer = |group: &&Value| {
+            group["group"]
+                .as_str()
+                .is_some_and(|name| name.ends_with("-clickhouse"))
+        };
         let mut lags = groups.iter().filter(is_writer).map(|group| &group["lag"]);
         Ok(lags.all(|lag| *lag == 0))
     })

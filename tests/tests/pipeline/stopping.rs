@@ -36,15 +36,6 @@ fn stop_all(pipeline: &Pipeline) -> Vec<(&'static str, WaitStatus, f64)> {
     ended
 }
 
-/// The last lines of a service's log.
-fn last_lines(pipeline: &Pipeline, name: &str) -> String {
-    let service = SERVICES.into_iter().find(|service| service.name() == name);
-    let log = service.and_then(|service| std::fs::read_to_string(pipeline.stack().log(service)).ok());
-    let log = log.unwrap_or_default();
-    let lines: Vec<&str> = log.lines().rev().take(15).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
-}
-
 fn stops_cleanly_without(server: Server, seed: u64) {
     let pipeline = Pipeline::shared();
     let load = pipeline.load(seed).unwrap();
@@ -61,7 +52,7 @@ fn stops_cleanly_without(server: Server, seed: u64) {
             matches!(status, WaitStatus::Exited(_, 0)),
             "{name} without {}: {status:?} after {seconds:.1} s; its log ends with\n{}",
             server.name(),
-            last_lines(&pipeline, name)
+            pipeline.last_lines(name)
         );
     }
     load.pause().unwrap();

@@ -72,6 +72,16 @@ impl Redis {
             .await
     }
 
+    /// Stores values of `served:custom`, which begin with a rank ([`LatestPrice::json_of`]), unless one of a higher rank is there; returns
+    /// how many were written.
+    ///
+    /// # Errors
+    /// The error of the server; some values may have been written.
+    pub async fn put_custom(&self, values: Vec<(Key<'_>, String)>) -> Result<u64, StoreError> {
+        let named = values.into_iter().map(|(key, value)| (self.named(key), value));
+        self.put_newer("put custom values", named.collect()).await
+    }
+
     /// Stores these values under their keys, unless a value of a higher rank is there.
     async fn put_newer(&self, operation: &'static str, mut values: Vec<(String, String)>) -> Result<u64, StoreError> {
         let mut written = 0;

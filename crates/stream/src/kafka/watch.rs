@@ -130,12 +130,12 @@ impl Watch {
 
     /// An error that concerns the whole client.
     pub(super) fn on_error(&self, error: &KafkaError, reason: &str) {
-        if let KafkaError::PartitionEOF(partition) = error {
-            // What a reader of a range asks for.
-            tracing::trace!(partition, "end of the partition");
+        let code = error.rdkafka_error_code();
+        if code == Some(Code::PartitionEOF) || matches!(error, KafkaError::PartitionEOF(_)) {
+            // What a reader of a range asks for. Here the client does not say of which partition.
+            tracing::trace!(reason, "end of a partition");
             return;
         }
-        let code = error.rdkafka_error_code();
         if self.0.note(code, reason) {
             return;
         }

@@ -96,7 +96,7 @@ impl Stores {
         }
         if !self.custom.is_empty() && answers.redis_ok {
             let values = self.custom.values(work.redis.iter());
-            answers.redis_ok = succeeded(self.redis.put_custom(&values).await.map(|_| ()));
+            answers.redis_ok = succeeded(self.redis.put_custom(values).await.map(|_| ()));
         }
         if !work.notices.is_empty() && answers.redis_ok {
             let texts: Vec<String> = work.notices.iter().map(|notice| notice.to_text(None)).collect();

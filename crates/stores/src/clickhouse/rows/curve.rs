@@ -44,12 +44,12 @@ pub fn encode(snapshot: &CurveSnapshot<'_>, src_partition: i32, src_offset: i64,
     row.int32(snapshot.day);
     row.name(snapshot.method);
     row.name(snapshot.definition);
-    row.text(&points.to_string());
-    row.text(&inputs.to_string());
+    row.text(points.to_string());
+    row.text(inputs.to_string());
     row.int64(snapshot.version);
     row.int32(snapshot.revision);
     row.name(snapshot.cause.name());
-    row.text(&snapshot.origin.to_string());
+    row.text(snapshot.origin.to_string());
     source(src_partition, src_offset, &mut row);
     row.end();
 }
