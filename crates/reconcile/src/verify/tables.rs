@@ -199,11 +199,7 @@ impl Table<'_> {
         let sql = format!(
             "SELECT concat({}, ' was written from offset ', toString(src_offset), ' of partition ', toString(src_partition)) AS row, \
              toString(count() OVER ()) AS total FROM {name} WHERE NOT {} LIMIT {NAMED}",
-            if has_tick_id(name) {
-                "tick_id"
-            } else {
-                "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start))"
-            },
+            named_by(name),
             place.within(self.ranges, true),
         );
         let what = match place {
@@ -219,11 +215,7 @@ impl Table<'_> {
     /// ClickHouse does not answer.
     pub async fn doubled(&self) -> anyhow::Result<Differences> {
         let name = self.name;
-        let id = if has_tick_id(name) {
-            "tick_id"
-        } else {
-            "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ' version ', toString(version))"
-        };
+        let id = named_by(name);
         let mut doubled = Differences::default();
         for part in 0..self.parts {
             let sql = format!(
@@ -272,9 +264,15 @@ impl Table<'_> {
     }
 }
 
-// A bar has no origin.
-fn has_tick_id(table: &str) -> bool {
-    !table.starts_with("bars")
+/// The name of a row: its tick, or what it is about if it follows from many ticks.
+fn named_by(table: &str) -> &'static str {
+    if table.starts_with("bars") {
+        "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ' version ', toString(version))"
+    } else if table.starts_with("derived_prices") {
+        "concat(tenant_id, '/', series, '/', toString(timestamp), ' version ', toString(version))"
+    } else {
+        "tick_id"
+    }
 }
 
 /// Number of rows of a table.
