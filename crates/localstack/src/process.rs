@@ -228,7 +228,7 @@ pub(crate) fn telling_line(log: &str) -> String {
         return fatal.join("; ");
     }
     let line = lines()
-        .find(|line| is_error(line))
+        .find(|line| is_error(line) && !is_warning(line))
         .or_else(|| lines().next_back())
         .unwrap_or("no output");
     match serde_json::from_str::<Entry>(line) {
@@ -256,6 +256,11 @@ fn is_error(line: &str) -> bool {
     ["ERROR", "FATAL", "Exception", "error:", "npm error"]
         .iter()
         .any(|word| line.contains(word))
+}
+
+/// A service goes on after a warning, whatever error it names.
+fn is_warning(line: &str) -> bool {
+    serde_json::from_str::<Entry>(line).is_ok_and(|entry| entry.level == "WARN")
 }
 
 /// A log line of one of our services.

@@ -134,6 +134,8 @@ struct Lane {
     frontier: Frontier,
     /// Messages before this offset were finished by an earlier owner: observed, not processed.
     process_from: i64,
+    /// From here on the memory is whole: between this offset and `process_from` there are only transaction markers or unreadable batches.
+    whole_from: i64,
     /// The offset after the last message seen; before the first message, the offset where reading began.
     next: Option<i64>,
 }
@@ -165,6 +167,7 @@ impl<S: Stage> Hop<S> {
         committed: Option<i64>,
     ) -> Result<(), StreamError> {
         let mut process_from = committed.unwrap_or(0);
+        let mut last_before = None;
         let start = match committed {
             None => {
                 self.stage.recall(partition, (0, 0), &|_| None);
@@ -183,6 +186,7 @@ impl<S: Stage> Hop<S> {
                     Some(memory) => {
                         let time_of = |message: &Message<'_>| self.stage.time_of(message);
                         let start = memory_start(reader, partition, offset, memory, &time_of)?;
+                        last_before = start.last.map(|(last, _)| last);
                         let time_at = |at| match start.last {
                             Some((last, time)) if last == at => Some(time),
                             _ => time_at(reader, partition, at).ok().flatten(),
@@ -197,6 +201,7 @@ impl<S: Stage> Hop<S> {
             partition: partition.clone(),
             frontier: Frontier::default(),
             process_from,
+            whole_from: last_before.map_or(process_from, |last| last + 1),
             next: match start {
                 StartAt::Beginning => None,
                 StartAt::Offset(offset) => Some(offset),
@@ -251,10 +256,10 @@ impl<S: Stage> Handler for Hop<S> {
 
     fn restoring(&self, partition: &Partition) -> Option<String> {
         let lane = self.lanes.iter().find(|lane| lane.partition == *partition)?;
-        let next = lane.next.filter(|next| *next < lane.process_from)?;
+        let next = lane.next.filter(|next| *next < lane.whole_from)?;
         Some(format!(
             "reading earlier messages again, {} left",
-            lane.process_from - next
+            lane.whole_from - next
         ))
     }
 

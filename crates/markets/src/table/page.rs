@@ -100,7 +100,7 @@ impl<'a> Page<'a> {
         cells: &'r mut [Cow<'a, str>; WIDEST],
     ) -> Read<Result<usize, Rejection>> {
         let refused = |why: String| Ok(Err(Rejection::new(RejectCode::SchemaViolation, why)));
-        let (mut count, mut problem) = (0, None);
+        let (mut count, mut problem, mut seen) = (0, None, 0_u64);
         match &self.keys {
             None if reader.is_at_array() => reader.array(|token| {
                 if let Some(cell) = cells.get_mut(count) {
@@ -114,7 +114,13 @@ impl<'a> Page<'a> {
                     .take(self.width)
                     .for_each(|cell| *cell = Cow::Borrowed(""));
                 reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
-                    match place(keys, count, &key).and_then(|at| cells.get_mut(at)) {
+                    let at = place(keys, count, &key).filter(|at| *at < WIDEST);
+                    let bit = at.map_or(0, |at| 1 << at);
+                    if seen & bit != 0 {
+                        problem.get_or_insert(format!("it has the field \"{}\" twice", excerpt(&key.name())));
+                    }
+                    seen |= bit;
+                    match at.and_then(|at| cells.get_mut(at)) {
                         Some(cell) => *cell = shown(reader.value()?),
                         None => {
                             problem.get_or_insert(format!("it has an unknown field \"{}\"", excerpt(&key.name())));

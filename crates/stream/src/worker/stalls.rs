@@ -81,6 +81,10 @@ impl StallWatch {
             return Ok(());
         }
         let is_suspicious = consumer.take_unreadable();
+        // A partition that was given up and assigned again may be read again from an earlier offset.
+        let started = consumer.standings();
+        self.passed
+            .retain(|partition, _| started.iter().any(|standing| standing.partition == *partition));
         let standings = self.standings(consumer, handler);
         self.compare(&standings, io.config(), status);
         // While the handler has no room no message is polled, so no partition can move.
@@ -99,6 +103,7 @@ impl StallWatch {
             }
             if let Some((from, to)) = self.passed.get(&standing.partition)
                 && standing.position == *from
+                && handler.restoring(&standing.partition).is_none()
             {
                 standing.position = *to;
             }

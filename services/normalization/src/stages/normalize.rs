@@ -185,7 +185,8 @@ impl Stage for Normalize {
         if let Ok(raw) = raw_message(message) {
             self.await_schema(&raw)?;
             let raw = self.replays.checked(raw)?;
-            if !self.replays.was_rejected(&raw)? {
+            // What the file of a window has is only learned from, whatever became of it.
+            if self.windows.has_from_file(&raw) || !self.replays.was_rejected(&raw)? {
                 self.remember(&raw);
             }
         }

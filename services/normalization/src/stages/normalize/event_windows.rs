@@ -110,6 +110,12 @@ impl EventWindows {
         })
     }
 
+    /// Whether the file of its partition's window covers this message.
+    pub(super) fn has_from_file(&mut self, raw: &RawMessage<'_>) -> bool {
+        self.of(raw.feed, raw.partition)
+            .is_some_and(|open| raw.offset < open.recalled.until)
+    }
+
     /// Restores what the files hold of this range; returns the offset from which the log is read back.
     pub(super) fn recall(
         &mut self,
