@@ -112,6 +112,10 @@ impl Snapshots {
 
     /// Takes a quote. `clock` is that of the reader, this quote included. Returns why it does not count, or not for its own time.
     pub fn take(&mut self, leg: &LegPrice<'_>, clock: Micros) -> Option<Reason> {
+        // A quiet curve is not advanced: what a state that is read back would not know must not count here either.
+        if self.due.is_empty() {
+            self.prune(clock);
+        }
         let skipped = match self.place(leg) {
             Ok((end, newest)) => self.insert(leg, (end, newest), clock.saturating_sub(self.limits.hold)),
             Err(reason) => Some(reason),

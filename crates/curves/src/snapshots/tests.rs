@@ -438,3 +438,29 @@ fn the_oldest_quotes_are_forgotten_beyond_the_limit_and_after_their_time() {
     curve.advance(START + 60 * MINUTE, 10, &mut |_| ());
     assert_eq!(curve.len(), 0);
 }
+
+#[test]
+fn a_quiet_curve_forgets_what_a_restart_would_not_read_back() {
+    let limits = Limits {
+        hold: 10 * MINUTE,
+        ..LIMITS
+    };
+    // The second quote comes after hold time and age of the first one, with an older trade time.
+    let (first, late) = (given(0, 0, 4_000, 1), given(0, 90, 3_900, 2));
+    let late = Given {
+        event_time: first.event_time - MINUTE,
+        ..late
+    };
+    let sent_by = |earlier: &[&Given]| {
+        let (mut curve, mut points) = (Snapshots::new("t", "C", limits), Vec::new());
+        for quote in earlier {
+            curve.take(&quote.leg(), quote.clock);
+            curve.advance(quote.end(), quote.offset, &mut |_| ());
+        }
+        curve.take(&late.leg(), late.clock);
+        curve.advance(late.end(), late.offset, &mut |record| points.push(shown(record)));
+        points
+    };
+    let (live, restarted) = (sent_by(&[&first]), sent_by(&[]));
+    assert_eq!((live.len(), &live), (5, &restarted));
+}

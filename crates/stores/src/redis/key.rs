@@ -216,6 +216,10 @@ fn encoded(part: &str) -> Cow<'_, str> {
 }
 
 fn decoded(part: &str) -> Option<String> {
+    // A separator inside a part would have been encoded.
+    if part.contains(':') {
+        return None;
+    }
     let mut text = String::with_capacity(part.len());
     let mut pieces = part.split('%');
     text.push_str(pieces.next()?);

@@ -209,6 +209,11 @@ impl Stage for Curves {
         })
     }
 
+    /// A snapshot that lacks earlier quotes would have the version of the right one.
+    fn begins_after_memory(&self) -> bool {
+        true
+    }
+
     /// The log clock of the record: the stage before may be far behind its input, and write old legs now.
     fn time_of(&self, message: &Message<'_>) -> Micros {
         let wire = self.wire.clone();

@@ -181,8 +181,13 @@ impl World {
         if self.flights.is_empty() {
             return;
         }
-        let place = self.random.usize(..self.flights.len());
-        let mut flight = self.flights.swap_remove(place);
+        // Mostly the newest: earlier work, of an owner that was frozen, goes on late.
+        let any = self.random.usize(..self.flights.len());
+        let place = match self.random.u8(..100) < 80 {
+            true => self.flights.len() - 1,
+            false => any,
+        };
+        let mut flight = self.flights.remove(place);
         if let (Some(commit), false) = (flight.work.commit.clone(), flight.is_committed) {
             flight.is_committed = true;
             let (is_lost, arrives) = (self.fails(), self.random.bool());

@@ -157,6 +157,7 @@ impl ServedRebuild {
                 }
                 Replaced::Behind { served } => {
                     tracing::debug!(partition = %partition, served, "records have arrived; they are read, too");
+                    tokio::time::sleep(REFILL_POLL).await;
                 }
             }
         }
