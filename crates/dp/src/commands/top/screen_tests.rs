@@ -121,16 +121,16 @@ fn with_idle_groups(lag: i64) -> State {
 
 #[test]
 fn groups_with_nothing_to_do_leave_their_rows_to_others() {
-    let text = lines(&with_idle_groups(0), 80, 24).join("\n");
+    let text = lines(&with_idle_groups(0), 80, 23).join("\n");
     assert!(
         text.contains("projection-local") && text.contains("group (+3 more)"),
         "{text}"
     );
     // With room for one of them, the first one stays.
-    let text = lines(&with_idle_groups(0), 80, 25).join("\n");
+    let text = lines(&with_idle_groups(0), 80, 24).join("\n");
     assert!(text.contains("idle-2") && text.contains("group (+2 more)"), "{text}");
     // One that is behind has something to do.
-    let text = lines(&with_idle_groups(1), 80, 25).join("\n");
+    let text = lines(&with_idle_groups(1), 80, 24).join("\n");
     assert!(text.contains("idle-4") && !text.contains("idle-2"), "{text}");
 }
 
