@@ -60,6 +60,8 @@ async fn servers() -> (Temporary, Postgres) {
             "enriched.market.ticks.v1",
             "aggregation.bars.v1",
             "aggregation.late.v1",
+            "aggregation.derived.v1",
+            "aggregation.curves.v1",
             "aggregation.state.v1",
         ]
         .map(|name| topic(name, PARTITIONS)),
