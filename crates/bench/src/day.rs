@@ -10,18 +10,13 @@ use anyhow::bail;
 use super::load::Load;
 use super::pipeline::{number, tables_checked, until_rows};
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
-use crate::figures::{Figures, Goal, Row, Section};
+use crate::figures::{Figures, Row, Section};
+use crate::goals;
 use crate::outputs::counts::Quantiles;
 use crate::outputs::scrape::Scrape;
 use crate::requests::Requests;
 use crate::usage::Usages;
 
-/// Percent of one core without ticks.
-const IDLE_PERCENT: f64 = 5.0;
-/// Rates that have a goal, in ticks a second, with the percent of one core.
-const PERCENT: [(u64, f64); 3] = [(200, 20.0), (2_000, 40.0), (8_000, 80.0)];
-/// From the raw append to the latest price, p99.
-const LATENCY_MS: f64 = 100.0;
 const LATEST_PRICE: &str = "latest_price";
 /// A load before the measurement, so that the broker compiles its code: at a low rate that takes hours, in which a request costs
 /// several times as much.
@@ -32,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Ticks a second; several rates, separated by commas, are measured one after the other
-    #[arg(long, value_name = "R", value_delimiter = ',', default_values_t = [200, 2_000], value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "R", value_delimiter = ',', default_values_t = [200, 2_000, 8_000], value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: Vec<u64>,
     #[command(flatten)]
     times: IdleArgs,
@@ -53,7 +48,7 @@ impl Args {
     /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> Args {
         Args {
-            rate: vec![200, 2_000],
+            rate: vec![200, 2_000, 8_000],
             times: IdleArgs::modest(),
         }
     }
@@ -78,7 +73,7 @@ pub async fn idle(stage: &Stage, times: &IdleArgs) -> anyhow::Result<Section> {
     scene.stop_services()?;
     let figures = measured?;
     let mut row = Row::new("idle", figures.clone());
-    row.goals = goals(&figures, IDLE_PERCENT);
+    row.goals = goals::idle(&figures);
     Ok(section("idle", vec![row], notes))
 }
 
@@ -92,9 +87,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         scene.stop_services()?;
         let figures = measured?;
         let mut row = Row::new(format!("{rate}/s"), figures.clone());
-        if let Some((_, percent)) = PERCENT.iter().find(|(of, _)| of == rate) {
-            row.goals = goals(&figures, *percent);
-        }
+        row.goals = goals::day(*rate, &figures);
         rows.push(row);
     }
     notes.push(format!("warmed up with {} ticks, {} a second", BRISK.1, BRISK.0));
@@ -123,16 +116,6 @@ fn section(bench: &'static str, rows: Vec<Row>, mut notes: Vec<String>) -> Secti
         rows,
         notes,
     }
-}
-
-fn goals(figures: &Figures, percent: f64) -> Vec<Goal> {
-    let cost = figures
-        .core_percent_total
-        .map(|total| Goal::new("percent of one core", percent, total));
-    let latency = figures
-        .p99_ms
-        .map(|p99| Goal::new("p99 ms to the latest price", LATENCY_MS, p99));
-    cost.into_iter().chain(latency).collect()
 }
 
 fn load(scene: &Scene, rate: u64, messages: u64, seed: u64) -> Load {

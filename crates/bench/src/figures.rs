@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::goals::Goal;
+
 /// The figures of one measurement. Figures that were not measured are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Figures {
@@ -118,29 +120,6 @@ pub struct Row {
     /// The goals of this measurement.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub goals: Vec<Goal>,
-}
-
-/// An upper limit, and the result to be compared with it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct Goal {
-    /// With its unit.
-    pub name: &'static str,
-    pub at_most: f64,
-    pub result: f64,
-    pub is_met: bool,
-}
-
-impl Goal {
-    /// Compares a result with its limit.
-    pub fn new(name: &'static str, at_most: f64, result: f64) -> Goal {
-        Goal {
-            name,
-            at_most,
-            result,
-            is_met: result <= at_most,
-        }
-    }
 }
 
 impl Row {

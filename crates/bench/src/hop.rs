@@ -7,6 +7,7 @@ use super::load::{Load, Published};
 use super::stage::{Scene, ScenePlan, Stage, blocking, say};
 use super::watch::Ends;
 use crate::figures::{Figures, Row, Section};
+use crate::goals;
 use crate::statistics::median;
 use crate::usage::Usages;
 use ops::migrations::Stores;
@@ -92,10 +93,15 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
         size_note(&published),
         "ClickHouse is stopped during the rounds of the hop, so that normalization's writer waits".to_owned(),
     ];
-    notes.extend(writer_note(&figures, &with_writer));
+    let writer = writer_cpu(&figures, &with_writer);
+    notes.extend(writer.map(writer_note));
     let mut rows: Vec<Row> = bare_rows.into_iter().chain(hop_rows).collect();
-    rows.push(Row::new("hop and ClickHouse writer, until the last row", with_writer));
-    rows.push(Row::new("median round", figures.clone()));
+    let mut row = Row::new("hop and ClickHouse writer, until the last row", with_writer);
+    row.goals.extend(writer.map(goals::writer));
+    rows.push(row);
+    let mut row = Row::new("median round", figures.clone());
+    row.goals = goals::hop(&figures, &bare);
+    rows.push(row);
     Ok(Section {
         bench: "hop",
         figures,
@@ -213,13 +219,14 @@ fn middle(rows: &[Row], ticks: u64) -> Figures {
     figures
 }
 
-/// The CPU cost that the writer adds to normalization.
-fn writer_note(hop: &Figures, with_writer: &Figures) -> Option<String> {
+/// The CPU cost that the writer adds to normalization, in microseconds a tick.
+fn writer_cpu(hop: &Figures, with_writer: &Figures) -> Option<f64> {
     let cpu = |figures: &Figures| figures.cpu_us_per_tick.get(NORMALIZATION).copied();
-    let writer = (cpu(with_writer)? - cpu(hop)?).max(0.0);
-    Some(format!(
-        "the ClickHouse writer adds {writer:.2} µs of CPU time per tick to normalization"
-    ))
+    Some((cpu(with_writer)? - cpu(hop)?).max(0.0))
+}
+
+fn writer_note(micros: f64) -> String {
+    format!("the ClickHouse writer adds {micros:.2} µs of CPU time per tick to normalization")
 }
 
 #[cfg(test)]
@@ -237,7 +244,6 @@ mod tests {
         assert_eq!((figures.seconds, figures.lost), (Some(2.0), Some(1)));
         assert_eq!(figures.ticks_per_second, Some(50.0));
         assert_eq!(figures.cpu_us_per_tick[NORMALIZATION], 2.0);
-        let note = writer_note(&figures, &round(1.0, 0, 3.5).figures).unwrap_or_default();
-        assert!(note.contains("1.50"), "{note}");
+        assert_eq!(writer_cpu(&figures, &round(1.0, 0, 3.5).figures), Some(1.5));
     }
 }

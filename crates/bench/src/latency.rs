@@ -15,6 +15,7 @@ use super::load::{Load, Published};
 use super::pipeline::{tables_checked, until_rows};
 use super::stage::{Scene, ScenePlan, Stage, blocking, say};
 use crate::figures::{Figures, Row, Section};
+use crate::goals;
 use crate::outputs::counts::{Quantiles, latencies};
 use crate::outputs::scrape::Scrape;
 use crate::usage::{Usages, forget_peaks};
@@ -140,10 +141,12 @@ async fn measure(scene: &Scene, rate: u64, seconds: u64) -> anyhow::Result<Measu
     rows.extend(of_rows.map(|(name, step)| Row::new(format!("{rate}/s: {name}"), quantiles(step))));
     (figures.p50_ms, figures.p99_ms, figures.p999_ms) =
         (Some(latest.p50_ms), Some(latest.p99_ms), Some(latest.p999_ms));
-    rows.push(Row::new(
+    let mut row = Row::new(
         format!("{rate}/s: whole run; ms to the latest price"),
         figures.clone(),
-    ));
+    );
+    row.goals = goals::latency(rate, &figures);
+    rows.push(row);
     Ok(Measured {
         figures,
         rows,

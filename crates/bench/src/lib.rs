@@ -1,6 +1,6 @@
 //! Measures the pipeline on this machine, compared with the bare Kafka client.
 //!
-//! Role: one file for each benchmark; [`figures`], [`report`] and [`statistics`] are their arithmetic, [`outputs`] reads what the
+//! Role: one file for each benchmark; [`figures`], [`goals`], [`report`] and [`statistics`] are their arithmetic, [`outputs`] reads what the
 //! pipeline has written and what its processes have used. All benchmarks run on a separate stack ([`stage`]), with the programs
 //! and settings of production.
 //! Invariant: the JSON keys of [`figures::Figures`] are a contract with tools that compare runs.
@@ -9,6 +9,7 @@
 mod bare;
 mod day;
 pub mod figures;
+pub mod goals;
 mod history;
 mod hop;
 mod latency;

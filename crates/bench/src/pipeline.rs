@@ -11,6 +11,7 @@ use super::hop;
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use super::watch::Ends;
 use crate::figures::{Figures, Row, Section};
+use crate::goals;
 use crate::usage::{Usages, forget_peaks};
 use ops::migrations::Stores;
 use ops::progress::Progress;
@@ -57,7 +58,9 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
     let figures = run.figures.against(bare.ticks_per_second.unwrap_or_default());
     let mut rows = vec![Row::new("bare client", bare)];
     rows.extend(run.steps);
-    rows.push(Row::new("all stores complete", figures.clone()));
+    let mut row = Row::new("all stores complete", figures.clone());
+    row.goals = goals::pipeline(&figures);
+    rows.push(row);
     let notes = vec![
         hop::size_note(&published),
         "seconds count from the first normalized tick until the named step is complete, polled every 100 ms (bars: every \

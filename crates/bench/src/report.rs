@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::figures::{Figures, Goal, Row, Section};
+use super::figures::{Figures, Row, Section};
+use super::goals::Goal;
 use super::machine::Machine;
 use ops::present::{grouped, table};
 
@@ -121,8 +122,8 @@ fn goals_shown(rows: &[Row]) -> String {
         vec![
             row.name.clone(),
             goal.name.to_owned(),
-            format!("≤ {}", goal.at_most),
-            format!("{:.1}", goal.result),
+            goal.limit(),
+            format!("{:.2}", goal.result),
             verdict.to_owned(),
         ]
     };

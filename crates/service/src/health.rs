@@ -34,8 +34,9 @@ use stalled::{Stalls, seen};
 const STATE: &str = "state";
 /// A worker thread without progress for this long counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(90);
-/// With the time-out of a check: a dependency that fails or recovers is detected within five seconds.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// With the time-out of a check: a dependency that fails is detected within seven seconds; one that recovers, within three. Every check
+/// costs both sides wake-ups, and an idle stack little else.
+const INTERVAL: Duration = Duration::from_secs(4);
 const INTERVAL_WHILE_FAILING: Duration = Duration::from_millis(500);
 const CHECK_TIMEOUT: Duration = Duration::from_millis(2_500);
 

@@ -44,6 +44,8 @@ const DERIVED_VIEW: &str = "derived_prices_latest";
 const INTERVALS_VIEW: &str = "market_intervals";
 /// The shortest bar lasts a minute, and open bars are sent once a second: inputs and outputs may wait to be batched.
 const WAIT: Duration = Duration::from_millis(250);
+/// A value needs a price of each leg, and the slowest leg comes minutes later: prices may wait as long as rows do.
+const DERIVED_WAIT: Duration = Duration::from_secs(1);
 /// Late ticks are rare, and wait for the table anyway.
 const RESTATE_WAIT: Duration = Duration::from_secs(1);
 /// A snapshot is due a minute after its quotes, so they may wait longer than anything else.
@@ -135,7 +137,7 @@ fn derived_stage(ctx: &mut Context<Config>) {
     let (config, wire, output) = (ctx.own.derived.clone(), ctx.wire.clone(), ctx.names.derived.clone());
     let group = ctx.names.derived_group(ctx.service);
     let source = [ctx.names.legs.clone()];
-    ctx.second_stage(derived::STAGE, group, &source, Pace::Within(WAIT), move || {
+    ctx.second_stage(derived::STAGE, group, &source, Pace::Within(DERIVED_WAIT), move || {
         let stage = Derive::new(&config, wire.clone(), DerivedMeters::default());
         Ok(Box::new(Hop::new(stage, output.clone())))
     });

@@ -19,6 +19,7 @@ mod history;
 mod incident;
 mod levels;
 mod live;
+mod marker;
 mod operator;
 mod pause;
 mod profile;

@@ -138,8 +138,8 @@ fn server_properties(ports: &Ports, data: &Path) -> String {
          group.consumer.min.session.timeout.ms=1000\n\
          group.consumer.min.heartbeat.interval.ms=200\n\
          # Two cores.\n\
-         num.network.threads=2\n\
-         num.io.threads=4\n\
+         num.network.threads=1\n\
+         num.io.threads=2\n\
          log.cleaner.dedupe.buffer.size=16777216\n\
          # No empty record in the metadata log, with a flush to the disk, twice a second.\n\
          metadata.max.idle.interval.ms=0\n"

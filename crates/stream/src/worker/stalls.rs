@@ -15,7 +15,7 @@ use crate::kafka::examine::examine;
 use crate::stall::{Cause, Stall};
 use crate::{Partition, StreamError, WorkerStatus, metrics};
 
-/// How often standings are compared. The client's standings are two seconds old at most.
+/// How often standings are compared. The client's standings are four seconds old at most.
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
 /// A partition that did not move for this long is examined.
 const STALLED_AFTER: Duration = Duration::from_secs(3);

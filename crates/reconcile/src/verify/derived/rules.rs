@@ -57,6 +57,13 @@ impl Times {
         }
         (floor.saturating_add(self.slack) <= time && !price.is_doubtful).then_some(true)
     }
+
+    /// Whether the stage certainly held a better price that counts no longer when it read the other one of the same time. It forgets a
+    /// price as soon as that counts only before the hold time.
+    fn replaces(self, over: &Price, price: &Price, max_age: Micros) -> bool {
+        let floor = over.appended.max(price.appended).saturating_sub(self.hold);
+        floor.saturating_add(self.slack) <= over.last(max_age)
+    }
 }
 
 /// Feed, partition, offset and index.
@@ -166,13 +173,19 @@ impl Leg {
                 break;
             }
             let start = self.prices.partition_point(|price| price.time < newest.time);
+            let mut over: Option<&Price> = None;
             for price in self.prices.get(start..end).unwrap_or_default() {
-                match times.changes(price, time) {
+                let counts = match times.changes(price, time) {
                     None => return Found::Unknown,
-                    Some(false) => {}
-                    Some(true) if price.last(asked.max_age) >= time => return Found::Price(price),
+                    Some(false) => continue,
+                    Some(true) => price.last(asked.max_age) >= time,
+                };
+                match over {
+                    None if counts => return Found::Price(price),
                     // It replaces the others of its time.
-                    Some(true) => break,
+                    None => over = Some(price),
+                    Some(over) if counts && !times.replaces(over, price, asked.max_age) => return Found::Unknown,
+                    Some(_) => {}
                 }
             }
             end = start;
@@ -424,6 +437,27 @@ pub(super) mod tests {
         assert_eq!(number(at(100, "basis", &first, &appended(1_000))), Some(600_000_000));
         assert_eq!(at(100, "basis", &first, &appended(1_050)), Wanted::Unknown);
         assert_eq!(number(at(100, "basis", &first, &appended(1_101))), Some(400_000_000));
+    }
+
+    #[test]
+    fn a_better_price_that_came_after_its_own_end_leaves_the_other_of_its_time() {
+        let times = Times {
+            hold: 1_000,
+            slack: 10,
+        };
+        let at = |appended| {
+            let interval = Price {
+                ends: Some(110),
+                vintage: 2,
+                appended,
+                ..trade(100, 9, 1)
+            };
+            let legs = [vec![trade(100, 7, 0), interval], vec![trade(150, 3, 2)]];
+            wanted(150, &legs.map(|prices| Leg::new(prices, 60)), &asked("basis"), times)
+        };
+        assert_eq!(at(1_099), Wanted::NoValue);
+        // The stage may have forgotten the times before 110, and the interval with them.
+        assert_eq!(at(1_100), Wanted::Unknown);
     }
 
     #[test]
