@@ -190,7 +190,7 @@ fn text<'v>(item: &'v Value, name: &str) -> anyhow::Result<&'v str> {
 fn points(json: &str) -> anyhow::Result<Vec<Point>> {
     let time = |item: &Value, name: &str| micros(text(item, name)?).with_context(|| format!("{name} of {item}"));
     let point = |item: &Value| {
-        Ok(Point {
+        anyhow::Ok(Point {
             contract: text(item, "contract")?.to_owned(),
             block: text(item, "block")?.to_owned(),
             price: item["price"].as_f64().with_context(|| format!("price of {item}"))?,

@@ -121,18 +121,19 @@ impl Quotes {
 
     /// One of several quotes of a contract in any order.
     fn new_quote(&mut self, now: i64) -> Price {
-        let last = self.quote(now, now);
-        if self.waiting.is_empty() {
-            for before in 0..TOGETHER {
-                let cents = self.cents();
-                self.waiting.push(Price {
-                    time: last.time - before * SECOND,
-                    cents,
-                    ..last.clone()
-                });
-            }
-            self.random.shuffle(&mut self.waiting);
+        if let Some(quote) = self.waiting.pop() {
+            return quote;
         }
+        let last = self.quote(now, now);
+        for before in 0..TOGETHER {
+            let cents = self.cents();
+            self.waiting.push(Price {
+                time: last.time - before * SECOND,
+                cents,
+                ..last.clone()
+            });
+        }
+        self.random.shuffle(&mut self.waiting);
         self.waiting.pop().unwrap_or(last)
     }
 
