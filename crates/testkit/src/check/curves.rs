@@ -306,9 +306,12 @@ mod tests {
         }
     }
 
-    /// Rows of all horizons of a snapshot with one quote. Each is shorter than it would be: only four months have points.
+    /// Rows of the nearest horizon and of the whole curve, of a snapshot with one quote.
     fn rows((seconds, revision, version): (i64, u64, u64), tick: &Tick, (quoted, points): (f64, f64)) -> Vec<Row> {
-        let point = |(contract, from, until): &(&str, &str, &str)| json!({"contract": contract, "block": "flat", "price": points, "delivery_start": from, "delivery_end": until});
+        let point = |(contract, from, until): &(&str, &str, &str)| {
+            json!({"contract": contract, "block": "flat", "price": points, "delivery_start": from,
+                "delivery_end": until})
+        };
         let until = |horizon: &str| if horizon == "1m" { 2 } else { 4 };
         let source = format!("raw/0/{}/0", tick.offset);
         let inputs = json!([{"contract": "2027-02", "block": "flat", "price": quoted, "state": "repriced", "source": source,
