@@ -58,8 +58,8 @@ impl IdleArgs {
     /// Small sizes, for a run of all benchmarks.
     pub fn modest() -> IdleArgs {
         IdleArgs {
-            seconds: 20,
-            warm_up: 10,
+            seconds: 30,
+            warm_up: 30,
         }
     }
 }
