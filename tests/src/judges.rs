@@ -3,6 +3,7 @@
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 use testkit::check::{self, Comparison, Placement};
+use testkit::curves;
 use testkit::derived;
 use testkit::expect::Expected;
 use testkit::kafka;
@@ -113,6 +114,11 @@ impl Pipeline {
                 expected,
                 &derived::OF_THE_LOAD,
             )?);
+        }
+        let interval = curves::INTERVAL_S.to_string();
+        if self.stack.config().service_env.get(curves::SETTING) == Some(&interval) {
+            let stores = (&self.clickhouse, &self.postgres);
+            compared.extend(check::curves(stores, check::CURVES, &placed, &curves::OF_THE_LOAD)?);
         }
         Ok(compared)
     }

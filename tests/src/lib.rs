@@ -289,7 +289,7 @@ impl Pipeline {
             seed,
             session: 1,
             rate: RATE,
-            documents: false,
+            extras: false,
         };
         Load::start(&self.bootstrap(), plan)
     }

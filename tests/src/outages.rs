@@ -108,7 +108,7 @@ impl<'a> Outages<'a> {
             seed,
             session: 1,
             rate: self.rate,
-            documents: false,
+            extras: false,
         };
         let load = Load::start(&self.pipeline.bootstrap(), plan)?;
         let mut judge = Judge::new(u64::MAX)?;

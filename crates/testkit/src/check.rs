@@ -1,13 +1,16 @@
 //! Compares the expected outputs with every store, without `FINAL` and without views.
 
 mod bars;
+mod curves;
 mod derived;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Debug;
 
 use anyhow::Context as _;
 
 pub use bars::{Placement, bars, late};
+pub use curves::curves;
 pub use derived::derived;
 
 use crate::expect::{Expected, ROWS};
@@ -22,6 +25,8 @@ pub const BARS: &str = "bars";
 pub const LATE: &str = "late_ticks";
 /// The table of derived prices.
 pub const DERIVED: &str = "derived_prices";
+/// The table of snapshots of curves.
+pub const CURVES: &str = "curve_snapshots";
 
 /// The result of one comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,6 +78,49 @@ fn cell(row: &Row, index: usize) -> anyhow::Result<&str> {
         .with_context(|| format!("column {index} is missing in {row:?}"))
 }
 
+/// The origin in the first four columns of a row.
+fn origin(row: &Row) -> anyhow::Result<Place> {
+    Ok((
+        cell(row, 0)?.to_owned(),
+        cell(row, 1)?.parse()?,
+        cell(row, 2)?.parse()?,
+        cell(row, 3)?.parse()?,
+    ))
+}
+
+/// The content of the largest version of each key, which `read` returns for a row. A version of a key has one content.
+fn newest<K: Ord + Debug, T: PartialEq>(
+    rows: &[Row],
+    comparison: &mut Comparison,
+    read: impl Fn(&Row) -> anyhow::Result<(K, u64, T)>,
+) -> anyhow::Result<BTreeMap<K, T>> {
+    let mut newest: BTreeMap<K, (u64, T)> = BTreeMap::new();
+    for row in rows {
+        let (key, version, found) = read(row)?;
+        match newest.get(&key) {
+            Some((known, content)) if *known == version && *content != found => {
+                let conflict = format!("{key:?}: conflicting contents of version {version}");
+                comparison.wrong.push(conflict);
+            }
+            Some((known, _)) if *known >= version => {}
+            _ => _ = newest.insert(key, (version, found)),
+        }
+    }
+    Ok(newest.into_iter().map(|(key, (_, found))| (key, found)).collect())
+}
+
+/// A record of the topic may have one row only. Its partition and offset are in the columns from `first` on.
+fn once(rows: &[Row], first: usize, comparison: &mut Comparison) -> anyhow::Result<()> {
+    let mut places = HashSet::new();
+    for row in rows {
+        let place: (i32, i64) = (cell(row, first)?.parse()?, cell(row, first + 1)?.parse()?);
+        if !places.insert(place) {
+            comparison.doubled.push(format!("{place:?}"));
+        }
+    }
+    Ok(())
+}
+
 /// Compares a tick table with the expected ticks. Only `market_ticks` has the ids of the events, and says of which documents there is more.
 pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyhow::Result<Comparison> {
     let mut missing: HashMap<Place, &Tick> = expected.ticks.iter().map(|tick| (place(tick), tick)).collect();
@@ -96,12 +144,7 @@ pub fn ticks(clickhouse: &ClickHouse, table: &str, expected: &Expected) -> anyho
         ))?;
         comparison.found += rows.len();
         for row in &rows {
-            let origin = (
-                cell(row, 0)?.to_owned(),
-                cell(row, 1)?.parse()?,
-                cell(row, 2)?.parse()?,
-                cell(row, 3)?.parse()?,
-            );
+            let origin = origin(row)?;
             let Some(tick) = known.get(&origin) else {
                 comparison.wrong.push(format!("{row:?} has no tick in the log"));
                 continue;

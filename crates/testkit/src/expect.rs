@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::curves::PRODUCT;
 use crate::kafka::Record;
 use crate::parse::{Parser, Tick};
 use crate::products::is_of_interval;
@@ -173,6 +174,11 @@ impl Expected {
             corrections += u64::from(before.is_some_and(|price| price != tick.price));
         }
         corrections
+    }
+
+    /// How many ticks are quotes of contracts.
+    pub fn quotes(&self) -> u64 {
+        self.ticks.iter().filter(|tick| tick.product == PRODUCT).count() as u64
     }
 
     /// The newest tick of every (tenant, instrument); of two prices of one interval the more certain one.

@@ -10,6 +10,7 @@ pub mod avro;
 pub mod bars;
 pub mod certificates;
 pub mod check;
+pub mod curves;
 pub mod derived;
 pub mod documents;
 pub mod expect;

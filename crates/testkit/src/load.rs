@@ -5,7 +5,7 @@
 //! - live trades, prices of intervals and their corrections, day-ahead hours in any order;
 //! - ticks of producers that are minutes, an hour or years late;
 //! - repetitions: the same bytes, or a producer's retry with other transport fields;
-//! - if wanted, documents of several markets: new, corrected, again, days late, with a bad row ([`crate::documents`]);
+//! - if wanted, documents of several markets: new, corrected, again, days late, with a bad row ([`crate::documents`]), and quotes of contracts;
 //! - messages with the event id of another tenant or of another price;
 //! - poison: an invalid price, and messages of hostile producers (bytes, sizes, headers, nulls).
 //!
@@ -14,6 +14,7 @@
 
 mod hostile;
 mod messages;
+mod quotes;
 mod said;
 mod times;
 
@@ -45,8 +46,8 @@ pub struct LoadPlan {
     pub session: u32,
     /// Messages a second.
     pub rate: u32,
-    /// Whether some of the messages are documents of markets.
-    pub documents: bool,
+    /// Whether some of the messages are documents of markets and quotes of contracts.
+    pub extras: bool,
 }
 
 /// The counts of what was published.
@@ -60,6 +61,8 @@ pub struct Ledger {
     pub documents: u64,
     /// Bad rows of these documents.
     pub rejected_rows: u64,
+    /// Quotes of new events.
+    pub quotes: u64,
     /// Messages that repeat an event.
     pub repeated: u64,
     /// Ticks with an event id that their tenant has used for another price.

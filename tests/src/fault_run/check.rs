@@ -54,6 +54,7 @@ impl Judge {
             documents: expected.documents,
             rejected_rows: expected.rejected_rows,
             corrections: expected.corrections(),
+            quotes: expected.quotes(),
             published,
             dp_verify_ok: verified.code == 0,
             ..Check::default()
@@ -100,6 +101,7 @@ fn count(check: &mut Check, comparison: &Comparison) {
         check::BARS => check.bars = comparison.found as u64,
         check::LATE => check.late_ticks = comparison.found as u64,
         check::DERIVED => check.derived = comparison.found as u64,
+        check::CURVES => check.snapshots = comparison.found as u64,
         _ => {}
     }
     if comparison.name == check::BARS {

@@ -20,6 +20,7 @@ use anyhow::{Context as _, bail};
 use localstack::Name;
 use parking_lot::Mutex;
 use testkit::bars::Times;
+use testkit::curves;
 use testkit::derived;
 use testkit::load::{Load, LoadPlan};
 
@@ -75,10 +76,14 @@ pub fn times(seed: u64) -> Times {
     }
 }
 
-/// The settings of the services in the run of a seed: its times, and derived series whose legs are instruments of the load.
+/// The settings of the services in the run of a seed: its times, derived series whose legs are instruments of the load, and a short interval of
+/// the snapshots of curves.
 pub fn settings(seed: u64) -> impl Iterator<Item = (String, String)> {
     let series = (derived::SETTING.to_owned(), derived::setting(&derived::OF_THE_LOAD));
-    crate::times::settings(&times(seed)).into_iter().chain([series])
+    let interval = (curves::SETTING.to_owned(), curves::INTERVAL_S.to_string());
+    crate::times::settings(&times(seed))
+        .into_iter()
+        .chain([series, interval])
 }
 
 /// Starts or resumes a run; returns the report, which is also saved to its file.
@@ -100,6 +105,8 @@ pub fn run(pipeline: &Pipeline, options: &Options) -> anyhow::Result<Report> {
     report.sessions += 1;
     report.finished = false;
     report.save(&options.report)?;
+    // Quotes before enrichment has heard of their curves are ticks like any other.
+    pipeline.postgres.rows(&curves::statement(&curves::OF_THE_LOAD))?;
     let load = Load::start(
         &pipeline.bootstrap(),
         LoadPlan {
@@ -107,7 +114,7 @@ pub fn run(pipeline: &Pipeline, options: &Options) -> anyhow::Result<Report> {
             seed: options.seed,
             session: report.sessions,
             rate: options.rate,
-            documents: true,
+            extras: true,
         },
     )?;
     let pulse = Pulse::default();

@@ -52,6 +52,10 @@ pub struct Check {
     pub bars: u64,
     /// Derived prices.
     pub derived: u64,
+    /// Quotes of contracts in the raw log, without repetitions.
+    pub quotes: u64,
+    /// Snapshots of curves, one for each time and horizon.
+    pub snapshots: u64,
     pub dp_verify_ok: bool,
     /// Seconds from the end of the load until every consumer had caught up and `dp verify` had finished.
     pub seconds: f64,
@@ -179,8 +183,14 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "documents {}   rejected rows {}   corrections {}   late ticks {}   derived prices {}",
-            last.documents, last.rejected_rows, last.corrections, last.late_ticks, last.derived
+            "documents {}   rejected rows {}   corrections {}   late ticks {}   derived prices {}   quotes {}   curve snapshots {}",
+            last.documents,
+            last.rejected_rows,
+            last.corrections,
+            last.late_ticks,
+            last.derived,
+            last.quotes,
+            last.snapshots
         )?;
         let services = self
             .peaks
@@ -231,6 +241,8 @@ mod tests {
             corrections: 34,
             late_ticks: 56,
             derived: 78,
+            quotes: 90,
+            snapshots: 21,
             ..Check::default()
         });
         report.save(&path).unwrap();
@@ -241,9 +253,17 @@ mod tests {
             shown.contains("longest recovery 9.2") && shown.contains("seed 7"),
             "{shown}"
         );
-        assert!(
-            shown.contains("documents 12   rejected rows 0   corrections 34   late ticks 56   derived prices 78"),
-            "{shown}"
-        );
+        let counted = "documents 12   rejected rows 0   corrections 34   late ticks 56   derived prices 78   quotes 90   curve snapshots 21";
+        assert!(shown.contains(counted), "{shown}");
+        // A run that an earlier build began.
+        let mut earlier = serde_json::to_value(&loaded).unwrap();
+        for name in ["quotes", "snapshots"] {
+            let removed = earlier["checks"][0]
+                .as_object_mut()
+                .and_then(|check| check.remove(name));
+            assert!(removed.is_some(), "{name}");
+        }
+        let earlier: Report = serde_json::from_value(earlier).unwrap();
+        assert_eq!((earlier.checks[0].snapshots, earlier.checks[0].derived), (0, 78));
     }
 }

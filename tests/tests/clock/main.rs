@@ -66,7 +66,7 @@ fn a_raw_partition_that_is_read_late_reaches_its_bars_despite_kills_during_resta
             seed: 31,
             session: 1,
             rate: RATE,
-            documents: false,
+            extras: false,
         },
     )
     .unwrap();

@@ -39,4 +39,10 @@ fn forty_faults_of_every_kind_lose_and_double_nothing() {
         "there are {} derived prices: {report}",
         last.derived
     );
+    assert!(
+        last.quotes > 100 && last.snapshots > 50,
+        "there are {} quotes and {} snapshots of curves: {report}",
+        last.quotes,
+        last.snapshots
+    );
 }

@@ -1,10 +1,10 @@
 //! Compares bars and late ticks with naive arithmetic over all expected ticks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use anyhow::Context as _;
 
-use super::{Comparison, Place, cell, place};
+use super::{Comparison, Place, cell, newest, origin, place};
 use crate::bars::{self, Bar, BarKey, Edge, INTERVALS, Placed, Times};
 use crate::expect::Expected;
 use crate::numbers::at_scale;
@@ -35,15 +35,6 @@ impl Placement {
         };
         bars::placed(expected.ticks.iter().filter_map(found).collect(), times)
     }
-}
-
-fn origin(row: &Row) -> anyhow::Result<Place> {
-    Ok((
-        cell(row, 0)?.to_owned(),
-        cell(row, 1)?.parse()?,
-        cell(row, 2)?.parse()?,
-        cell(row, 3)?.parse()?,
-    ))
 }
 
 /// Compares the table of late ticks. It must have exactly the trades whose window was forgotten. Interval prices and
@@ -137,7 +128,7 @@ pub fn bars(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
         name: table.to_owned(),
         ..Comparison::default()
     };
-    let newest = newest(&rows, &mut comparison)?;
+    let newest = newest(&rows, &mut comparison, found)?;
     let mut wanted = bars::bars(ticks);
     comparison.expected = wanted.len();
     comparison.found = newest.len();
@@ -159,35 +150,11 @@ pub fn bars(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
 
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
-    version: u64,
     closed: bool,
     bar: Bar,
 }
 
-fn newest(rows: &[Row], comparison: &mut Comparison) -> anyhow::Result<BTreeMap<BarKey, Found>> {
-    let mut newest: BTreeMap<BarKey, Found> = BTreeMap::new();
-    for row in rows {
-        let key = (
-            cell(row, 0)?.to_owned(),
-            cell(row, 1)?.to_owned(),
-            cell(row, 2)?.to_owned(),
-            cell(row, 3)?.parse()?,
-        );
-        let found = found(row)?;
-        match newest.get(&key) {
-            Some(known) if known.version == found.version && *known != found => {
-                comparison
-                    .wrong
-                    .push(format!("{key:?}: conflicting contents of version {}", found.version));
-            }
-            Some(known) if known.version >= found.version => {}
-            _ => _ = newest.insert(key, found),
-        }
-    }
-    Ok(newest)
-}
-
-fn found(row: &Row) -> anyhow::Result<Found> {
+fn found(row: &Row) -> anyhow::Result<(BarKey, u64, Found)> {
     let number = |index: usize, scale: usize| {
         at_scale(cell(row, index)?, scale).with_context(|| format!("number {index} of {row:?}"))
     };
@@ -204,9 +171,14 @@ fn found(row: &Row) -> anyhow::Result<Found> {
             cell(row, from + 4)?.parse()?,
         ))
     };
+    let key = (
+        cell(row, 0)?.to_owned(),
+        cell(row, 1)?.to_owned(),
+        cell(row, 2)?.to_owned(),
+        cell(row, 3)?.parse()?,
+    );
     let version: u64 = cell(row, 4)?.parse()?;
-    Ok(Found {
-        version,
+    let found = Found {
         closed: cell(row, 14)? == "1",
         bar: Bar {
             open: number(5, 8)?,
@@ -224,5 +196,6 @@ fn found(row: &Row) -> anyhow::Result<Found> {
             // The version is twice the offset, plus one if the bar is closed.
             last_offset: i64::try_from(version / 2)?,
         },
-    })
+    };
+    Ok((key, version, found))
 }

@@ -1,10 +1,8 @@
 //! Compares derived prices with naive arithmetic over all expected ticks.
 
-use std::collections::{BTreeMap, HashSet};
-
 use anyhow::Context as _;
 
-use super::{Comparison, cell};
+use super::{Comparison, cell, newest, once};
 use crate::derived::{Key, Leg, Series, Wanted, values};
 use crate::expect::Expected;
 use crate::numbers::at_scale;
@@ -12,7 +10,6 @@ use crate::stores::{ClickHouse, Row};
 
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
-    version: u64,
     value: Option<i128>,
     legs: Vec<Leg>,
 }
@@ -47,7 +44,8 @@ pub fn derived(
         name: table.to_owned(),
         ..Comparison::default()
     };
-    let newest = newest(&rows, &mut comparison)?;
+    once(&rows, 13, &mut comparison)?;
+    let newest = newest(&rows, &mut comparison, found)?;
     let mut wanted = values(&expected.ticks, all);
     wanted.retain(|key, wanted| *wanted != Wanted::NoValue || newest.contains_key(key));
     for (key, found) in newest {
@@ -75,34 +73,7 @@ pub fn derived(
     Ok(comparison)
 }
 
-fn newest(rows: &[Row], comparison: &mut Comparison) -> anyhow::Result<BTreeMap<Key, Found>> {
-    let mut newest: BTreeMap<Key, Found> = BTreeMap::new();
-    let mut places = HashSet::new();
-    for row in rows {
-        let place: (i32, i64) = (cell(row, 13)?.parse()?, cell(row, 14)?.parse()?);
-        if !places.insert(place) {
-            comparison.doubled.push(format!("{place:?}"));
-        }
-        let key = (
-            cell(row, 0)?.to_owned(),
-            cell(row, 1)?.to_owned(),
-            cell(row, 2)?.parse()?,
-        );
-        let found = found(row)?;
-        match newest.get(&key) {
-            Some(known) if known.version == found.version && *known != found => {
-                comparison
-                    .wrong
-                    .push(format!("{key:?}: conflicting contents of version {}", found.version));
-            }
-            Some(known) if known.version >= found.version => {}
-            _ => _ = newest.insert(key, found),
-        }
-    }
-    Ok(newest)
-}
-
-fn found(row: &Row) -> anyhow::Result<Found> {
+fn found(row: &Row) -> anyhow::Result<(Key, u64, Found)> {
     let number = |index: usize| match cell(row, index)? {
         "-" => anyhow::Ok(None),
         text => Ok(Some(
@@ -121,9 +92,11 @@ fn found(row: &Row) -> anyhow::Result<Found> {
             ));
         }
     }
-    Ok(Found {
-        version: cell(row, 3)?.parse()?,
-        value: number(4)?,
-        legs,
-    })
+    let key = (
+        cell(row, 0)?.to_owned(),
+        cell(row, 1)?.to_owned(),
+        cell(row, 2)?.parse()?,
+    );
+    let value = number(4)?;
+    Ok((key, cell(row, 3)?.parse()?, Found { value, legs }))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::quotes::{Quoted, Quotes};
 use super::said::{Made, Said};
 use super::times::Prices;
 use super::{Ledger, LoadPlan, hostile};
@@ -21,15 +22,18 @@ pub(super) struct Maker {
     ledger: Ledger,
     recent: VecDeque<(Said, Made)>,
     prices: Prices,
-    /// If the plan wants documents. They have a random source of their own, so that the other messages are the same without them.
+    /// If the plan wants them. Documents have a random source of their own, so that the other messages are the same without them.
     documents: Option<Documents>,
+    /// The same of quotes.
+    quotes: Option<Quotes>,
 }
 
 impl Maker {
     pub(super) fn new(plan: LoadPlan) -> Maker {
         Maker {
             random: Rng::with_seed(plan.seed ^ (u64::from(plan.session) << 40)),
-            documents: plan.documents.then(|| Documents::new(plan.seed, plan.session)),
+            documents: plan.extras.then(|| Documents::new(plan.seed, plan.session)),
+            quotes: plan.extras.then(|| Quotes::new(plan.seed, plan.session)),
             plan,
             ledger: Ledger::default(),
             recent: VecDeque::new(),
@@ -40,6 +44,10 @@ impl Maker {
     /// The next message; `now` in milliseconds since 1970.
     pub(super) fn next(&mut self, now: i64) -> Made {
         self.ledger.messages += 1;
+        // Before the documents, so that the seed makes the same documents with and without quotes.
+        if let Some(quoted) = self.quotes.as_mut().and_then(|quotes| quotes.due(now)) {
+            return self.counted_quote(quoted);
+        }
         if let Some(document) = self.documents.as_mut().and_then(|documents| documents.due(now)) {
             return self.counted(document);
         }
@@ -73,6 +81,17 @@ impl Maker {
         made
     }
 
+    fn counted_quote(&mut self, quoted: Quoted) -> Made {
+        match quoted.is_again {
+            true => self.ledger.repeated += 1,
+            false => {
+                self.ledger.quotes += 1;
+                self.ledger.ticks += 1;
+            }
+        }
+        quoted.message
+    }
+
     fn counted(&mut self, document: Document) -> Made {
         match document.kind {
             Kind::Again => self.ledger.repeated += 1,
@@ -104,6 +123,7 @@ impl Maker {
     pub(super) fn forget_recent(&mut self) {
         self.recent.clear();
         self.documents.iter_mut().for_each(Documents::forget_recent);
+        self.quotes.iter_mut().for_each(Quotes::forget_recent);
     }
 
     fn chosen(&mut self) -> Option<&mut (Said, Made)> {
@@ -151,13 +171,13 @@ mod tests {
     use crate::kafka::Record;
     use crate::parse::Parser;
 
-    fn plan(seed: u64, documents: bool) -> LoadPlan {
+    fn plan(seed: u64, extras: bool) -> LoadPlan {
         LoadPlan {
             topic: "raw".to_owned(),
             seed,
             session: 1,
             rate: 1,
-            documents,
+            extras,
         }
     }
 
@@ -190,13 +210,14 @@ mod tests {
 
     #[test]
     fn the_ledger_agrees_with_what_a_reader_of_the_log_counts() {
-        for documents in [false, true] {
-            let (ledger, expected) = followed(plan(7, documents), 40_000);
+        for extras in [false, true] {
+            let (ledger, expected) = followed(plan(7, extras), 40_000);
             assert_eq!(expected.messages, ledger.messages);
             assert_eq!(expected.ticks.len() as u64, ledger.ticks);
             assert_eq!(expected.repeated, ledger.repeated);
             assert_eq!(expected.documents, ledger.documents);
             assert_eq!(expected.rejected_rows, ledger.rejected_rows);
+            assert_eq!(expected.quotes(), ledger.quotes);
             let reused = expected.ticks.iter().filter(|tick| tick.reused_id).count();
             assert_eq!(reused as u64, ledger.reused_ids);
             assert!(ledger.reused_ids > 20);
@@ -205,17 +226,33 @@ mod tests {
             assert!(ledger.repeated > 50 && ledger.poison > 5, "{ledger:?}");
             assert!(expected.dead_letters.values().any(|code| code == "future_time"));
             let has_documents = ledger.documents > 100 && ledger.rejected_rows > 10;
-            assert_eq!(has_documents, documents, "{ledger:?}");
+            assert_eq!(has_documents, extras, "{ledger:?}");
+            assert_eq!(ledger.quotes > 200, extras, "{ledger:?}");
         }
     }
 
     #[test]
-    fn documents_change_no_other_message() {
+    fn documents_change_no_other_message_and_quotes_change_no_document() {
         let (mut without, mut with) = (Maker::new(plan(5, false)), Maker::new(plan(5, true)));
+        let mut without_quotes = Maker {
+            quotes: None,
+            ..Maker::new(plan(5, true))
+        };
         let is_document = |made: &Made| made.headers.iter().any(|(name, _)| *name == "dp.format");
-        let others = std::iter::repeat_with(|| with.next(1_790_000_000_000)).filter(|made| !is_document(made));
+        let is_quote = |made: &Made| {
+            made.key
+                .as_deref()
+                .is_some_and(|key| key.windows(12).any(|part| part == b".SETTLEMENT-"))
+        };
+        let others = std::iter::repeat_with(|| with.next(1_790_000_000_000)).filter(|made| !is_quote(made));
         // Event ids contain the number of the message, so the bytes differ.
         for other in others.take(2_000) {
+            let same = without_quotes.next(1_790_000_000_000);
+            assert_eq!((&other.key, other.partition), (&same.key, same.partition));
+            if is_document(&other) {
+                assert_eq!(other.payload, same.payload);
+                continue;
+            }
             let alone = without.next(1_790_000_000_000);
             assert_eq!((other.key, other.partition), (alone.key, alone.partition));
         }
