@@ -355,7 +355,7 @@ fn differences(input: &CurveInput) -> Vec<String> {
         differences.push(format!("its tick has the time {}", tick.event_time));
     }
     // The nearest binary number of a decimal, as in the snapshot.
-    if tick.price.parse() != Ok(input.price) {
+    if tick.price.parse::<f64>() != Ok(input.price) {
         differences.push(format!("its tick has the price {}", tick.price));
     }
     differences

@@ -97,21 +97,17 @@ impl Comparison<'_> {
             compared.earlier += rows;
             return;
         }
-        // What the points give does not depend on which quotes count.
-        let priced: Vec<Vec<String>> = found.iter().map(priced).collect();
         match wanted {
             Wanted::Unknown => compared.unknown += rows,
             Wanted::Nothing | Wanted::NoCurve => {}
             Wanted::Snapshots(content) => {
-                for horizon in HORIZONS
-                    .iter()
-                    .filter(|horizon| found.iter().all(|one| one.horizon != **horizon))
-                {
+                let is_missing = |horizon: &&str| found.iter().all(|one| one.horizon != *horizon);
+                for horizon in HORIZONS.into_iter().filter(is_missing) {
                     self.missing(time, horizon, content, compared);
                 }
             }
         }
-        for (one, mut differences) in found.iter().zip(priced) {
+        for one in found {
             let why = match wanted {
                 Wanted::Nothing => Some("but its interval has no quote that counts"),
                 Wanted::NoCurve if !one.is_withdrawn() => Some("but no quote can be used"),
@@ -127,6 +123,8 @@ impl Comparison<'_> {
                 continue;
             }
             compared.expected += 1;
+            // What the points give does not depend on which quotes count.
+            let mut differences = priced(one);
             if let Wanted::Snapshots(content) = wanted {
                 differences.extend(unlike(one, content));
             }

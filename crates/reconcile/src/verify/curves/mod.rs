@@ -246,6 +246,7 @@ impl Curves<'_> {
             .map(|row| number(row, "time"))
             .collect::<anyhow::Result<_>>()?;
         let is_other = |time: &&Micros| time.rem_euclid(times.interval.max(1)) != 0;
+        let last_other = stored.iter().filter(is_other).max();
         let back = times.max_age.saturating_add(times.hold);
         let lost_until = self.expired.iter().map(Expired::until).max();
         let comparison = Comparison {
@@ -254,7 +255,7 @@ impl Curves<'_> {
             kept: Kept {
                 complete_since: lost_until.map_or(Micros::MIN, |until| until.saturating_add(back)),
                 snapshots_since: logs.snapshots_since,
-                other_interval: stored.iter().filter(is_other).max().copied().unwrap_or(Micros::MIN),
+                other_interval: last_other.and_then(|time| times.end_of(*time)).unwrap_or(Micros::MIN),
             },
             own_tenant: &self.connection.settings.tenant_id,
         };
