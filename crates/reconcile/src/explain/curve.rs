@@ -261,7 +261,7 @@ fn trace(asked: Snapshot<'_>, row: &Map<String, Value>) -> anyhow::Result<CurveT
         .map_err(|why| anyhow::anyhow!("{why}: a writer or a person has changed the row (`dp verify` lists it)"))
         .with_context(unread)?;
     let market = text(row, "market_")?;
-    let day: Date = text(row, "day_")?.parse().with_context(unread)?;
+    let day = text(row, "day_")?.parse::<Date>().with_context(unread)?;
     let (known, mut notes) = (Market::of(market), Vec::new());
     let weights = known.as_ref().map(|known| Weights::of(known, day, &points));
     if weights.is_none() {

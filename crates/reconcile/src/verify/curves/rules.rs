@@ -245,10 +245,10 @@ fn best_at(quotes: &[Quote], at: Micros, times: Times) -> Best<'_> {
     let last_read = held().map(|quote| quote.read).max().unwrap_or(at);
     let remembered = last_read.saturating_sub(times.hold).saturating_sub(times.max_age);
     let hides = |quote: &&Quote| quote.rank() > best.rank() && quote.read.saturating_sub(times.hold) <= at;
-    let hiding: Vec<&Quote> = old.iter().filter(hides).collect();
-    match hiding.iter().map(|quote| quote.clock).max() {
+    // The stage may never have kept one that is not the best of all.
+    match old.iter().filter(hides).max_by_key(|quote| quote.rank()) {
         None => Best::Quote(best),
-        Some(newest) if newest >= remembered => Best::None,
+        Some(hiding) if hiding.clock >= remembered => Best::None,
         Some(_) => Best::Unknown,
     }
 }
