@@ -166,7 +166,7 @@ impl Comparison<'_> {
         };
         WrongRow {
             wrong,
-            key: [tenant, curve, horizon, &at].map(str::to_owned).to_vec(),
+            key: [tenant.as_str(), curve, horizon, &at].map(str::to_owned).to_vec(),
             origin: origin.to_owned(),
             text: format!(
                 "curve snapshot {tenant}/{curve}/{horizon}/{at} {what} (`dp explain curve {curve} --horizon {horizon} --at {at}{of}`)"
