@@ -38,6 +38,11 @@ pub const RAW: &str = "ingestion.market.raw.v1";
 /// Rate of a load in messages per second. One part of a load has two seconds of messages.
 const RATE: u32 = 1_000;
 const PART: u32 = 2_000;
+
+/// Whether `dp verify` judges by this setting of the services.
+fn is_of_the_judges(name: &str) -> bool {
+    times::is_setting(name) || name == testkit::derived::SETTING || name.starts_with("AGGREGATION_CURVES_")
+}
 /// Deadline for everything that happens without further action.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -201,7 +206,7 @@ impl Pipeline {
                     .config()
                     .service_env
                     .iter()
-                    .filter(|(name, _)| times::is_setting(name) || *name == testkit::derived::SETTING),
+                    .filter(|(name, _)| is_of_the_judges(name)),
             )
             .arg("--dir")
             .arg(&self.stack.config().dir)

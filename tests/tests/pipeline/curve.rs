@@ -1,8 +1,8 @@
 //! Settlements through the running pipeline, and the curve that is made from them: every quote is repriced, a correction and a change of the
 //! definition count while everything runs, and the past stays as it was known. Snapshots of it are in the topic, the table and the route, while
-//! aggregation is killed.
+//! aggregation is killed. `dp verify` computes them again and names a changed row, `dp explain curve` leads to the bytes of the quotes.
 
-use e2e::{Pipeline, RAW, eventually};
+use e2e::{Pipeline, RAW, Verified, eventually};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use localstack::Service;
@@ -137,6 +137,154 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
     the_definition_changes_while_everything_runs(&pipeline);
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
+    snapshots_were_compared(&pipeline, &verified);
+    a_snapshot_leads_to_the_bytes_of_its_quotes(&pipeline);
+    changed_rows_are_named_with_a_command_that_shows_them(&pipeline);
+}
+
+/// `dp verify` has computed every snapshot of the table again, and left none out.
+fn snapshots_were_compared(pipeline: &Pipeline, verified: &Verified) {
+    let checks = verified.report["checks"].as_array().unwrap();
+    let is_it = |check: &&Value| {
+        check["name"]
+            .as_str()
+            .unwrap()
+            .ends_with("curve_snapshots: newest versions match their quotes")
+    };
+    let check = checks.iter().find(is_it).unwrap();
+    let stored = pipeline
+        .clickhouse
+        .number("SELECT count() FROM curve_snapshots_latest")
+        .unwrap();
+    assert!(stored >= 10, "{stored}");
+    let number = |name: &str| i128::from(check[name].as_i64().unwrap());
+    assert_eq!((number("expected"), number("found")), (stored, stored), "{check}");
+    let notes = verified.report["notes"].to_string();
+    assert!(!notes.contains("curve"), "{notes}");
+}
+
+/// What a command of `dp` prints, and its exit code.
+fn explain(pipeline: &Pipeline, arguments: &[&str]) -> (String, Option<i32>) {
+    let output = pipeline.dp(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.code() {
+        Some(2) => (text(&output.stderr), Some(2)),
+        code => (text(&output.stdout), code),
+    }
+}
+
+fn a_snapshot_leads_to_the_bytes_of_its_quotes(pipeline: &Pipeline) {
+    let (text, code) = explain(pipeline, &["explain", "curve", CURVE, "--json"]);
+    assert_eq!(code, Some(0), "{text}");
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&trace["agrees"], &trace["status"]),
+        (&json!(true), &json!("current")),
+        "{trace:#}"
+    );
+    let inputs = trace["inputs"].as_array().unwrap();
+    assert_eq!(inputs.len(), QUOTES.len(), "{trace:#}");
+    for (_, _, contract, first, end) in QUOTES {
+        let input = inputs.iter().find(|input| input["contract"] == contract).unwrap();
+        assert_eq!(input["tick"]["tick_id"], input["origin"], "{input:#}");
+        let hours = hours(first.parse().unwrap(), end.parse().unwrap());
+        assert_eq!(input["hours"].as_f64(), Some(hours), "{input:#}");
+        let difference = input["recomputed"].as_f64().unwrap() - input["price"].as_f64().unwrap();
+        assert!(difference.abs() <= 1e-8, "{input:#}");
+    }
+    let raw = trace["raw"].as_array().unwrap().iter();
+    let bytes: Vec<&str> = raw
+        .map(|raw| raw["kept"]["content"]["bytes"].as_str().unwrap())
+        .collect();
+    let has = |row: &str| bytes.iter().any(|bytes| bytes.contains(row));
+    assert!(
+        has("PJM.TEST WESTERN,BALMO,flat,38.10") && has("CAL-26,flat,53.5"),
+        "{bytes:?}"
+    );
+    let (text, code) = explain(pipeline, &["explain", "curve", CURVE, "--horizon", "1m"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("recomputed from its points") && text.contains("not within these points"),
+        "{text}"
+    );
+    let (text, code) = explain(pipeline, &["explain", "curve", CURVE, "--at", "2020-01-01T00:00:00Z"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("no snapshot") && text.contains(&format!("{CURVE} since 20")),
+        "{text}"
+    );
+    // A quote leads to the snapshots that have it.
+    let origin = inputs[0]["origin"].as_str().unwrap();
+    let row = [
+        "explain",
+        "row",
+        "--table",
+        "curve_snapshots",
+        "--origin",
+        origin,
+        "--json",
+    ];
+    let (text, code) = explain(pipeline, &row);
+    assert_eq!(code, Some(0), "{text}");
+    let row: Value = serde_json::from_str(&text).unwrap();
+    let uses = row["table_rows"].as_array().unwrap();
+    assert!(
+        !uses.is_empty() && uses.iter().all(|row| row["curve_id"] == CURVE),
+        "{row:#}"
+    );
+}
+
+/// `dp verify` names a quote with another price, a point with another price, and a snapshot that is gone; its commands show the first two.
+fn changed_rows_are_named_with_a_command_that_shows_them(pipeline: &Pipeline) {
+    let of = |horizon: &str| format!("tenant_id = 'default' AND curve_id = '{CURVE}' AND horizon = '{horizon}'");
+    let newest = format!("SELECT toString(max(as_of)) FROM curve_snapshots WHERE {}", of("all"));
+    let newest = pipeline.clickhouse.rows(&newest).unwrap()[0][0].clone();
+    for (horizon, change) in [
+        (
+            "1y",
+            r#"UPDATE inputs = replaceRegexpOne(inputs, '"price":[^,}]+', '"price":99.5')"#,
+        ),
+        (
+            "6m",
+            r#"UPDATE points = replaceRegexpOne(points, '"price":[^,}]+', '"price":99.5')"#,
+        ),
+        ("3m", "DELETE"),
+    ] {
+        let sql = format!(
+            "ALTER TABLE curve_snapshots {change} WHERE {} AND as_of = '{newest}'",
+            of(horizon)
+        );
+        pipeline.clickhouse.run(&sql).unwrap();
+    }
+    let verified = pipeline.verify().unwrap();
+    assert_eq!(verified.code, 1, "{}", verified.report);
+    let time = newest[..19].replace(' ', "T");
+    for (horizon, parts, shown) in [
+        (
+            "1y",
+            ["is 99.5 instead of", "is not repriced"],
+            Some("DIFFERS: its tick has the price"),
+        ),
+        ("6m", ["is not repriced", "in horizon all"], Some("is not repriced")),
+        ("3m", ["is missing: it must have 5 quote(s)", "CAL-26 flat 53.5"], None),
+    ] {
+        let name = format!("default/{CURVE}/{horizon}/{time}");
+        let differences = verified.differences();
+        let is_it = |text: &&String| parts.iter().all(|part| text.contains(part)) && text.contains(&name);
+        let Some(named) = differences.iter().find(is_it) else {
+            panic!("{name} {parts:?}: {differences:?}");
+        };
+        let command = named.split('`').nth(1).unwrap();
+        let arguments: Vec<&str> = command.split_whitespace().skip(1).collect();
+        assert_eq!(arguments[..3], ["explain", "curve", CURVE], "{command}");
+        if let Some(shown) = shown {
+            let (text, code) = explain(pipeline, &arguments);
+            assert_eq!(code, Some(1), "{command}: {text}");
+            // Long lines are wrapped.
+            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(text.contains(shown), "{command}: {text}");
+        }
+    }
 }
 
 /// Trades of every partition, which move the clocks of the log on.

@@ -1,9 +1,10 @@
-//! `dp explain`: traces a bar, a price, a derived price or a row back to its raw messages.
+//! `dp explain`: traces a bar, a price, a derived price, a curve or a row back to its raw messages.
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::builder::PossibleValuesParser;
+use curves::Horizon;
 use domain::Interval;
 use localstack::Stack;
 use serde::Serialize;
@@ -15,11 +16,12 @@ use ops::present::{print_json, print_line};
 use ops::progress::waiting;
 use ops::topic_names::resolve;
 use reconcile::explain::content::SHOWN;
+use reconcile::explain::curve::Snapshot;
 use reconcile::explain::session::{Session, own_settings};
 use reconcile::explain::tables::Instrument;
-use reconcile::explain::{Place, derived_text, served, text};
+use reconcile::explain::{Place, curve_text, derived_text, served, text};
 
-/// Trace a bar, a price, a derived price or a row back to its raw messages.
+/// Trace a bar, a price, a derived price, a curve or a row back to its raw messages.
 ///
 /// Use it when a number looks wrong. It shows how a bar follows from its ticks (recomputed digit for digit), which tick a
 /// served price comes from, or what became of a raw message: ticks, rows, bars, dead letters and repetitions, with topic,
@@ -31,6 +33,7 @@ use reconcile::explain::{Place, derived_text, served, text};
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
     dp explain derived spark --at 2026-10-01T00:05:00Z\n  \
+    dp explain curve NG_HENRY_HUB --horizon 1y\n  \
     dp explain row --table bars --origin ingestion.market.raw.v1/2/17/0\n  \
     dp explain row --topic ingestion.market.raw.v1 --partition 2 --offset 17\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5 --json | jq '.quotes'"
@@ -51,6 +54,7 @@ enum What {
     Bar(BarArgs),
     Price(PriceArgs),
     Derived(DerivedArgs),
+    Curve(CurveArgs),
     Row(RowArgs),
 }
 
@@ -119,6 +123,31 @@ struct DerivedArgs {
     tenant: Option<String>,
 }
 
+/// Explain a curve snapshot: its versions, its points, and its quotes with their residuals and raw messages
+///
+/// The price of each quote is computed again from the points, weighted by delivered hours, and each quote is compared with its tick.
+/// Without --at it is the newest snapshot of the curve.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    dp explain curve NG_HENRY_HUB\n  \
+    dp explain curve NG_HENRY_HUB --horizon 1y --at 2026-11-25T18:00:00Z\n  \
+    dp explain curve NG_HENRY_HUB --json | jq '.inputs[] | {contract, price, residual, origin}'\n\n\
+    To list the snapshots of a curve: dp sql \"SELECT as_of, horizon FROM curve_snapshots_latest WHERE curve_id = '…'\"")]
+struct CurveArgs {
+    /// The curve, as `dp curve list` names it
+    #[arg(value_name = "CURVE_ID")]
+    curve_id: String,
+    /// How far the snapshot reaches: 1m, 3m, 6m, 1y or all
+    #[arg(long, value_name = "H", default_value = "all")]
+    horizon: Horizon,
+    /// The newest snapshot at or before this time
+    #[arg(long, value_name = "TIME", value_parser = ops::present::time)]
+    at: Option<jiff::Timestamp>,
+    /// Tenant [default: DATA_PROC_TENANT_ID]
+    #[arg(long)]
+    tenant: Option<String>,
+}
+
 /// Explain a raw message: its ticks, rows, bars, repetitions and dead letters
 ///
 /// Follows the message forward to its ticks, their rows and bars, and its dead letters. If the message repeats an event, it
@@ -128,10 +157,11 @@ struct DerivedArgs {
     dp explain row --partition 2 --offset 17\n  \
     dp explain row --table late_ticks --origin ingestion.market.raw.v1/2/17/0\n  \
     dp explain row --table derived_prices --origin ingestion.market.raw.v1/2/17/0   # values that use the tick\n  \
+    dp explain row --table curve_snapshots --origin ingestion.market.raw.v1/2/17/0  # snapshots with the quote\n  \
     dp explain row --origin ingestion.market.raw.v1/2/17 --limit 5000      # all ticks of a document\n\n\
     To find origins: dp sql 'SELECT tick_id FROM market_ticks LIMIT 5'")]
 struct RowArgs {
-    /// Also show the row of this table with every column; of derived_prices those that use the tick
+    /// Also show the row of this table with every column; of derived_prices and curve_snapshots those that use the tick
     #[arg(long, value_parser = PossibleValuesParser::new(TABLES.map(|table| table.name)))]
     table: Option<String>,
     /// Origin (the tick_id of a row): feed/partition/offset/index. Without the index: all ticks of the message
@@ -151,7 +181,7 @@ struct RowArgs {
 /// Runs `dp explain`.
 ///
 /// # Errors
-/// A server does not answer, or the bar, price, derived price or row does not exist.
+/// A server does not answer, or the bar, price, derived price, curve or row does not exist.
 pub async fn run(place: &StackPlace, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let shown = if args.bytes { usize::MAX } else { SHOWN };
     let session = Session::open(connection, shown, args.limit).await?;
@@ -192,6 +222,17 @@ async fn trace(
             let at = derived.at.map(jiff::Timestamp::as_microsecond);
             let trace = session.derived(tenant, &derived.series, at).await?;
             print(connection, &trace, || derived_text::derived(&trace))?;
+            trace.agrees
+        }
+        What::Curve(curve) => {
+            let asked = Snapshot {
+                tenant_id: curve.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
+                curve_id: &curve.curve_id,
+                horizon: curve.horizon.name(),
+                at: curve.at.map(jiff::Timestamp::as_microsecond),
+            };
+            let trace = session.curve(asked).await?;
+            print(connection, &trace, || curve_text::curve(&trace))?;
             trace.agrees
         }
         What::Row(row) => {

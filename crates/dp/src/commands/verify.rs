@@ -13,7 +13,8 @@ use reconcile::verify::{self, VerifyOptions, VerifyReport};
 ///
 /// Use it after a load, an outage or an upgrade. It reads the raw topics again with normalization's own rules and compares
 /// dead letters, market_ticks, enriched_ticks, late_ticks, bars (each recomputed in SQL from all ticks of its window), derived
-/// prices (each recomputed from the ticks of its legs), and the latest prices in PostgreSQL and Redis. Each lost, doubled or changed row is listed with both values. It first waits
+/// prices (each recomputed from the ticks of its legs), curve snapshots (their quotes are those of the ticks, and their points reprice
+/// them), and the latest prices in PostgreSQL and Redis. Each lost, doubled or changed row is listed with both values. It first waits
 /// up to --wait seconds until no tick is in flight. It changes no data; it records its result in table verify_runs of
 /// PostgreSQL, for the alerts VerifyFailed and VerifyMissing.
 #[derive(Debug, Clone, clap::Args)]

@@ -242,13 +242,7 @@ impl<'a> Session<'a> {
             ));
         }
         let (ticks, table_rows) = self.with_bars(ticks, table).await?;
-        if table == Some("derived_prices") {
-            notes.push(format!(
-                "the rows are the newest versions of at most {} derived prices for each tick: those that use it, or that it caused; \
-                 `dp explain derived` traces one of them",
-                self.limit
-            ));
-        }
+        notes.extend(note_on(table, self.limit));
         Ok(RowTrace {
             raw,
             original,
@@ -271,6 +265,7 @@ impl<'a> Session<'a> {
             match table {
                 None | Some("bars") => {}
                 Some("derived_prices") => rows.extend(tables.derived_of(&tick, self.limit).await?),
+                Some("curve_snapshots") => rows.extend(tables.curves_of(&tick, self.limit).await?),
                 Some(table) => rows.extend(tables.row(table, &tick).await?),
             }
             let bars = tables.bars_of(&tick).await?;
@@ -320,5 +315,20 @@ impl<'a> Session<'a> {
             instrument.id,
             instrument.tenant_id
         ))
+    }
+}
+
+/// What the rows of a table are that follow from many ticks.
+fn note_on(table: Option<&str>, limit: usize) -> Option<String> {
+    match table {
+        Some("derived_prices") => Some(format!(
+            "the rows are the newest versions of at most {limit} derived prices for each tick: those that use it, or that it caused; \
+             `dp explain derived` traces one of them"
+        )),
+        Some("curve_snapshots") => Some(format!(
+            "the rows are the newest versions of at most {limit} snapshots for each tick that have it as a quote, to horizon all; \
+             `dp explain curve` traces one of them"
+        )),
+        _ => None,
     }
 }

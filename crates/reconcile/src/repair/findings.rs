@@ -101,7 +101,7 @@ impl Findings {
             Subject::Bars => (self.bars, self.unseen_bars) = (rows(), unseen),
             Subject::Postgres => self.postgres = rows(),
             Subject::Redis => self.redis = rows(),
-            Subject::Log | Subject::Positions(_) | Subject::Derived => self.others.push(Other {
+            Subject::Log | Subject::Positions(_) | Subject::Derived | Subject::Curves => self.others.push(Other {
                 subject: check.subject,
                 check: check.name.clone(),
                 total: found.total,

@@ -32,9 +32,12 @@ impl Stores {
     pub fn contain(self, subject: Subject) -> bool {
         match subject {
             Subject::Log => true,
-            Subject::RawRows(_) | Subject::SourceRows(_) | Subject::Positions(_) | Subject::Bars | Subject::Derived => {
-                self.clickhouse
-            }
+            Subject::RawRows(_)
+            | Subject::SourceRows(_)
+            | Subject::Positions(_)
+            | Subject::Bars
+            | Subject::Derived
+            | Subject::Curves => self.clickhouse,
             Subject::Postgres => self.postgres,
             Subject::Redis => self.redis,
         }
@@ -113,6 +116,8 @@ const SURPLUS_TICK: &str = "rows are only added: delete every copy of it (`dp sq
 const SURPLUS_BAR: &str = "no tick explains it: delete it with `dp sql --write`";
 const DERIVED: &str = "no repair writes derived prices: `dp explain derived` shows which leg is at fault; a price of this leg that is published again \
     computes the values again that it changes";
+const CURVES: &str = "no repair writes curve snapshots: `dp explain curve` shows which quote is at fault; a settlement of it that is published \
+    again makes a new snapshot";
 const FOLLOWS: &str = "it follows from enriched_ticks, which lacks rows: it is compared again once they are written (--store all, without --from and --to)";
 const PRICE_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again when the system is \
     quiet (--wait), or `dp projection rebuild latest_price --full`, which needs no quiet";
@@ -139,6 +144,7 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
         let why = match other.subject {
             Subject::Log => "a repair writes to stores, never to the log",
             Subject::Derived => DERIVED,
+            Subject::Curves => CURVES,
             _ => SURPLUS_TICK,
         };
         plan.left.extend(other.named.iter().map(|row| Left {

@@ -1,6 +1,6 @@
 //! Reconciles a live system: reads the raw log again and compares it with every output (INV-1, INV-5, INV-6).
 //!
-//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, [`served`]
+//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, `curves`, [`served`]
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
@@ -10,6 +10,7 @@ pub mod bars;
 mod bars_sql;
 pub mod blocks;
 pub mod canonical;
+pub(crate) mod curves;
 pub mod dead_letters;
 pub(crate) mod derived;
 pub mod gaps;

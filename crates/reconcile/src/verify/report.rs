@@ -26,9 +26,9 @@ pub struct WrongRow {
     /// What is wrong.
     pub wrong: Wrong,
     /// Its key in the store: a tick id; tenant, instrument, interval and start of a bar; tenant, series and time of a
-    /// derived price; tenant and instrument of a price.
+    /// derived price; tenant, curve, horizon and time of a snapshot; tenant and instrument of a price.
     pub key: Vec<String>,
-    /// The tick that the row comes from, of a bar its last one, of a derived price that of its last leg. Empty if the store does not name it.
+    /// The tick that the row comes from, of a bar its last one, of a derived price that of its last leg, of a snapshot the newest quote of its interval. Empty if the store does not name it.
     pub origin: String,
     /// The difference in one sentence.
     pub text: String,
@@ -49,6 +49,8 @@ pub enum Subject {
     Bars,
     /// Derived prices, compared with the ticks of their legs.
     Derived,
+    /// Snapshots of curves, compared with the ticks of their quotes.
+    Curves,
     /// Latest prices in PostgreSQL.
     Postgres,
     /// Latest prices in Redis.

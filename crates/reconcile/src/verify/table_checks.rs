@@ -13,6 +13,7 @@ use super::Depth;
 use super::bars;
 use super::blocks::{self, BlockKey, Blocks, Row};
 use super::canonical::{Column, RawText, SourceText};
+use super::curves::Curves;
 use super::derived::Derived;
 use super::gaps::{Gaps, Hole};
 use super::logs::{RawExpectation, RawLog, SourceLog};
@@ -55,13 +56,7 @@ impl TableChecks<'_> {
             (Some(text), _) => self.by_source(table, text, report).await,
             (None, Record::Bar) => self.bars(table, report).await,
             (None, Record::DerivedPrice) => self.derived(table, report).await,
-            (None, Record::CurveSnapshot) => {
-                let name = table.name;
-                report.notes.push(format!(
-                    "{name} is not compared: its rows follow from the legs in Kafka"
-                ));
-                Ok(())
-            }
+            (None, Record::CurveSnapshot) => self.curves(table, report).await,
             (None, _) => bail!("table {} has no form in which it is compared", table.name),
         }
     }
@@ -217,22 +212,42 @@ impl TableChecks<'_> {
         Ok(())
     }
 
-    /// Compares derived prices with the ticks of their legs, and checks their source offsets.
-    async fn derived(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
-        let names = self.names();
-        let name = names.table(spec.name);
+    /// Checks the source offsets of a table whose rows follow from many ticks.
+    async fn offsets(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+        let name = self.names().table(spec.name);
         let (bootstrap, topics) = (
             self.connection.settings.kafka_bootstrap.clone(),
             vec![self.source_topic(spec).clone()],
         );
         let ranges = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
         let table = self.table(&name, &[], Place::Source, &ranges).await?;
-        positions(spec, &table, report).await?;
+        positions(spec, &table, report).await
+    }
+
+    /// Compares snapshots of curves with the ticks of their quotes, and checks their source offsets.
+    async fn curves(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+        self.offsets(spec, report).await?;
+        let curves = Curves {
+            connection: self.connection,
+            clickhouse: self.clickhouse,
+            gaps: self.gaps,
+            expired: &self.expired(&self.names().table("enriched_ticks")).await?,
+            named: self.depth.bars,
+        };
+        let outcome = curves.check().await?;
+        report.checks.extend(outcome.checks);
+        report.notes.extend(outcome.notes);
+        Ok(())
+    }
+
+    /// Compares derived prices with the ticks of their legs, and checks their source offsets.
+    async fn derived(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+        self.offsets(spec, report).await?;
         let derived = Derived {
             connection: self.connection,
             clickhouse: self.clickhouse,
             gaps: self.gaps,
-            expired: &self.expired(&names.table("enriched_ticks")).await?,
+            expired: &self.expired(&self.names().table("enriched_ticks")).await?,
             named: self.depth.bars,
         };
         let outcome = derived.check().await?;

@@ -270,6 +270,8 @@ fn named_by(table: &str) -> &'static str {
         "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ' version ', toString(version))"
     } else if table.starts_with("derived_prices") {
         "concat(tenant_id, '/', series, '/', toString(timestamp), ' version ', toString(version))"
+    } else if table.starts_with("curve_snapshots") {
+        "concat(tenant_id, '/', curve_id, '/', horizon, '/', toString(as_of), ' version ', toString(version))"
     } else {
         "tick_id"
     }

@@ -1,0 +1,186 @@
+//! The rules of the check against the stage's own decisions: both must agree on every time, in whatever order quotes come, wherever the
+//! check claims to know; and the points of every snapshot must give what the check computes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use curves::snapshots::{Limits, Snapshots};
+use domain::{CurveSnapshot, Decimal, Kind, LegPlace, LegPrice, LegPurpose, Micros, Tick};
+use jiff::civil::date;
+use proptest::prelude::*;
+
+use super::compare::{Comparison, Kept};
+use super::pricing::{Point, Quoted};
+use super::rows::Stored;
+use super::rules::tests::START;
+use super::rules::{Quote, Quotes, Times};
+use super::sql::Lane;
+
+const MINUTE: Micros = 60_000_000;
+const TIMES: Times = Times {
+    interval: MINUTE,
+    hold: 20 * MINUTE,
+    max_age: 15 * MINUTE,
+};
+const IDS: [&str; 9] = [
+    "PJM.W.2027-01.FLAT.SETTLEMENT",
+    "PJM.W.F27.FLAT.SETTLEMENT",
+    "PJM.W.2027-02.PEAK.SETTLEMENT",
+    "PJM.W.Q1-27.FLAT.SETTLEMENT",
+    "PJM.W.Q1-27.PEAK.SETTLEMENT",
+    "PJM.W.CAL-28.FLAT.SETTLEMENT",
+    "PJM.W.BALMO-2026-12.FLAT.SETTLEMENT",
+    "PJM.W.2026-12.FLAT.SETTLEMENT",
+    "PJM.W.SPOT",
+];
+const DEFINITIONS: [&str; 5] = ["flat", "linear", "monotone", "smooth;1,2", "none"];
+
+/// A quote of the log.
+#[derive(Debug, Clone, Copy)]
+struct Given {
+    id: usize,
+    clock: Micros,
+    time: Micros,
+    cents: i64,
+    definition: usize,
+}
+
+impl Given {
+    fn instrument(&self) -> &'static str {
+        IDS.get(self.id).copied().unwrap_or_default()
+    }
+
+    fn definition(&self) -> &'static str {
+        DEFINITIONS.get(self.definition).copied().unwrap_or_default()
+    }
+
+    /// As the stage gets it; `at` is its place in the raw log.
+    fn leg(&self, at: i64) -> LegPrice<'static> {
+        let mut tick: Tick<'static> = domain::fixtures::tick();
+        (tick.instrument_id, tick.event_time) = (self.instrument(), self.time);
+        tick.kind = Kind::Interval;
+        tick.price = Decimal::from_unscaled(self.cents * 1_000_000).unwrap_or_default();
+        (tick.version, tick.sequence) = (None, None);
+        tick.origin.offset = at;
+        let place = LegPlace {
+            purpose: LegPurpose::Curve,
+            series: "C",
+            role: "PJM",
+            definition: Some(self.definition()),
+            unit: "MWh",
+            log_clock: self.clock,
+            enriched_partition: 0,
+            enriched_offset: at,
+            index: 0,
+        };
+        LegPrice::of(&tick, place)
+    }
+
+    /// As the check gets it from the table; `read` is the clock of the stage then.
+    fn quote(&self, at: i64, read: Micros) -> Quote {
+        let leg = self.leg(at);
+        Quote {
+            instrument: self.instrument().to_owned(),
+            market: "PJM".to_owned(),
+            clock: self.clock,
+            read,
+            newest_clock: Micros::MAX,
+            time: self.time,
+            vintage: 1,
+            sequence: None,
+            origin: (leg.origin.feed.to_owned(), leg.origin.partition, at, leg.origin.index),
+            figure: leg.price.unscaled(),
+            definition: Some(self.definition().to_owned()),
+        }
+    }
+}
+
+/// A record as the table has it.
+fn stored(record: &CurveSnapshot<'_>) -> Stored {
+    let points = record.points.iter().map(|point| Point {
+        contract: point.contract.to_owned(),
+        block: point.block.to_owned(),
+        delivery_start: point.delivery_start.to_owned(),
+        delivery_end: point.delivery_end.to_owned(),
+        price: point.price,
+        method: point.method.to_owned(),
+    });
+    let inputs = record.inputs.iter().map(|input| Quoted {
+        contract: input.contract.to_owned(),
+        block: input.block.to_owned(),
+        price: input.price,
+        curve_price: input.curve_price,
+        residual: input.residual,
+        state: input.state.to_owned(),
+        source: input.source.to_owned(),
+        known_at: input.known_at,
+    });
+    Stored {
+        time: record.as_of,
+        horizon: record.horizon.to_owned(),
+        market: record.market.to_owned(),
+        day: date(1970, 1, 1) + jiff::Span::new().days(record.day),
+        method: record.method.to_owned(),
+        definition: record.definition.to_owned(),
+        origin: record.origin.to_string(),
+        content: Ok((points.collect(), inputs.collect())),
+    }
+}
+
+/// What the stage sent last for each time and horizon, and its clock at each quote.
+fn sent(log: &[Given]) -> (BTreeMap<(Micros, String), Stored>, Vec<Micros>) {
+    let limits = Limits::new((TIMES.interval, TIMES.hold, TIMES.max_age), usize::MAX);
+    let mut curve = Snapshots::new("t", "C", limits);
+    let (mut last, mut clock, mut clocks) = (BTreeMap::new(), Micros::MIN, Vec::new());
+    let mut send = |record: &CurveSnapshot<'_>| {
+        last.insert((record.as_of, record.horizon.to_owned()), stored(record));
+    };
+    for (at, given) in (0..).zip(log) {
+        clock = clock.max(given.clock);
+        clocks.push(clock);
+        curve.take(&given.leg(at), clock);
+        curve.advance(clock, at, &mut send);
+    }
+    curve.advance(clock + MINUTE, i64::MAX, &mut send);
+    (last, clocks)
+}
+
+fn logs() -> impl Strategy<Value = Vec<Given>> {
+    // Quote, steps of the clock, how far its partition is behind, age of the trade, price, definition.
+    let step = (0..IDS.len(), 0i64..150, 0i64..30, 0i64..20, -500i64..20_000, 0usize..40);
+    proptest::collection::vec(step, 1..50).prop_map(|steps| {
+        let mut clock = START;
+        let given = steps.into_iter().map(|(id, step, behind, age, cents, definition)| {
+            clock += step * 1_000_000;
+            // Most partitions are not behind.
+            let own = clock - behind.saturating_sub(20).max(0) * 4 * MINUTE;
+            Given {
+                id,
+                clock: own,
+                time: own - age.saturating_sub(12).max(0) * 5 * MINUTE,
+                cents,
+                definition: if definition < DEFINITIONS.len() { definition } else { 0 },
+            }
+        });
+        given.collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_check_and_the_stage_agree_on_every_time(log in logs()) {
+        let (sent, clocks) = sent(&log);
+        let quotes = log.iter().zip(&clocks).zip(0..).map(|((given, read), at)| given.quote(at, *read));
+        let quotes = Quotes::new(quotes.collect(), TIMES);
+        let times: BTreeSet<Micros> = quotes.ends().chain(sent.keys().map(|(time, _)| *time)).collect();
+        let lane = Lane { tenant: "t".to_owned(), curve: "C".to_owned() };
+        let kept = Kept { complete_since: Micros::MIN, snapshots_since: Micros::MIN, other_interval: Micros::MIN };
+        let comparison = Comparison { lane: &lane, times: TIMES, kept, own_tenant: "t" };
+        let count = sent.len() as u64;
+        let compared = comparison.part(&Vec::from_iter(times), &quotes, sent.into_values().collect());
+        let wrong: Vec<&str> = compared.wrong.iter().map(|row| row.text.as_str()).collect();
+        prop_assert_eq!(wrong, Vec::<&str>::new());
+        prop_assert_eq!((compared.expected, compared.found), (count, count));
+        // The check must not give up: only an old quote that hides a newer one leaves it without an answer.
+        prop_assert!(compared.unknown * 2 <= count, "{} of {count} snapshots are unknown", compared.unknown);
+    }
+}

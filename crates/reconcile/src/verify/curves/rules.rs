@@ -1,0 +1,472 @@
+//! Which quotes the snapshots of a curve must be made from. Pure.
+//!
+//! Role: the second opinion of `dp verify`. It works on whole sets of quotes, not step by step, and shares no code with crate `curves`.
+//! Invariants: an interval of the log clock with a quote that came within the hold time has a snapshot, whose time is its end. It has of
+//! each instrument the best quote with a clock before that time, by (event time, vintage, sequence, origin), unless this one is older than
+//! the maximum age. A quote that was read when a time was before the hold time does not change its snapshot.
+//! Failure: an old quote hides newer ones of an earlier trade date as long as the stage remembers it, which its clock decides. Where that
+//! matters, the answer is [`Wanted::Unknown`], never an error.
+
+use std::collections::BTreeMap;
+
+use domain::Micros;
+use jiff::civil::Date;
+
+use super::delivery::{Contract, Market, months_between};
+
+const HOUR: Micros = 3_600_000_000;
+/// How far ahead of the log clock the event time of a quote may lie.
+const AHEAD: Micros = 24 * HOUR;
+/// By how much the clock of the stage may be ahead of a quote whose leg is not in the log any more.
+const MOST_SLACK: Micros = HOUR;
+
+/// Feed, partition, offset and index.
+pub(super) type Origin = (String, i32, i64, i32);
+
+/// The settings of aggregation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub interval: Micros,
+    pub hold: Micros,
+    pub max_age: Micros,
+}
+
+impl Times {
+    /// The end of the interval of a clock.
+    pub(super) fn end_of(self, clock: Micros) -> Option<Micros> {
+        let interval = self.interval.max(1);
+        clock.div_euclid(interval).checked_add(1)?.checked_mul(interval)
+    }
+
+    /// The latest clock at which the stage has read a quote whose leg is not in the log any more.
+    pub(super) fn read_by(self, clock: Micros) -> Micros {
+        clock.saturating_add(MOST_SLACK.min(self.hold / 2))
+    }
+}
+
+/// A quote as the table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Quote {
+    pub instrument: String,
+    pub market: String,
+    /// The log clock at its tick.
+    pub clock: Micros,
+    /// The clock of the stage when it read the quote.
+    pub read: Micros,
+    /// The newest log clock of its partition.
+    pub newest_clock: Micros,
+    pub time: Micros,
+    /// Larger for a more certain price.
+    pub vintage: i64,
+    pub sequence: Option<i64>,
+    pub origin: Origin,
+    /// At scale 8.
+    pub figure: i64,
+    /// How the curve was defined, if the log still says it.
+    pub definition: Option<String>,
+}
+
+impl Quote {
+    fn rank(&self) -> (Micros, i64, Option<i64>, &Origin) {
+        (self.time, self.vintage, self.sequence, &self.origin)
+    }
+
+    /// Whether it names a contract of its market at a time that it can have.
+    fn is_placed(&self, market: &Market) -> bool {
+        let day = market.day_of(self.time);
+        let contract = day.and_then(|day| market.contract_of(&self.instrument, day));
+        let is_defined = self.definition.as_deref().is_none_or(|text| months(text).is_some());
+        contract.is_some() && is_defined && self.time <= self.clock.saturating_add(AHEAD)
+    }
+}
+
+/// The months from the prompt that a definition (`linear;1,2`) counts, none for all; `None` if it is no definition.
+pub(super) fn months(definition: &str) -> Option<Vec<i32>> {
+    let (method, months) = match definition.split_once(';') {
+        Some((method, months)) => (method, Some(months)),
+        None => (definition, None),
+    };
+    let is_known = ["flat", "linear", "monotone", "smooth"].contains(&method);
+    let months: Option<Vec<i32>> = months.map_or(Some(Vec::new()), |list| {
+        list.split(',').map(|month| month.parse().ok()).collect()
+    });
+    months.filter(|_| is_known)
+}
+
+/// What becomes of a quote in a curve, as far as the quotes alone say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is repriced, or others imply it.
+    Used,
+    InDelivery,
+    Superseded,
+    NoDelivery,
+}
+
+/// A quote that a snapshot must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Input {
+    pub contract: Contract,
+    /// At scale 8.
+    pub figure: i64,
+    pub time: Micros,
+    pub origin: Origin,
+    pub fate: Fate,
+}
+
+/// What the snapshots of a time must be made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub market: String,
+    /// Of the newest quote of the interval.
+    pub origin: Origin,
+    pub definition: Option<String>,
+    /// The last trade date.
+    pub day: Date,
+    pub inputs: Vec<Input>,
+    /// When the newest quote of the interval came.
+    pub clock: Micros,
+    /// Whether a tick after the interval has told the stage that it is over.
+    pub is_over: bool,
+}
+
+/// What the table must have of a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// No snapshot: the interval has no quote that counts.
+    Nothing,
+    /// No snapshot, or one without points: no quote can be used.
+    NoCurve,
+    /// A snapshot to each horizon.
+    Snapshots(Content),
+    /// It depends on the clock of the stage.
+    Unknown,
+}
+
+/// What is known of an instrument at a time.
+enum Best<'q> {
+    Quote(&'q Quote),
+    None,
+    Unknown,
+}
+
+/// The quotes of a curve of a tenant.
+#[derive(Debug, Default)]
+pub(super) struct Quotes {
+    /// By clock.
+    by_instrument: BTreeMap<String, Vec<Quote>>,
+    by_end: BTreeMap<Micros, Vec<Quote>>,
+    /// `None`: the registry does not have it.
+    markets: BTreeMap<String, Option<Market>>,
+}
+
+impl Quotes {
+    /// Those that name a contract.
+    pub(super) fn new(quotes: Vec<Quote>, times: Times) -> Quotes {
+        let mut found = Quotes::default();
+        for quote in quotes {
+            if !found.markets.contains_key(&quote.market) {
+                found.markets.insert(quote.market.clone(), Market::of(&quote.market));
+            }
+            let is_placed = found
+                .market(&quote.market)
+                .is_some_and(|market| quote.is_placed(market));
+            let Some(end) = times.end_of(quote.clock).filter(|_| is_placed) else {
+                continue;
+            };
+            found.by_end.entry(end).or_default().push(quote.clone());
+            found
+                .by_instrument
+                .entry(quote.instrument.clone())
+                .or_default()
+                .push(quote);
+        }
+        for quotes in found.by_instrument.values_mut() {
+            quotes.sort_by_key(|quote| quote.clock);
+        }
+        found
+    }
+
+    fn market(&self, name: &str) -> Option<&Market> {
+        self.markets.get(name)?.as_ref()
+    }
+
+    /// The ends of the intervals that have quotes.
+    pub(super) fn ends(&self) -> impl Iterator<Item = Micros> {
+        self.by_end.keys().copied()
+    }
+
+    /// What the table must have of this time. `stored` is the definition that its rows name.
+    pub(super) fn wanted(&self, at: Micros, stored: Option<&str>, times: Times) -> Wanted {
+        let is_held = |quote: &&Quote| quote.read.saturating_sub(times.hold) <= at;
+        let of_interval: Vec<&Quote> = self.by_end.get(&at).into_iter().flatten().filter(is_held).collect();
+        let Some(newest) = of_interval.iter().max_by_key(|quote| (quote.clock, &quote.origin)) else {
+            return Wanted::Nothing;
+        };
+        let mut best = Vec::new();
+        for quotes in self.by_instrument.values() {
+            match best_at(quotes, at, times) {
+                Best::Unknown => return Wanted::Unknown,
+                Best::None => {}
+                Best::Quote(quote) if quote.market == newest.market => best.push(quote),
+                Best::Quote(_) => {}
+            }
+        }
+        let Some(months) = newest.definition.as_deref().or(stored).and_then(months) else {
+            return Wanted::Unknown;
+        };
+        let market = self.market(&newest.market);
+        let made = market.and_then(|market| Some((market, inputs(market, &best, &months)?)));
+        let Some((market, (day, inputs))) = made else {
+            return Wanted::NoCurve;
+        };
+        Wanted::Snapshots(Content {
+            market: market.name.clone(),
+            origin: newest.origin.clone(),
+            definition: newest.definition.clone(),
+            day,
+            inputs,
+            clock: newest.clock,
+            is_over: of_interval.iter().any(|quote| quote.newest_clock >= at),
+        })
+    }
+}
+
+/// The best quote of an instrument at a time.
+fn best_at(quotes: &[Quote], at: Micros, times: Times) -> Best<'_> {
+    let end = quotes.partition_point(|quote| quote.clock < at);
+    let fresh = quotes.partition_point(|quote| quote.clock < at.saturating_sub(times.max_age));
+    let (old, fresh) = quotes.get(..end).unwrap_or_default().split_at(fresh.min(end));
+    let held = || fresh.iter().filter(|quote| quote.read.saturating_sub(times.hold) <= at);
+    let Some(best) = held().max_by_key(|quote| quote.rank()) else {
+        return Best::None;
+    };
+    // An old quote with a newer trade date hides this one until it is forgotten: the maximum age and the hold time after it came.
+    let last_read = held().map(|quote| quote.read).max().unwrap_or(at);
+    let remembered = last_read.saturating_sub(times.hold).saturating_sub(times.max_age);
+    let hides = |quote: &&Quote| quote.rank() > best.rank() && quote.read.saturating_sub(times.hold) <= at;
+    // The stage may never have kept one that is not the best of all.
+    match old.iter().filter(hides).max_by_key(|quote| quote.rank()) {
+        None => Best::Quote(best),
+        Some(hiding) if hiding.clock >= remembered => Best::None,
+        Some(_) => Best::Unknown,
+    }
+}
+
+/// The day of the curve, and the quotes of contracts that still deliver. `None` if no quote can be used.
+fn inputs(market: &Market, best: &[&Quote], months: &[i32]) -> Option<(Date, Vec<Input>)> {
+    let dated: Vec<(Date, &Quote)> = best
+        .iter()
+        .filter_map(|quote| Some((market.day_of(quote.time)?, *quote)))
+        .collect();
+    let day = dated.iter().map(|(day, _)| *day).max()?;
+    let commodity = match market.is_gas() {
+        true => markets::contract::Commodity::Gas,
+        false => markets::contract::Commodity::Power,
+    };
+    // The expiry calendar is a fact of the exchange, as the zones are.
+    let prompt = markets::contract::prompt(day, commodity).ok()?.first().ok()?;
+    let counts = |contract: &Contract| {
+        let ahead = months_between(prompt, contract.first) + 1;
+        let is_counted = months.is_empty() || !contract.is_month() || months.contains(&ahead);
+        is_counted && contract.end > day
+    };
+    let mut inputs: Vec<Input> = dated
+        .into_iter()
+        .filter_map(|(quoted, quote)| {
+            let contract = market.contract_of(&quote.instrument, quoted).filter(counts)?;
+            Some(Input {
+                contract,
+                figure: quote.figure,
+                time: quote.time,
+                origin: quote.origin.clone(),
+                fate: Fate::Used,
+            })
+        })
+        .collect();
+    let fates: Vec<Fate> = (0..inputs.len()).map(|at| fate(market, day, &inputs, at)).collect();
+    for (input, fate) in inputs.iter_mut().zip(&fates) {
+        input.fate = *fate;
+    }
+    fates.contains(&Fate::Used).then_some((day, inputs))
+}
+
+/// Contracts of one delivery may have two instruments (`F27`, `2027-01`); of equally new quotes the later instrument counts.
+fn fate(market: &Market, day: Date, inputs: &[Input], at: usize) -> Fate {
+    let Some(input) = inputs.get(at) else {
+        return Fate::Superseded;
+    };
+    let contract = &input.contract;
+    let is_due = match contract.is_balance() {
+        true => day.tomorrow().is_ok_and(|next| next == contract.first),
+        false => contract.first > day,
+    };
+    let same = inputs
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| other.contract == *contract);
+    let newest = same.max_by_key(|(at, other)| (other.time, *at)).map(|(at, _)| at);
+    match () {
+        () if !is_due => Fate::InDelivery,
+        () if newest != Some(at) => Fate::Superseded,
+        () if market.hours(contract.first, contract.end, contract.block) == Some(0) => Fate::NoDelivery,
+        () => Fate::Used,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+pub(super) mod tests {
+    use super::*;
+
+    const MINUTE: Micros = 60_000_000;
+    /// 18 December 2026 in New York; a whole minute.
+    pub(in super::super) const START: Micros = 1_797_620_400_000_000;
+    pub(in super::super) const TIMES: Times = Times {
+        interval: MINUTE,
+        hold: 24 * HOUR,
+        max_age: 2 * HOUR,
+    };
+
+    /// A settlement of this contract that came this many minutes after the start.
+    pub(in super::super) fn quote(contract: &str, minutes: i64, price: i64, offset: i64) -> Quote {
+        let clock = START + minutes * MINUTE;
+        Quote {
+            instrument: format!("PJM.W.{contract}.FLAT.SETTLEMENT"),
+            market: "PJM".to_owned(),
+            clock,
+            read: clock,
+            newest_clock: Micros::MAX,
+            time: clock,
+            vintage: 1,
+            sequence: None,
+            origin: ("raw".to_owned(), 0, offset, 0),
+            figure: price * 100_000_000,
+            definition: Some("flat".to_owned()),
+        }
+    }
+
+    fn at(minutes: i64, quotes: &[Quote]) -> Wanted {
+        let quotes = Quotes::new(quotes.to_vec(), TIMES);
+        quotes.wanted(START + minutes * MINUTE, None, TIMES)
+    }
+
+    /// Contract, price and fate of each input.
+    fn shown(wanted: Wanted) -> Vec<(String, i64, Fate)> {
+        let Wanted::Snapshots(content) = wanted else {
+            unreachable!("snapshots, not {wanted:?}");
+        };
+        let of = |input: Input| (input.contract.to_string(), input.figure / 100_000_000, input.fate);
+        content.inputs.into_iter().map(of).collect()
+    }
+
+    fn used(contract: &str, price: i64) -> (String, i64, Fate) {
+        (format!("{contract} flat"), price, Fate::Used)
+    }
+
+    #[test]
+    fn an_interval_with_a_quote_has_the_newest_quote_of_each_contract_before_its_end() {
+        let quotes = [
+            quote("2027-01", 0, 40, 1),
+            quote("Q1-27", 3, 41, 2),
+            quote("2027-01", 5, 42, 3),
+        ];
+        assert_eq!(shown(at(1, &quotes)), [used("2027-01", 40)]);
+        assert_eq!(at(2, &quotes), Wanted::Nothing);
+        assert_eq!(shown(at(4, &quotes)), [used("2027-01", 40), used("Q1-27", 41)]);
+        assert_eq!(shown(at(6, &quotes)), [used("2027-01", 42), used("Q1-27", 41)]);
+        // Two hours after it came, a quote is too old.
+        let later = [&quotes[..], &[quote("CAL-28", 124, 50, 4)]].concat();
+        assert_eq!(shown(at(125, &later)), [used("2027-01", 42), used("CAL-28", 50)]);
+    }
+
+    #[test]
+    fn an_older_trade_date_never_replaces_a_newer_one() {
+        let mut old = quote("2027-01", 4, 39, 9);
+        old.time = START - MINUTE;
+        let quotes = [quote("2027-01", 0, 40, 1), old.clone()];
+        assert_eq!(shown(at(5, &quotes)), [used("2027-01", 40)]);
+        // The newer one is too old, and hides the other one while the stage remembers it; how long, its clock decides.
+        let behind = |minutes: i64| {
+            let mut late = quote("2027-01", minutes, 39, 9);
+            late.time = old.time;
+            [quote("2027-01", 0, 40, 1), quote("Q1-27", minutes, 41, 8), late]
+        };
+        assert_eq!(shown(at(26 * 60 + 1, &behind(26 * 60))), [used("Q1-27", 41)]);
+        assert_eq!(at(26 * 60 + 2, &behind(26 * 60 + 1)), Wanted::Unknown);
+    }
+
+    #[test]
+    fn a_quote_that_was_read_after_the_hold_time_changes_nothing() {
+        let quotes = |read: Micros| {
+            let late = Quote {
+                read,
+                ..quote("Q1-27", 0, 41, 2)
+            };
+            [quote("2027-01", 0, 40, 1), late]
+        };
+        assert_eq!(shown(at(1, &quotes(START + MINUTE + 24 * HOUR))).len(), 2);
+        assert_eq!(
+            shown(at(1, &quotes(START + MINUTE + 24 * HOUR + 1))),
+            [used("2027-01", 40)]
+        );
+    }
+
+    #[test]
+    fn what_names_no_contract_is_no_quote_and_a_definition_may_leave_months_out() {
+        let unplaced = [
+            Quote {
+                market: "ICE".to_owned(),
+                ..quote("2027-01", 0, 40, 1)
+            },
+            Quote {
+                instrument: "PJM.W.SPOT".to_owned(),
+                ..quote("2027-01", 0, 40, 1)
+            },
+            Quote {
+                definition: Some("spline".to_owned()),
+                ..quote("2027-01", 0, 40, 1)
+            },
+            Quote {
+                time: START + 25 * HOUR,
+                ..quote("2027-01", 0, 40, 1)
+            },
+        ];
+        assert_eq!(at(1, &unplaced), Wanted::Nothing);
+        let mut quotes = vec![
+            quote("2027-01", 0, 40, 1),
+            quote("2027-03", 0, 41, 2),
+            quote("Q1-27", 0, 42, 3),
+        ];
+        quotes[2].definition = Some("smooth;3".to_owned());
+        assert_eq!(shown(at(1, &quotes)), [used("2027-03", 41), used("Q1-27", 42)]);
+        quotes.truncate(1);
+        quotes[0].definition = Some("smooth;3".to_owned());
+        assert_eq!(at(1, &quotes), Wanted::NoCurve);
+        quotes[0].definition = None;
+        assert_eq!(at(1, &quotes), Wanted::Unknown);
+        assert_eq!(
+            [months("flat"), months("linear;"), months("linear;1,12")],
+            [Some(vec![]), None, Some(vec![1, 12])]
+        );
+    }
+
+    #[test]
+    fn quotes_in_delivery_or_of_the_same_contract_are_said_to_be_so() {
+        let quotes = [
+            quote("F27", 0, 40, 1),
+            quote("2027-01", 0, 41, 2),
+            quote("2026-12", 0, 42, 3),
+            quote("Q4-26", 0, 43, 4),
+        ];
+        let expected = [
+            ("2026-12 flat".to_owned(), 42, Fate::InDelivery),
+            ("2027-01 flat".to_owned(), 41, Fate::Superseded),
+            used("2027-01", 40),
+            ("Q4-26 flat".to_owned(), 43, Fate::InDelivery),
+        ];
+        let mut found = shown(at(1, &quotes));
+        found.sort_by_key(|(name, price, _)| (name.clone(), -price));
+        assert_eq!(found, expected);
+    }
+}

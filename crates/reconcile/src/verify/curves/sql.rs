@@ -1,0 +1,161 @@
+//! The queries of the check of curves: quotes, log clocks and stored snapshots. Pure.
+//!
+//! Invariant: numbers are asked for as text, so that every digit arrives.
+
+use domain::Micros;
+use service::Names;
+use stores::clickhouse::literal;
+
+use crate::vintage::VINTAGE;
+
+/// Where the queries look.
+pub(super) struct Source<'a> {
+    pub names: &'a Names,
+    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation.
+    pub passed: &'a str,
+}
+
+/// A curve of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lane {
+    pub tenant: String,
+    pub curve: String,
+}
+
+impl Lane {
+    fn is(&self) -> String {
+        format!(
+            "tenant_id = {} AND curve_id = {}",
+            literal(&self.tenant),
+            literal(&self.curve)
+        )
+    }
+}
+
+/// The ticks that are quotes of curves.
+const QUOTES: &str = "product = 'settlement' AND isNotNull(curve_id)";
+
+fn moment(time: Micros) -> String {
+    format!("fromUnixTimestamp64Micro(toInt64({time}), 'UTC')")
+}
+
+impl Source<'_> {
+    fn enriched(&self) -> String {
+        self.names.table("enriched_ticks")
+    }
+
+    fn snapshots(&self) -> String {
+        self.names.table(super::TABLE)
+    }
+
+    /// The curves that have quotes or snapshots.
+    pub(super) fn lanes(&self) -> String {
+        format!(
+            "SELECT DISTINCT toString(tenant_id) AS tenant, toString(curve_id) AS curve FROM {} WHERE {QUOTES} UNION DISTINCT \
+             SELECT DISTINCT toString(tenant_id) AS tenant, toString(curve_id) AS curve FROM {}",
+            self.enriched(),
+            self.snapshots()
+        )
+    }
+
+    /// The enriched partitions that have quotes, and the newest log clock of each.
+    pub(super) fn partitions(&self) -> String {
+        let table = self.enriched();
+        format!(
+            "SELECT toString(src_partition) AS partition, toString(toUnixTimestamp64Micro(max(appended_at))) AS newest FROM {table} \
+             WHERE src_partition IN (SELECT DISTINCT src_partition FROM {table} WHERE {QUOTES}){} GROUP BY src_partition",
+            self.passed
+        )
+    }
+
+    /// The largest append time after each quote of a partition, up to the next one: (offset of the quote before, or -1; time; offset of the
+    /// last quote). The log clock at a quote is the largest of these up to it.
+    pub(super) fn clocks(&self, partition: i32) -> String {
+        let (table, passed) = (self.enriched(), self.passed);
+        format!(
+            "WITH (SELECT arraySort(arrayPushFront(groupUniqArray(src_offset), toInt64(-1))) FROM {table} \
+             WHERE src_partition = {partition} AND {QUOTES}{passed}) AS offsets \
+             SELECT toString(roundDown(src_offset - 1, offsets)) AS before_, toString(toUnixTimestamp64Micro(max(appended_at))) AS clock_, \
+             toString(offsets[-1]) AS last_ FROM {table} WHERE src_partition = {partition} AND src_offset <= offsets[-1]{passed} \
+             GROUP BY roundDown(src_offset - 1, offsets) AS before ORDER BY before"
+        )
+    }
+
+    /// The quotes of a curve.
+    pub(super) fn quotes(&self, lane: &Lane) -> String {
+        format!(
+            "SELECT toString(instrument_id) AS instrument, toString(market) AS market_, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
+             toString(toInt64(tupleElement({VINTAGE}, 1)) * 2000000 + toInt64(tupleElement({VINTAGE}, 2)) * 2 + tupleElement({VINTAGE}, 3)) \
+             AS vintage, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, toString(feed) AS feed_, \
+             toString(raw_partition) AS partition, toString(raw_offset) AS offset_, toString(raw_index) AS index_, toString(price) AS price_, \
+             toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_ FROM {} WHERE {} AND {QUOTES}{}",
+            self.enriched(),
+            lane.is(),
+            self.passed
+        )
+    }
+
+    /// For each enriched partition, the first offset of which a stored snapshot uses the quote.
+    pub(super) fn used_since(&self, lane: &Lane) -> String {
+        format!(
+            "SELECT toString(src_partition) AS partition, toString(min(src_offset)) AS first FROM {} WHERE {} AND {QUOTES} AND tick_id IN (\
+             SELECT tupleElement(arrayJoin(JSONExtract(inputs, 'Array(Tuple(source String))')), 'source') FROM {} \
+             WHERE {} AND horizon = 'all') \
+             GROUP BY src_partition",
+            self.enriched(),
+            lane.is(),
+            self.snapshots(),
+            lane.is()
+        )
+    }
+
+    /// The times of the stored snapshots of a curve.
+    pub(super) fn times(&self, lane: &Lane) -> String {
+        format!(
+            "SELECT DISTINCT toString(toUnixTimestamp64Micro(as_of)) AS time FROM {} WHERE {}",
+            self.snapshots(),
+            lane.is()
+        )
+    }
+
+    /// The newest version of each snapshot from the first to the last of these times.
+    pub(super) fn stored(&self, lane: &Lane, (first, last): (Micros, Micros)) -> String {
+        format!(
+            "SELECT toString(toUnixTimestamp64Micro(as_of)) AS time, toString(horizon) AS horizon_, toString(market) AS market_, \
+             toString(day) AS day_, toString(method) AS method_, toString(definition) AS definition_, points, inputs, origin \
+             FROM {} WHERE {} AND as_of >= {} AND as_of <= {} ORDER BY version DESC, src_offset DESC LIMIT 1 BY horizon, as_of",
+            self.snapshots(),
+            lane.is(),
+            moment(first),
+            moment(last)
+        )
+    }
+
+    /// Versions with more than one content; a version must have one, whoever wrote it.
+    pub(super) fn conflicting(&self, named: usize) -> String {
+        format!(
+            "SELECT concat(tenant_id, '/', curve_id, '/', horizon, '/', toString(as_of), ': ', toString(uniqExact(content)), \
+             ' different contents of version ', toString(version)) AS row, toString(count() OVER ()) AS total FROM (\
+             SELECT tenant_id, curve_id, horizon, as_of, version, cityHash64(points, inputs, definition, revision, cause, origin) AS content \
+             FROM {}) GROUP BY tenant_id, curve_id, horizon, as_of, version HAVING uniqExact(content) > 1 LIMIT {named}",
+            self.snapshots()
+        )
+    }
+}
+
+/// Divides times into parts of at most this many: the first and the last of each.
+pub(super) fn parts(times: &[Micros], most: usize) -> Vec<(Micros, Micros)> {
+    let ends = |part: &[Micros]| Some((*part.first()?, *part.last()?));
+    times.chunks(most.max(1)).filter_map(ends).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_divided_without_a_gap() {
+        assert_eq!(parts(&[1, 2, 5, 9, 12], 2), [(1, 2), (5, 9), (12, 12)]);
+        assert!(parts(&[], 2).is_empty());
+    }
+}
