@@ -16,6 +16,8 @@ use ops::progress::Progress;
 pub const LOOK: Duration = Duration::from_millis(10);
 const STALLED: Duration = Duration::from_secs(60);
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
+/// A topic without new messages for this long is complete.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// The ends of a topic.
 pub struct Ends {
@@ -93,8 +95,28 @@ impl Ends {
         }
     }
 
-    /// Reads the whole topic of normalized ticks; returns the number of lost and of doubled ticks.
-    pub fn check_origins(&self, published: u64) -> anyhow::Result<(u64, u64)> {
+    /// Reads the whole topic of normalized ticks, until no tick is missing or the topic stands still; returns the number of lost and of
+    /// repeated ticks. If records are repeated, those that were counted do not have all of them.
+    pub fn check_origins(&self, stack: &Stack, published: u64) -> anyhow::Result<(u64, u64)> {
+        let (mut seen, mut grown_at) = (0, Instant::now());
+        loop {
+            check_interrupted(stack)?;
+            let total = self.total()?;
+            if total > seen {
+                (seen, grown_at) = (total, Instant::now());
+                let (lost, repeated) = self.origins(published)?;
+                if lost == 0 {
+                    return Ok((0, repeated));
+                }
+            }
+            if grown_at.elapsed() > SETTLED {
+                return self.origins(published);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn origins(&self, published: u64) -> anyhow::Result<(u64, u64)> {
         let wire = Wire::single_object();
         let mut found = Vec::with_capacity(published as usize);
         let mut unreadable = None;
