@@ -107,19 +107,19 @@ fn most_allocations(format: &str) -> f64 {
 
 #[test]
 fn a_tick_of_a_large_document_allocates_no_more_than_agreed() {
-    for document in documents::documents().into_iter().chain(documents::pages()) {
+    for document in documents::documents().unwrap() {
         let mut reading = documents::Reading::new().unwrap();
         // The first readings fill the maps and buffers.
         let ticks: usize = (0..3).map(|_| reading.read(&document)).max().unwrap_or_default();
-        assert!(ticks >= documents::TICKS, "{}: {ticks} ticks", document.format);
+        assert!(ticks >= documents::TICKS, "{}: {ticks} ticks", document.name);
         let before = ALLOCATIONS.get();
         reading.read(&document);
         let found = (ALLOCATIONS.get() - before) as f64 / ticks as f64;
-        println!("{}: {found:.4} allocations a tick", document.format);
+        println!("{}: {found:.4} allocations a tick", document.name);
         assert!(
-            found <= most_allocations(document.format),
+            found <= most_allocations(document.name),
             "{}: {found} allocations a tick",
-            document.format
+            document.name
         );
     }
 }
@@ -145,12 +145,12 @@ fn the_cpu_time_of_a_tick_is_shown_for_each_format() {
         "json.envelope: {:.0} ns a tick",
         mean(&mut || reading.read_envelopes(&envelopes))
     );
-    for document in documents::documents() {
+    for document in documents::documents().unwrap() {
         let mut reading = documents::Reading::new().unwrap();
         let nanos = mean(&mut || reading.read(&document));
         println!(
             "{}: {nanos:.0} ns a tick, {} bytes",
-            document.format,
+            document.name,
             document.bytes.len()
         );
     }

@@ -57,8 +57,8 @@ fn most(format: &str) -> f64 {
 /// Names and instructions per tick. Two processes at a time are enough for a small machine.
 fn counted() -> Vec<(&'static str, f64)> {
     let pieces = Path::ALL.map(|path| (path.name(), TICKS));
-    let documents = documents::documents();
-    let documents = documents.iter().map(|document| (document.format, DOCUMENT_TICKS));
+    let documents = documents::sources();
+    let documents = documents.iter().map(|source| (source.name, DOCUMENT_TICKS));
     let all: Vec<_> = pieces.into_iter().chain(documents).collect();
     let count = |(name, (few, many)): (&'static str, (usize, usize))| {
         let more = instructions(name, many) - instructions(name, few);

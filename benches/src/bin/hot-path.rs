@@ -1,9 +1,9 @@
 //! Runs one piece of the hot path repeatedly. The instruction gate counts the instructions of this program.
 //!
-//! `hot-path NAME INPUTS TICKS`; with the name of a format, its large document is read until it has given so many ticks.
+//! `hot-path NAME INPUTS TICKS`; with the name of a large document, it is read until it has given so many ticks.
 
 use anyhow::Context as _;
-use hot_paths::documents::{Reading, TICKS, documents};
+use hot_paths::documents::{Reading, TICKS, sources};
 use hot_paths::{Path, prepare};
 
 fn main() -> anyhow::Result<()> {
@@ -12,18 +12,18 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: hot-path NAME INPUTS TICKS");
     };
     let ticks: usize = ticks.parse().context("TICKS")?;
-    if let Some(document) = documents().iter().find(|document| document.format == name) {
-        let mut reading = Reading::new()?;
+    if let Some(source) = sources().iter().find(|source| source.name == name) {
+        let (document, mut reading) = (source.document()?, Reading::new()?);
         for _ in 0..ticks.div_ceil(TICKS) {
             anyhow::ensure!(
-                reading.read(document) >= TICKS,
+                reading.read(&document) >= TICKS,
                 "{name}: rows of its document are rejected"
             );
         }
         return Ok(());
     }
     let path =
-        Path::from_name(name).with_context(|| format!("{name} is neither a piece of the hot path nor a format"))?;
+        Path::from_name(name).with_context(|| format!("{name} is neither a piece of the hot path nor a document"))?;
     let mut work = prepare(path, inputs.parse().context("INPUTS")?)?;
     for number in 0..ticks {
         work.one(number);
