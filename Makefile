@@ -23,6 +23,7 @@ demo: bootstrap ## Set up the machine, run the pipeline on simulated ticks (and 
 # Programs and tests are built together, or the features that only tests enable would build most crates twice. The documentation
 # contains no tests, and looking for them would build each crate once more.
 test: bootstrap ## Set up the machine and run all tests, with real servers
+	@scripts/scipy.sh
 	cargo build --release --workspace --bins --tests
 	cargo build --release --workspace $(PIPELINE_TESTS)
 	@scripts/test.sh $(PIPELINE_TESTS)
