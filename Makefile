@@ -69,7 +69,7 @@ test-guide: bootstrap ## Run each local command of README and docs on a stack wi
 test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
 	scripts/test_k8s.sh
 
-pictures: ## Draw dp top and dp doctor of the running local stack under load, for docs (ARGS="--port-offset N --dir DIR")
+pictures: ## Draw dp top, dp doctor and dp curve show of the running local stack under load, for docs (ARGS="--port-offset N --dir DIR")
 	@scripts/pictures.py --bin $(BIN) $(ARGS)
 
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors
