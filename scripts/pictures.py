@@ -3,9 +3,9 @@
 
 pictures.py [--bin DIR] [--port-offset N] [--dir DIR]
 
-The stack needs the sample curves and their quotes, as `dp demo` leaves them. It publishes ticks, waits until every service has processed some, runs each command in a pseudo terminal, and turns the characters and
-styles that arrive there into text elements. Fonts are those of the reader; each run of characters has its place and width, so that
-columns stay columns in any font.
+The stack needs the sample curves and their quotes, as `dp demo` leaves them. It publishes ticks, waits until every service has
+processed some, runs each command in a pseudo terminal, and turns the characters and styles that arrive there into text elements. Fonts
+are those of the reader; each run of characters has its place and width, so that columns stay columns in any font.
 Failure: a command that fails, or a pipeline without a rate within two minutes; exit code 1, and no picture is changed.
 """
 
