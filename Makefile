@@ -23,6 +23,7 @@ demo: bootstrap ## Set up the machine, run the pipeline on simulated ticks (and 
 # Programs and tests are built together, or the features that only tests enable would build most crates twice. The documentation
 # contains no tests, and looking for them would build each crate once more.
 test: bootstrap ## Set up the machine and run all tests, with real servers
+	@scripts/scipy.sh
 	cargo build --release --workspace --bins --tests
 	cargo build --release --workspace $(PIPELINE_TESTS)
 	@scripts/test.sh $(PIPELINE_TESTS)
@@ -68,7 +69,7 @@ test-guide: bootstrap ## Run each local command of README and docs on a stack wi
 test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
 	scripts/test_k8s.sh
 
-pictures: ## Draw dp top and dp doctor of the running local stack under load, for docs (ARGS="--port-offset N --dir DIR")
+pictures: ## Draw dp top, dp doctor and dp curve show of the running local stack under load, for docs (ARGS="--port-offset N --dir DIR")
 	@scripts/pictures.py --bin $(BIN) $(ARGS)
 
 check: bootstrap ## Check formatting, lints, documentation, dependencies, spelling, scripts, log messages; warnings are errors

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Draws what `dp top` prints on a running local stack under load, and `dp doctor` after it, as SVG in docs/pictures.
+"""Draws what `dp top` prints on a running local stack under load, then `dp doctor` and `dp curve show`, as SVG in docs/pictures.
 
 pictures.py [--bin DIR] [--port-offset N] [--dir DIR]
 
-It publishes ticks, waits until every service has processed some, runs each command in a pseudo terminal, and turns the characters and
-styles that arrive there into text elements. Fonts are those of the reader; each run of characters has its place and width, so that
-columns stay columns in any font.
+The stack needs the sample curves and their quotes, as `dp demo` leaves them. It publishes ticks, waits until every service has
+processed some, runs each command in a pseudo terminal, and turns the characters and styles that arrive there into text elements. Fonts
+are those of the reader; each run of characters has its place and width, so that columns stay columns in any font.
 Failure: a command that fails, or a pipeline without a rate within two minutes; exit code 1, and no picture is changed.
 """
 
@@ -23,6 +23,7 @@ import termios
 import time
 from pathlib import Path
 
+CURVE = ["curve", "show", "NG_HENRY_HUB", "--horizon", "1y"]
 OUT = Path(__file__).resolve().parent.parent / "docs" / "pictures"
 COLUMNS, PATIENCE = 80, 120
 WIDTH, HEIGHT, MARGIN = 8.4, 18, 14
@@ -145,7 +146,11 @@ def main():
     finally:
         load.terminate()
         load.wait()
-    pictures = {"dp-top": picture("dp top", top), "dp-doctor": picture("dp doctor", drawn(dp, ["doctor"]))}
+    pictures = {
+        "dp-top": picture("dp top", top),
+        "dp-doctor": picture("dp doctor", drawn(dp, ["doctor"])),
+        "dp-curve-show": picture("dp " + " ".join(CURVE), drawn(dp, CURVE)),
+    }
     OUT.mkdir(exist_ok=True)
     for name, svg in pictures.items():
         (OUT / f"{name}.svg").write_text(svg, encoding="utf-8")

@@ -516,6 +516,26 @@ AGGREGATION = service_board(
             alerts=["LateTicksMany"],
         ),
         Panel(
+            "Curves",
+            "Quotes of curves and snapshots a second.",
+            [
+                (f"sum(rate(curve_quotes_sent_total{RATE}))", "quotes"),
+                (f"sum(rate(curve_snapshots_total{RATE}))", "snapshots"),
+            ],
+            unit="ops",
+            alerts=["CurveSnapshotsStopped"],
+        ),
+        Panel(
+            "Derived series",
+            "Values a second, and prices and times without one.",
+            [
+                (f"sum(rate(derived_prices_total{RATE}))", "values"),
+                (f"sum by (reason) (rate(derived_values_skipped_total{RATE}))", "{{reason}}"),
+            ],
+            unit="ops",
+            alerts=["DerivedLegsStale"],
+        ),
+        Panel(
             "Bars computed again",
             "Bars a second that were computed from the table.",
             [(f"sum by (interval) (rate(restate_windows_total{RATE}))", "{{interval}}")],

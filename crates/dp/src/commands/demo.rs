@@ -207,6 +207,7 @@ impl Demo {
              http://127.0.0.1:{projection}/prices/latest?instrument_id=MISO.INDIANA.HUB.RT5\n  \
              http://127.0.0.1:{normalization}/quality-rules   …/markets   …/health   …/metrics   (also on {enrichment}, {aggregation}, {projection})\n  \
              http://127.0.0.1:{clickhouse}/play                SQL in the browser, database {database}\n  \
+             {dp} curve show NG_HENRY_HUB     {dp} curve list     a forward curve of the settlements\n  \
              {dp} tail normalized --follow --limit 10     {dp} tail dlq --limit 5     {dp} groups     {dp} status\n{sql}",
             projection = ports.projection,
             normalization = ports.normalization,

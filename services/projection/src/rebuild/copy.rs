@@ -8,6 +8,7 @@ use stream::kafka::reader::LogReader;
 use stream::{Message, Origins, Partition, StreamError};
 use tokio::runtime::Handle;
 
+use super::error::check_end;
 use super::{RebuildError, Step, Strategy};
 use crate::core::book::{Book, Target};
 
@@ -18,6 +19,8 @@ const BATCH: u64 = 1_000;
 pub(super) struct Copied {
     /// The log had its first record when the copy began.
     pub is_from_first: bool,
+    /// The end of the log that was reached.
+    pub end: i64,
 }
 
 /// Shows the progress.
@@ -77,6 +80,7 @@ impl Copier {
             None => self.load(partition, strategy)?,
         };
         let (oldest, end) = self.reader.log_range(partition)?;
+        check_end(partition, current.next_offset, end)?;
         let from = current.next_offset.max(oldest);
         self.step.partition = partition.number;
         self.step.total += u64::try_from(end - from).unwrap_or(0);
@@ -110,7 +114,7 @@ impl Copier {
         (self.show)(&self.step);
         let is_from_first = current.is_from_first;
         self.current = Some(current);
-        Ok(Copied { is_from_first })
+        Ok(Copied { is_from_first, end })
     }
 
     /// Continues at the copy's position, or begins where the strategy does.

@@ -30,6 +30,7 @@ pub use served::ServedRebuild;
 
 use crate::stages::mark::{has_loaded, replaced};
 use copy::{Copied, Copier};
+use error::check_end;
 
 /// The owner of a partition looks at its mark in Redis once a second, and loads up to a million prices.
 const RELOAD_LIMIT: Duration = Duration::from_secs(30);
@@ -202,6 +203,7 @@ impl Rebuild {
             .iter()
             .filter(|partition| !swapped.contains(&partition.number))
         {
+            let mut served_position = 0;
             loop {
                 let reading = partition.clone();
                 let copied: Copied;
@@ -210,6 +212,7 @@ impl Rebuild {
                     Ok((copier, copied))
                 })
                 .await?;
+                check_end(partition, served_position, copied.end)?;
                 let keep = match strategy {
                     Strategy::Full if copied.is_from_first => Keep::Nothing,
                     Strategy::Full => Keep::Missing,
@@ -225,6 +228,7 @@ impl Rebuild {
                     }
                     Swap::Behind { served } => {
                         tracing::debug!(partition = %partition, served, "events have arrived; they are read, too");
+                        served_position = served;
                     }
                     Swap::NoCopy => return Err(RebuildError::Discarded),
                 }

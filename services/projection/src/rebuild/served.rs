@@ -16,6 +16,7 @@ use stream::kafka::describe::remembered_ids;
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, Partition};
 
+use super::error::check_end;
 use super::{RebuildError, Report, Step, Strategy, blocking};
 use crate::stages::served_record::{Unread, read};
 
@@ -129,6 +130,7 @@ impl ServedRebuild {
         (report, differing): (&mut Report, &mut Vec<ServedKey>),
     ) -> Result<Reading, RebuildError> {
         reading.begin(partition)?;
+        let mut served_position = 0;
         loop {
             let (wire, projection, of) = (self.wire.clone(), self.projection, partition.clone());
             reading = blocking(move || {
@@ -136,6 +138,7 @@ impl ServedRebuild {
                 Ok(reading)
             })
             .await?;
+            check_end(partition, served_position, reading.next_offset)?;
             let rows: Vec<ServedRow> = reading.rows.values().cloned().collect();
             let log = FromLog {
                 topic: &partition.topic,
@@ -157,6 +160,7 @@ impl ServedRebuild {
                 }
                 Replaced::Behind { served } => {
                     tracing::debug!(partition = %partition, served, "records have arrived; they are read, too");
+                    served_position = served;
                     tokio::time::sleep(REFILL_POLL).await;
                 }
             }
