@@ -441,10 +441,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_better_price_that_came_after_its_own_end_leaves_the_other_of_its_time() {
-        let times = Times {
-            hold: 1_000,
-            slack: 10,
-        };
+        let times = Times { hold: 1_000, slack: 10 };
         let at = |appended| {
             let interval = Price {
                 ends: Some(110),
