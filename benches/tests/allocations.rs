@@ -96,17 +96,24 @@ fn a_row_for_clickhouse_allocates_nothing() {
 }
 
 /// Allocations for each tick of a document, at most. What a document allocates once is shared by its ticks; CAISO and MISO's hourly
-/// reports remember their nodes.
+/// reports remember their nodes, and contracts are read with general parsers.
 fn most_allocations(format: &str) -> f64 {
     match format {
-        "miso.da.expost.csv" => 0.16,
-        "caiso.prc_lmp.csv" => 0.2,
+        "miso.da.expost.csv" | "miso.rt_lmp.csv" => 0.16,
+        "nyiso.realtime_zone.csv" => 0.12,
+        "caiso.prc_lmp.csv" | "caiso.prc_rtpd_lmp.csv" => 0.2,
+        "caiso.prc_intvl_lmp.csv" => 0.75,
+        "caiso.oasis.xml" | "caiso.oasis.xml/zip" => 8.0,
+        "curve.settlements.csv" => 9.0,
+        "isone.ws_hourlylmp.json" => 9.5,
+        "gas.eia_futures.json" => 6.5,
         _ => 0.03,
     }
 }
 
 #[test]
 fn a_tick_of_a_large_document_allocates_no_more_than_agreed() {
+    let mut problems = Vec::new();
     for document in documents::documents().unwrap() {
         let mut reading = documents::Reading::new().unwrap();
         // The first readings fill the maps and buffers.
@@ -116,12 +123,12 @@ fn a_tick_of_a_large_document_allocates_no_more_than_agreed() {
         reading.read(&document);
         let found = (ALLOCATIONS.get() - before) as f64 / ticks as f64;
         println!("{}: {found:.4} allocations a tick", document.name);
-        assert!(
-            found <= most_allocations(document.name),
-            "{}: {found} allocations a tick",
-            document.name
-        );
+        let most = most_allocations(document.name);
+        if found > most {
+            problems.push(format!("{}: {found:.4} allocations a tick, at most {most}", document.name));
+        }
     }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 /// For docs/performance.md: CPU time of this thread. The kernel counts it in steps of milliseconds, so many readings are added up.

@@ -23,51 +23,87 @@ const LONGEST: usize = 64 * 1024;
 /// The code of an answer without data.
 const NO_DATA: &str = "1000";
 
-/// The elements that are read.
-#[derive(Default)]
-struct Texts {
-    market: String,
-    seconds: String,
-    item: String,
-    node: String,
-    day: String,
-    hour: String,
-    start: String,
-    end: String,
-    value: String,
-    error_code: String,
-    error_text: String,
+/// An element that is read, or one that is passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Root,
+    Item,
+    Row,
+    Error,
+    Text(Slot),
+    Other,
 }
 
+/// An element whose text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Item,
+    Node,
+    Day,
+    Hour,
+    Start,
+    End,
+    Value,
+    Market,
+    Seconds,
+    ErrorCode,
+    ErrorText,
+}
+
+impl Slot {
+    const COUNT: usize = 11;
+    /// Those of a row.
+    const OF_ROW: [Slot; 7] = [
+        Slot::Item,
+        Slot::Node,
+        Slot::Day,
+        Slot::Hour,
+        Slot::Start,
+        Slot::End,
+        Slot::Value,
+    ];
+}
+
+impl Name {
+    fn of(element: &BytesStart<'_>) -> Name {
+        match element.local_name().as_ref() {
+            b"OASISReport" => Name::Root,
+            b"REPORT_ITEM" => Name::Item,
+            b"REPORT_DATA" => Name::Row,
+            b"ERROR" => Name::Error,
+            b"DATA_ITEM" => Name::Text(Slot::Item),
+            b"RESOURCE_NAME" => Name::Text(Slot::Node),
+            b"OPR_DATE" => Name::Text(Slot::Day),
+            b"INTERVAL_NUM" => Name::Text(Slot::Hour),
+            b"INTERVAL_START_GMT" => Name::Text(Slot::Start),
+            b"INTERVAL_END_GMT" => Name::Text(Slot::End),
+            b"VALUE" => Name::Text(Slot::Value),
+            b"MKT_TYPE" => Name::Text(Slot::Market),
+            b"SEC_PER_INTERVAL" => Name::Text(Slot::Seconds),
+            b"ERR_CODE" => Name::Text(Slot::ErrorCode),
+            b"ERR_DESC" => Name::Text(Slot::ErrorText),
+            _ => Name::Other,
+        }
+    }
+}
+
+/// The text of each element; the buffers are used again for the next row.
+#[derive(Default)]
+struct Texts([String; Slot::COUNT]);
+
 impl Texts {
-    fn slot(&mut self, name: &str) -> Option<&mut String> {
-        Some(match name {
-            "MKT_TYPE" => &mut self.market,
-            "SEC_PER_INTERVAL" => &mut self.seconds,
-            "DATA_ITEM" => &mut self.item,
-            "RESOURCE_NAME" => &mut self.node,
-            "OPR_DATE" => &mut self.day,
-            "INTERVAL_NUM" => &mut self.hour,
-            "INTERVAL_START_GMT" => &mut self.start,
-            "INTERVAL_END_GMT" => &mut self.end,
-            "VALUE" => &mut self.value,
-            "ERR_CODE" => &mut self.error_code,
-            "ERR_DESC" => &mut self.error_text,
-            _ => return None,
-        })
+    fn slot(&mut self, slot: Slot) -> Option<&mut String> {
+        self.0.get_mut(slot as usize)
     }
 
-    fn clear_row(&mut self) {
-        for name in [
-            "DATA_ITEM",
-            "RESOURCE_NAME",
-            "OPR_DATE",
-            "INTERVAL_NUM",
-            "INTERVAL_START_GMT",
-            "INTERVAL_END_GMT",
-            "VALUE",
-        ] {
-            if let Some(text) = self.slot(name) {
+    /// Without the blanks around it.
+    fn of(&self, slot: Slot) -> &str {
+        self.0.get(slot as usize).map_or("", |text| text.trim())
+    }
+
+    fn clear(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            if let Some(text) = self.slot(*slot) {
                 text.clear();
             }
         }
@@ -96,7 +132,7 @@ struct Report {
     expected: Option<&'static Run>,
     assembled: Assembled,
     texts: Texts,
-    path: Vec<String>,
+    path: Vec<Name>,
     rows: usize,
     /// That of the last row.
     component: usize,
@@ -112,8 +148,8 @@ impl Report {
                 .map_err(|error| broken(&format!("at byte {}: {error}", reader.error_position())))?;
             match event {
                 Event::Start(element) => {
-                    self.path.push(local_name(&element));
-                    is_report |= self.path.first().is_some_and(|name| name == "OASISReport");
+                    self.path.push(Name::of(&element));
+                    is_report |= self.path.first() == Some(&Name::Root);
                     if !is_report {
                         return Err(broken(
                             "its root is not OASISReport: an HTML page, perhaps an error page of the source",
@@ -146,16 +182,19 @@ impl Report {
         if self.path.len() > DEEPEST {
             return Err(broken("it is nested too deep"));
         }
-        match self.path.last().map(String::as_str) {
-            Some("REPORT_ITEM") => self.texts = Texts::default(),
-            Some("REPORT_DATA") => self.texts.clear_row(),
+        match self.path.last() {
+            Some(Name::Item) => self.texts = Texts::default(),
+            Some(Name::Row) => self.texts.clear(&Slot::OF_ROW),
             _ => {}
         }
         Ok(())
     }
 
     fn text(&mut self, part: &str) -> Result<(), Rejection> {
-        let Some(slot) = self.path.last().and_then(|name| self.texts.slot(name)) else {
+        let Some(Name::Text(slot)) = self.path.last() else {
+            return Ok(());
+        };
+        let Some(slot) = self.texts.slot(*slot) else {
             return Ok(());
         };
         if slot.len() + part.len() > LONGEST {
@@ -166,9 +205,9 @@ impl Report {
     }
 
     fn end(&mut self) -> Result<(), Rejection> {
-        match self.path.pop().as_deref() {
-            Some("ERROR") => Err(self.error()),
-            Some("REPORT_DATA") => {
+        match self.path.pop() {
+            Some(Name::Error) => Err(self.error()),
+            Some(Name::Row) => {
                 let spot = Spot::Item("REPORT_DATA", self.rows);
                 self.rows += 1;
                 if let Err(rejection) = self.row(spot) {
@@ -182,7 +221,7 @@ impl Report {
 
     #[cold]
     fn error(&self) -> Rejection {
-        let (code, text) = (self.texts.error_code.trim(), self.texts.error_text.trim());
+        let (code, text) = (self.texts.of(Slot::ErrorCode), self.texts.of(Slot::ErrorText));
         let message = format!("OASIS answered with error {}: {}", excerpt(code), excerpt(text));
         let kind = if code == NO_DATA {
             RejectCode::NoData
@@ -193,7 +232,7 @@ impl Report {
     }
 
     fn run(&self) -> Result<&'static Run, Rejection> {
-        let (market, seconds) = (self.texts.market.trim(), self.texts.seconds.trim());
+        let (market, seconds) = (self.texts.of(Slot::Market), self.texts.of(Slot::Seconds));
         let run = RUNS
             .iter()
             .find(|run| run.names.iter().any(|name| name.eq_ignore_ascii_case(market)))
@@ -212,28 +251,28 @@ impl Report {
     fn row(&mut self, spot: Spot) -> Result<(), Rejection> {
         let run = self.run()?;
         let texts = &self.texts;
-        let component = component(texts.item.trim(), self.component).ok_or_else(|| {
-            let message = format!("DATA_ITEM is \"{}\", which is not known", excerpt(&texts.item));
+        let component = component(texts.of(Slot::Item), self.component).ok_or_else(|| {
+            let message = format!("DATA_ITEM is \"{}\", which is not known", excerpt(texts.of(Slot::Item)));
             Rejection::new(RejectCode::SchemaViolation, message)
         })?;
         self.component = component;
-        let node = texts.node.trim();
+        let node = texts.of(Slot::Node);
         if node.is_empty() {
             return Err(Rejection::new(RejectCode::MissingInstrument, "RESOURCE_NAME is empty"));
         }
-        let start = clock::utc(texts.start.trim(), "INTERVAL_START_GMT")?;
-        let end = clock::utc(texts.end.trim(), "INTERVAL_END_GMT")?;
-        let day = clock::date(texts.day.trim(), "OPR_DATE")?;
+        let start = clock::utc(texts.of(Slot::Start), "INTERVAL_START_GMT")?;
+        let end = clock::utc(texts.of(Slot::End), "INTERVAL_END_GMT")?;
+        let day = clock::date(texts.of(Slot::Day), "OPR_DATE")?;
         // INTERVAL_NUM counts hours of the day only in hourly reports.
         if run.product == "da" {
-            check_hour(start, day, texts.hour.trim())?;
+            check_hour(start, day, texts.of(Slot::Hour))?;
         }
         let column = Column {
             name: "VALUE",
             at: None,
         };
         let mut remarks = QualityFlags::NONE;
-        let value = decimal(texts.value.trim(), RejectCode::InvalidPrice, column, &mut remarks)
+        let value = decimal(texts.of(Slot::Value), RejectCode::InvalidPrice, column, &mut remarks)
             .map(|value| (value, remarks.contains(QualityFlag::Rounded)));
         self.assembled.add(Part {
             spot,
@@ -246,10 +285,6 @@ impl Report {
         });
         Ok(())
     }
-}
-
-fn local_name(element: &BytesStart<'_>) -> String {
-    String::from_utf8_lossy(element.local_name().as_ref()).into_owned()
 }
 
 fn entity(name: &str) -> &'static str {

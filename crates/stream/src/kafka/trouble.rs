@@ -61,6 +61,9 @@ const TABLE: &[(&str, Kind)] = &[
     ("OAUTHBEARER", Kind::LoginRefused),
 ];
 
+/// A login that was cut off: the connection broke or timed out before the broker answered, so it refused nothing.
+const UNANSWERED: &str = "SaslAuthenticateRequest failed: Local:";
+
 /// The settings that messages name, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -89,6 +92,9 @@ impl Facts {
 
 /// The meaning of a message of the library; `None` if it reports a temporary problem.
 pub(super) fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
+    if reason.contains(UNANSWERED) {
+        return None;
+    }
     let listed = TABLE.iter().find(|(words, _)| reason.contains(words));
     let kind = match (listed, code) {
         (Some((_, kind)), _) => *kind,
@@ -255,6 +261,21 @@ mod tests {
             }),
             certificate,
             ..Security::default()
+        }
+    }
+
+    #[test]
+    fn a_login_that_was_cut_off_is_no_refusal() {
+        for cause in ["Broker transport failure", "Timed out"] {
+            let reason =
+                format!("GroupCoordinator: SASL authentication error: SaslAuthenticateRequest failed: Local: {cause}");
+            for code in [None, Some(Code::Authentication)] {
+                assert_eq!(
+                    sort(code, &reason, &Facts::of(&scram(None))).map(|trouble| trouble.code),
+                    None,
+                    "{reason}"
+                );
+            }
         }
     }
 

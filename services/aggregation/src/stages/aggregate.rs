@@ -135,6 +135,16 @@ impl Aggregator {
         }
     }
 
+    /// Spreads the turns of the partitions that show bars, from now on. A rebalance changes how many there are, and has held them up.
+    fn take_turns(&mut self) {
+        let interval = self.config.checkpoint_interval;
+        let showing: Vec<&mut Lane> = self.lanes.iter_mut().filter(|lane| lane.has_shown()).collect();
+        let count = showing.len() as u32;
+        for (turn, lane) in (0..).zip(showing) {
+            lane.show_after(interval * turn / count, interval);
+        }
+    }
+
     /// Finishes the running checkpoint and one more of everything read, within the drain deadline.
     fn last_checkpoints(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         let mut leaving: Vec<(&mut Lane, bool)> = self
@@ -163,6 +173,7 @@ impl Aggregator {
 
 impl Handler for Aggregator {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
+        self.take_turns();
         if partitions.is_empty() {
             return Ok(());
         }
@@ -228,6 +239,7 @@ impl Handler for Aggregator {
         let result = self.last_checkpoints(io, partitions);
         // The next owner reads again from the saved position.
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
+        self.take_turns();
         self.add_up();
         result
     }

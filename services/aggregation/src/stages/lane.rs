@@ -199,6 +199,17 @@ impl Lane {
         Ok(Progress::Idle)
     }
 
+    /// Whether bars of this partition were sent since it was started.
+    pub fn has_shown(&self) -> bool {
+        self.has_shown
+    }
+
+    /// Lets the next checkpoint begin after this time, of the interval between two.
+    pub fn show_after(&mut self, delay: Duration, interval: Duration) {
+        let begun = Instant::now().checked_sub(interval.saturating_sub(delay));
+        self.last_begun = begun.or(self.last_begun);
+    }
+
     fn begin_checkpoint(
         &mut self,
         io: &mut Io<'_>,
