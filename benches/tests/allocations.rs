@@ -125,7 +125,10 @@ fn a_tick_of_a_large_document_allocates_no_more_than_agreed() {
         println!("{}: {found:.4} allocations a tick", document.name);
         let most = most_allocations(document.name);
         if found > most {
-            problems.push(format!("{}: {found:.4} allocations a tick, at most {most}", document.name));
+            problems.push(format!(
+                "{}: {found:.4} allocations a tick, at most {most}",
+                document.name
+            ));
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));

@@ -123,7 +123,11 @@ pub fn pipeline(figures: &Figures) -> Vec<Goal> {
             .ratio
             .map(|ratio| Goal::at_least("rate ÷ the bare client's", 0.27, ratio)),
         of("CPU µs a tick, all processes", 20.0, (all > 0.0).then_some(all)),
-        of("CPU µs a tick, ClickHouse (two rows)", 5.0, cpu_of(figures, "clickhouse")),
+        of(
+            "CPU µs a tick, ClickHouse (two rows)",
+            5.0,
+            cpu_of(figures, "clickhouse"),
+        ),
         of("CPU µs a tick, aggregation", 1.5, cpu_of(figures, "aggregation")),
         of("peak MB of the largest service", 100.0, peaks.reduce(f64::max)),
     ]
@@ -156,7 +160,10 @@ mod tests {
     use super::*;
 
     fn verdicts(goals: &[Goal]) -> Vec<(&str, String, bool)> {
-        goals.iter().map(|goal| (goal.name, goal.limit(), goal.is_met)).collect()
+        goals
+            .iter()
+            .map(|goal| (goal.name, goal.limit(), goal.is_met))
+            .collect()
     }
 
     #[test]
@@ -193,7 +200,11 @@ mod tests {
     #[test]
     fn a_backlog_is_judged_by_all_its_processes_and_only_by_what_was_measured() {
         let mut figures = Figures::moved(1_000, 0.01).against(200_000.0);
-        for (process, cpu, peak) in [("kafka", 9.0, 700.0), ("clickhouse", 6.0, 300.0), ("projection", 5.5, 99.0)] {
+        for (process, cpu, peak) in [
+            ("kafka", 9.0, 700.0),
+            ("clickhouse", 6.0, 300.0),
+            ("projection", 5.5, 99.0),
+        ] {
             figures.cpu_us_per_tick.insert(process.to_owned(), cpu);
             figures.peak_rss_mb.insert(process.to_owned(), peak);
         }

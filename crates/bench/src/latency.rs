@@ -141,10 +141,7 @@ async fn measure(scene: &Scene, rate: u64, seconds: u64) -> anyhow::Result<Measu
     rows.extend(of_rows.map(|(name, step)| Row::new(format!("{rate}/s: {name}"), quantiles(step))));
     (figures.p50_ms, figures.p99_ms, figures.p999_ms) =
         (Some(latest.p50_ms), Some(latest.p99_ms), Some(latest.p999_ms));
-    let mut row = Row::new(
-        format!("{rate}/s: whole run; ms to the latest price"),
-        figures.clone(),
-    );
+    let mut row = Row::new(format!("{rate}/s: whole run; ms to the latest price"), figures.clone());
     row.goals = goals::latency(rate, &figures);
     rows.push(row);
     Ok(Measured {

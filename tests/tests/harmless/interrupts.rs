@@ -73,7 +73,15 @@ impl Running {
 fn an_interrupted_load_reports_its_progress() {
     let pipeline = Pipeline::shared();
     // Other tests publish at the same time, so a tenant of its own shows that this load has begun.
-    let load = ["simulate", "--ticks", "100000", "--rate", "200", "--tenant", "interrupted"];
+    let load = [
+        "simulate",
+        "--ticks",
+        "100000",
+        "--rate",
+        "200",
+        "--tenant",
+        "interrupted",
+    ];
     let load = Running::start(pipeline.dp(&load));
     let arrived = "SELECT count() FROM enriched_ticks WHERE tenant_id = 'interrupted'";
     eventually("ticks arrive", || Ok(pipeline.clickhouse.number(arrived)? > 0)).unwrap();
