@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use domain::Classified;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -21,16 +20,16 @@ use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{ClientConfig, ClientContext, Message as _, Offset, Timestamp, TopicPartitionList};
 
 use super::brokers::Brokers;
+use super::classify;
 use super::connect::{self, Renewal};
 use super::consumption::{self, Consumption};
-use super::describe::{TopicDescription, describe_over};
 pub use super::lists::{Commit, Committed};
 use super::lists::{commit_list, list, partitions_of};
 use super::membership::StaticMember;
+use super::questions::Questions;
 use super::standing::Seen;
 pub use super::standing::Standing;
 use super::watch::Watch;
-use super::{NO_SUCH_PARTITION, classify};
 use crate::{Message, Partition, StreamError};
 use delivery::StartAt;
 
@@ -319,35 +318,9 @@ impl GroupConsumer {
             .collect())
     }
 
-    /// Oldest and next offset of a partition.
-    pub fn log_range(&self, partition: &Partition, timeout: Duration) -> Result<(i64, i64), StreamError> {
-        self.consumer
-            .fetch_watermarks(&partition.topic, partition.number, timeout)
-            .map_err(|e| classify("read log range", &e))
-    }
-
-    /// Offset after the newest record; `None` if the broker reports that the partition does not exist. The client's metadata
-    /// may be older than partitions that were added to the topic, so it is requested again before that result.
-    pub fn end_if_there(&self, partition: &Partition, timeout: Duration) -> Result<Option<i64>, StreamError> {
-        match self.log_range(partition, timeout) {
-            Err(error) if error.code() == NO_SUCH_PARTITION => {}
-            range => return range.map(|(_, end)| Some(end)),
-        }
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(&partition.topic), timeout)
-            .map_err(|e| classify("read metadata", &e))?;
-        let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-        if partitions.any(|known| known.id() == partition.number) {
-            self.log_range(partition, timeout).map(|(_, end)| Some(end))
-        } else {
-            Ok(None)
-        }
-    }
-
-    /// Ids and partition counts of these topics, over the existing connection.
-    pub fn describe(&self, topics: &[String], timeout: Duration) -> Result<Vec<TopicDescription>, StreamError> {
-        describe_over(self.consumer.client(), topics, timeout)
+    /// For questions: each waits for the running fetch.
+    pub(crate) fn questions(&self) -> &dyn Questions {
+        self.consumer.client()
     }
 
     /// Whether a broker answers within this time.

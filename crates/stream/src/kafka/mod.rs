@@ -19,6 +19,7 @@ pub mod probe;
 pub mod producer;
 pub mod publisher;
 mod push;
+pub(crate) mod questions;
 pub mod reader;
 mod refused_topic;
 pub mod replicas;

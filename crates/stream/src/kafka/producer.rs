@@ -20,6 +20,7 @@ use rdkafka::{ClientConfig, ClientContext};
 
 use super::brokers::Brokers;
 use super::connect::Renewal;
+use super::questions::Questions;
 use super::settings::{self, Compression};
 use super::trouble::right_in;
 use super::watch::Watch;
@@ -218,6 +219,13 @@ impl OrderedProducer {
         if let Some((producer, renewal)) = self.client.get() {
             renewal.renew(producer.client());
         }
+    }
+
+    /// For questions, which are answered at once; `None` if it is not connected.
+    pub(crate) fn questions(&self) -> Option<&dyn Questions> {
+        self.client
+            .get()
+            .map(|(producer, _)| producer.client() as &dyn Questions)
     }
 
     /// Size of a record that its topic did not accept.

@@ -53,8 +53,8 @@ pub fn reader(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true");
     fetch(&mut config, Pace::PROMPT);
-    // Its partitions change often, and each waits for the fetch before it.
-    config.set("fetch.wait.max.ms", "50");
+    // Its partitions change often, and each waits for the fetch before it. It never waits at the end of a log.
+    config.set("fetch.wait.max.ms", "5");
     // Unreadable offsets are tried a few times in a row (`examine`).
     config.set("fetch.error.backoff.ms", "1");
     config

@@ -16,6 +16,7 @@ use super::{CALL_TIMEOUT, WorkerConfig};
 use crate::Brokers;
 use crate::kafka::access::accepts_connections;
 use crate::kafka::consumer::GroupConsumer;
+use crate::kafka::questions::Questions;
 use crate::kafka::reader::LogReader;
 use crate::{Message, Partition, StreamError, positions};
 use delivery::log_mark::LogMark;
@@ -83,8 +84,13 @@ impl Identity {
     }
 
     /// Rejects topics and logs that are not those read before, and takes over the marks of earlier owners.
-    pub(super) fn recognise(&mut self, consumer: &GroupConsumer, partitions: &[Partition]) -> Result<(), StreamError> {
-        for topic in self.check_ids(consumer, partitions, CALL_TIMEOUT)? {
+    pub(super) fn recognise(
+        &mut self,
+        questions: &dyn Questions,
+        consumer: &GroupConsumer,
+        partitions: &[Partition],
+    ) -> Result<(), StreamError> {
+        for topic in self.check_ids(questions, partitions, CALL_TIMEOUT)? {
             tracing::warn!(
                 topic,
                 "the broker has no topic ids: a topic that is deleted and recreated can be detected by its records only"
@@ -123,21 +129,21 @@ impl Identity {
                  finds what was skipped"
             );
         }
-        self.check_records(consumer, &marked)
+        self.check_records(questions, &marked)
     }
 
     /// The consumer's position is outside of the log.
     pub(super) fn position_lost(
         &mut self,
-        consumer: &GroupConsumer,
+        questions: &dyn Questions,
         assigned: &[Partition],
         reported: StreamError,
     ) -> StreamError {
         let look = || {
-            self.check_ids(consumer, assigned, CALL_TIMEOUT)?;
+            self.check_ids(questions, assigned, CALL_TIMEOUT)?;
             for seen in &self.seen {
                 let Some((offset, _)) = seen.record else { continue };
-                let range = consumer.log_range(&seen.partition, CALL_TIMEOUT)?;
+                let range = questions.log_range(&seen.partition, CALL_TIMEOUT)?;
                 positions::check_range(&self.reader, &seen.partition, offset + 1, range)?;
             }
             // The handlers look up their positions when they begin again.
@@ -147,11 +153,11 @@ impl Identity {
     }
 
     /// A topic that is deleted and recreated while it is read: the client keeps asking for its old position without an error.
-    pub(super) fn check_again(&self, consumer: &GroupConsumer, assigned: &[Partition]) -> Result<(), StreamError> {
+    pub(super) fn check_again(&self, questions: &dyn Questions, assigned: &[Partition]) -> Result<(), StreamError> {
         if !accepts_connections(self.bootstrap.addresses()) {
             return Ok(());
         }
-        match self.check_ids(consumer, assigned, QUICK_CALL) {
+        match self.check_ids(questions, assigned, QUICK_CALL) {
             Err(error) if error.code() == positions::TOPIC_ID_CHANGED => Err(error),
             // Kafka or the topic is unavailable: reading reports that, too.
             Err(error) => {
@@ -165,7 +171,7 @@ impl Identity {
     /// Returns the topics that have no id.
     fn check_ids(
         &self,
-        consumer: &GroupConsumer,
+        questions: &dyn Questions,
         partitions: &[Partition],
         timeout: Duration,
     ) -> Result<Vec<String>, StreamError> {
@@ -176,7 +182,7 @@ impl Identity {
             return Ok(Vec::new());
         }
         let mut without_id = Vec::new();
-        for topic in consumer.describe(&names, timeout)? {
+        for topic in questions.describe(&names, timeout)? {
             if !is_known_topic_id(&topic.id) {
                 without_id.push(topic.name);
                 continue;
@@ -189,7 +195,7 @@ impl Identity {
         Ok(without_id)
     }
 
-    fn known_id(&self, topic: &str) -> Option<String> {
+    pub(super) fn known_id(&self, topic: &str) -> Option<String> {
         self.topics.borrow().get(topic).cloned()
     }
 
@@ -200,10 +206,10 @@ impl Identity {
         Ok(())
     }
 
-    fn check_records(&self, consumer: &GroupConsumer, marked: &[(Partition, i64, Micros)]) -> Result<(), StreamError> {
+    fn check_records(&self, questions: &dyn Questions, marked: &[(Partition, i64, Micros)]) -> Result<(), StreamError> {
         let mut readable = Vec::new();
         for (partition, offset, timestamp) in marked {
-            let (oldest, next) = consumer.log_range(partition, CALL_TIMEOUT)?;
+            let (oldest, next) = questions.log_range(partition, CALL_TIMEOUT)?;
             if *offset >= next {
                 return Err(positions::cut(&self.reader, partition, next, offset + 1));
             }

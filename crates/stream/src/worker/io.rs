@@ -16,6 +16,7 @@ use super::{ANSWER_WITHIN, CALL_TIMEOUT, Handler, WorkerConfig};
 use crate::dead_letter::{self, DeadLetter};
 use crate::kafka::consumer::{Commit, GroupConsumer};
 use crate::kafka::producer::{OrderedProducer, Output};
+use crate::kafka::questions::Questions;
 use crate::record_size::OwnHeaders;
 use crate::spans::{HeldSpans, Span};
 use crate::status::wall_clock;
@@ -206,13 +207,13 @@ impl<'s> Io<'s> {
 
     /// Why the message that this origin names cannot exist; `None` if it can. Call this before a sequencer sees the origin.
     pub fn origin_flaw(&mut self, origin: &Origin<'_>) -> Result<Option<String>, StreamError> {
-        let consumer = self.consumer;
+        let questions = questions(self.producer, self.consumer);
         self.origins.flaw(origin, |feed, number| {
             let partition = Partition {
                 topic: feed.into(),
                 number,
             };
-            consumer.end_if_there(&partition, CALL_TIMEOUT)
+            questions.end_if_there(&partition, CALL_TIMEOUT)
         })
     }
 
@@ -251,7 +252,12 @@ impl<'s> Io<'s> {
 
     /// Oldest offset and the one after the newest.
     pub fn log_range(&self, partition: &Partition) -> Result<(i64, i64), StreamError> {
-        self.consumer.log_range(partition, CALL_TIMEOUT)
+        questions(self.producer, self.consumer).log_range(partition, CALL_TIMEOUT)
+    }
+
+    /// Id of a topic that is read, as of its last assignment; empty if the broker has none.
+    pub fn topic_id(&self, topic: &str) -> String {
+        self.identity.known_id(topic).unwrap_or_default()
     }
 
     /// The wall clock.
@@ -308,7 +314,8 @@ impl<'s> Io<'s> {
 
     /// Rejects a topic or a log that is not the one read before.
     pub(super) fn recognise(&mut self, partitions: &[Partition]) -> Result<(), StreamError> {
-        self.identity.recognise(self.consumer, partitions)
+        let questions = questions(self.producer, self.consumer);
+        self.identity.recognise(questions, self.consumer, partitions)
     }
 
     /// Remembers the newest message read.
@@ -318,7 +325,8 @@ impl<'s> Io<'s> {
 
     /// Checks that the topics are still those that are being read.
     pub(super) fn recognise_again(&mut self, assigned: &[Partition]) -> Result<(), StreamError> {
-        self.identity.check_again(self.consumer, assigned)
+        self.identity
+            .check_again(questions(self.producer, self.consumer), assigned)
     }
 
     /// Shows what is still being restored. Costs nothing once everything is restored.
@@ -353,8 +361,14 @@ impl<'s> Io<'s> {
 
     /// The broker has rejected a position: returns an error that names it, and what is lost.
     pub(super) fn position_lost(&mut self, assigned: &[Partition], reported: StreamError) -> StreamError {
-        self.identity.position_lost(self.consumer, assigned, reported)
+        self.identity
+            .position_lost(questions(self.producer, self.consumer), assigned, reported)
     }
+}
+
+/// Where to ask. The consumer's connection answers after the fetch that runs.
+fn questions<'c>(producer: &'c OrderedProducer, consumer: &'c GroupConsumer) -> &'c dyn Questions {
+    producer.questions().unwrap_or_else(|| consumer.questions())
 }
 
 /// Tenant and instrument, if key and headers name them. After the raw topics a key is `tenant|instrument`; a producer of raw

@@ -22,6 +22,7 @@ pub mod restate;
 pub mod restore;
 mod saving;
 pub mod texts;
+pub mod turns;
 pub mod window_state;
 
 #[cfg(test)]

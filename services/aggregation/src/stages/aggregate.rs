@@ -17,6 +17,7 @@ use super::outbox::{OutputTopics, Shared};
 use super::restore_state::{self, Read, RestoreJob, Restored};
 use crate::config::Config;
 use crate::core::partition_state::WindowCounts;
+use crate::core::turns::Turns;
 use crate::metrics::{Meters, Tally};
 use crate::view::{Desk, Views};
 
@@ -27,8 +28,45 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 struct Restoring {
     /// Partitions that still wait for it; revoked ones are removed.
     waiting: Vec<Partition>,
+    /// Partitions that wait for the others.
+    restored: Vec<Restored>,
     results: Receiver<Result<Restored, StreamError>>,
     read: Arc<Read>,
+}
+
+impl Restoring {
+    /// Takes what was restored since the last call; true if that was the last.
+    fn take_results(&mut self) -> Result<bool, StreamError> {
+        while !self.waiting.is_empty() {
+            match self.results.try_recv() {
+                Ok(restored) => {
+                    let restored = restored?;
+                    let before = self.waiting.len();
+                    self.waiting.retain(|partition| *partition != restored.partition);
+                    if self.waiting.len() < before {
+                        self.restored.push(restored);
+                    }
+                }
+                Err(TryRecvError::Empty) => return Ok(false),
+                Err(TryRecvError::Disconnected) => {
+                    return Err(StreamError::transient(
+                        "restore_failed",
+                        "the thread that restores state ended early",
+                    ));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// For operators: how far a partition is; `None` if it is none of these.
+    fn progress(&self, partition: &Partition) -> Option<String> {
+        if self.waiting.contains(partition) {
+            return Some(self.read.to_string());
+        }
+        let is_restored = self.restored.iter().any(|restored| restored.partition == *partition);
+        is_restored.then(|| "restored; it starts together with the others".to_owned())
+    }
 }
 
 /// Aggregates the partitions of one worker.
@@ -39,6 +77,9 @@ pub struct Aggregator {
     desk: Desk,
     restoring: Vec<Restoring>,
     lanes: Vec<Lane>,
+    turns: Turns,
+    /// The begin of the turns.
+    began: Instant,
     last_upkeep: Instant,
     /// Wall clock of the last turn: precise enough for idle times, and read once per batch.
     now: Micros,
@@ -59,6 +100,10 @@ impl Aggregator {
             ..Shared::new(wire, topics)
         };
         Aggregator {
+            turns: Turns {
+                interval: config.checkpoint_interval,
+            },
+            began: Instant::now(),
             config,
             shared,
             meters: Meters::new(enriched_topic),
@@ -70,28 +115,16 @@ impl Aggregator {
         }
     }
 
+    /// Starts the partitions that are restored. Those of one assignment start together: the first fetch of a partition waits for the
+    /// one that runs, and that one waits to become large.
     fn take_restored(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
         for restoring in &mut self.restoring {
-            loop {
-                match restoring.results.try_recv() {
-                    Ok(restored) => {
-                        let restored = restored?;
-                        let before = restoring.waiting.len();
-                        restoring.waiting.retain(|partition| *partition != restored.partition);
-                        if restoring.waiting.len() < before {
-                            io.start(&restored.partition, restored.start);
-                            self.lanes.push(Lane::new(restored.partition, restored.state));
-                        }
-                    }
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) if restoring.waiting.is_empty() => break,
-                    Err(TryRecvError::Disconnected) => {
-                        return Err(StreamError::transient(
-                            "restore_failed",
-                            "the thread that restores state ended early",
-                        ));
-                    }
-                }
+            if !restoring.take_results()? {
+                continue;
+            }
+            for restored in restoring.restored.drain(..) {
+                io.start(&restored.partition, restored.start);
+                self.lanes.push(Lane::new(restored.partition, restored.state));
             }
         }
         self.restoring.retain(|restoring| !restoring.waiting.is_empty());
@@ -135,14 +168,14 @@ impl Aggregator {
         }
     }
 
-    /// Spreads the turns of the partitions that show bars, from now on. A rebalance changes how many there are, and has held them up.
-    fn take_turns(&mut self) {
-        let interval = self.config.checkpoint_interval;
-        let showing: Vec<&mut Lane> = self.lanes.iter_mut().filter(|lane| lane.has_shown()).collect();
-        let count = showing.len() as u32;
-        for (turn, lane) in (0..).zip(showing) {
-            lane.show_after(interval * turn / count, interval);
+    /// Begins the checkpoints that are due, and continues those that are running.
+    fn checkpoints(&mut self, io: &mut Io<'_>) -> Result<(), StreamError> {
+        let (time, count) = (self.began.elapsed(), self.lanes.len());
+        for (place, lane) in self.lanes.iter_mut().enumerate() {
+            lane.begin_in_turn(io, &mut self.shared, self.turns.number(time, place, count))?;
+            lane.advance(io, &mut self.shared)?;
         }
+        Ok(())
     }
 
     /// Finishes the running checkpoint and one more of everything read, within the drain deadline.
@@ -156,10 +189,10 @@ impl Aggregator {
         loop {
             let mut waiting = false;
             for (lane, last_begun) in &mut leaving {
-                let mut progress = lane.checkpoint(io, &mut self.shared, Duration::MAX)?;
-                if progress == Progress::Idle && !*last_begun {
-                    *last_begun = true;
-                    progress = lane.checkpoint(io, &mut self.shared, Duration::ZERO)?;
+                let mut progress = lane.advance(io, &mut self.shared)?;
+                if progress == Progress::Idle && !std::mem::replace(last_begun, true) {
+                    lane.begin_checkpoint(io, &mut self.shared)?;
+                    progress = lane.advance(io, &mut self.shared)?;
                 }
                 waiting |= progress == Progress::Waiting;
             }
@@ -173,15 +206,16 @@ impl Aggregator {
 
 impl Handler for Aggregator {
     fn assigned(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
-        self.take_turns();
-        if partitions.is_empty() {
+        // All are partitions of the enriched topic.
+        let Some(first) = partitions.first() else {
             return Ok(());
-        }
+        };
         let read = Arc::<Read>::default();
         let job = RestoreJob {
             read: Arc::clone(&read),
             bootstrap: io.config().bootstrap.clone(),
             reader: io.config().reader(),
+            topic_id: io.topic_id(&first.topic),
             state_topic: self.shared.topics.state.clone(),
             wire: self.shared.wire.clone(),
             rules: self.config.rules,
@@ -190,6 +224,7 @@ impl Handler for Aggregator {
         };
         self.restoring.push(Restoring {
             waiting: partitions.to_vec(),
+            restored: Vec::new(),
             results: restore_state::begin(job)?,
             read,
         });
@@ -212,16 +247,13 @@ impl Handler for Aggregator {
         self.take_restored(io)?;
         self.answer_questions();
         self.upkeep(io)?;
-        for lane in &mut self.lanes {
-            lane.checkpoint(io, &mut self.shared, self.config.checkpoint_interval)?;
-        }
+        self.checkpoints(io)?;
         self.add_up();
         Ok(())
     }
 
     fn restoring(&self, partition: &Partition) -> Option<String> {
-        let restoring = self.restoring.iter().find(|one| one.waiting.contains(partition))?;
-        Some(restoring.read.to_string())
+        self.restoring.iter().find_map(|one| one.progress(partition))
     }
 
     fn sends(&self) -> bool {
@@ -235,11 +267,13 @@ impl Handler for Aggregator {
     fn revoked(&mut self, io: &mut Io<'_>, partitions: &[Partition]) -> Result<(), StreamError> {
         for restoring in &mut self.restoring {
             restoring.waiting.retain(|partition| !partitions.contains(partition));
+            restoring
+                .restored
+                .retain(|restored| !partitions.contains(&restored.partition));
         }
         let result = self.last_checkpoints(io, partitions);
         // The next owner reads again from the saved position.
         self.lanes.retain(|lane| !partitions.contains(&lane.partition));
-        self.take_turns();
         self.add_up();
         result
     }

@@ -16,8 +16,8 @@ pub const STAGE: &str = "aggregation";
 const MISSING_PAYLOAD: &str = "missing_payload";
 const TIME_OUT_OF_RANGE: &str = "time_out_of_range";
 const SUM_OVERFLOW: &str = "sum_overflow";
-/// Into so many times of a checkpoint interval the partitions of a service are divided.
-const TURNS: i32 = 4;
+/// A partition that has shown no bar yet looks for one this often: nobody has seen its bars since it lost its owner.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// Codes of this stage's dead letters: its own, then the codec's.
 pub const CODES: [&str; 8] = [
     MISSING_PAYLOAD,
@@ -49,8 +49,8 @@ pub struct Lane {
     /// When the running checkpoint began.
     began: Option<Instant>,
     last_begun: Option<Instant>,
-    /// Whether a checkpoint has shown bars of this owner.
-    has_shown: bool,
+    /// The turn in which bars of this owner were last shown, or could have been; `None` until a checkpoint has shown some.
+    last_turn: Option<u128>,
 }
 
 impl Lane {
@@ -62,7 +62,7 @@ impl Lane {
             checkpoint: None,
             began: None,
             last_begun: None,
-            has_shown: false,
+            last_turn: None,
         }
     }
 
@@ -166,18 +166,27 @@ impl Lane {
         outbox.finish()
     }
 
-    /// Starts a checkpoint if one is due and none is running, and takes all steps that the acknowledgements allow.
-    pub fn checkpoint(
-        &mut self,
-        io: &mut Io<'_>,
-        shared: &mut Shared,
-        interval: Duration,
-    ) -> Result<Progress, StreamError> {
-        // Nobody has seen a bar since the partition lost its owner.
-        let due_after = if self.has_shown { interval } else { interval / 20 };
-        if self.checkpoint.is_none() && self.last_begun.is_none_or(|begun| begun.elapsed() >= due_after) {
-            self.begin_checkpoint(io, shared, interval)?;
+    /// Begins a checkpoint if none is running and the partition has its turn.
+    pub fn begin_in_turn(&mut self, io: &mut Io<'_>, shared: &mut Shared, turn: u128) -> Result<(), StreamError> {
+        let is_due = match (self.last_turn, self.last_begun) {
+            (Some(last), _) => last != turn,
+            (None, Some(begun)) => begun.elapsed() >= FIRST_LOOK,
+            (None, None) => true,
+        };
+        if self.checkpoint.is_some() || !is_due {
+            return Ok(());
         }
+        let is_first = self.last_begun.is_none();
+        let shows = self.begin_checkpoint(io, shared)?;
+        // The first one copies the state as it was restored.
+        if self.last_turn.is_some() || (shows && !is_first) {
+            self.last_turn = Some(turn);
+        }
+        Ok(())
+    }
+
+    /// Takes all steps of the running checkpoint that the acknowledgements allow.
+    pub fn advance(&mut self, io: &mut Io<'_>, shared: &mut Shared) -> Result<Progress, StreamError> {
         while let Some(checkpoint) = &mut self.checkpoint {
             match checkpoint.next(io.acked_through()) {
                 Step::Wait => return Ok(Progress::Waiting),
@@ -199,26 +208,11 @@ impl Lane {
         Ok(Progress::Idle)
     }
 
-    /// Whether bars of this partition were sent since it was started.
-    pub fn has_shown(&self) -> bool {
-        self.has_shown
-    }
-
-    /// Lets the next checkpoint begin after this time, of the interval between two.
-    pub fn show_after(&mut self, delay: Duration, interval: Duration) {
-        let begun = Instant::now().checked_sub(interval.saturating_sub(delay));
-        self.last_begun = begun.or(self.last_begun);
-    }
-
-    fn begin_checkpoint(
-        &mut self,
-        io: &mut Io<'_>,
-        shared: &mut Shared,
-        interval: Duration,
-    ) -> Result<(), StreamError> {
-        // The first one copies the state as it was restored.
-        self.began = Some(Instant::now());
-        let is_first = self.last_begun.replace(Instant::now()).is_none();
+    /// Sends the open bars that have changed, and begins to save everything read so far. Returns whether there were such bars. None
+    /// may be running.
+    pub fn begin_checkpoint(&mut self, io: &mut Io<'_>, shared: &mut Shared) -> Result<bool, StreamError> {
+        let now = Instant::now();
+        (self.began, self.last_begun) = (Some(now), Some(now));
         let mut shows = false;
         let wire = shared.wire.clone();
         let clock = self.state.log_clock();
@@ -228,13 +222,8 @@ impl Lane {
             outbox.show(shown, clock);
         });
         outbox.finish()?;
-        if shows && !is_first && !std::mem::replace(&mut self.has_shown, true) {
-            // Partitions that start together show their bars in turn from here on, not all at once with a pause between.
-            let shift = interval * self.partition.number.rem_euclid(TURNS).unsigned_abs() / TURNS.unsigned_abs();
-            self.last_begun = Instant::now().checked_sub(shift);
-        }
         self.checkpoint = snapshot.map(|snapshot| Checkpoint::begin(snapshot, io.last_ticket()));
-        Ok(())
+        Ok(shows)
     }
 }
 

@@ -7,12 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use delivery::StartAt;
 use domain::Micros;
 use stream::Brokers;
-use stream::kafka::describe::describe_topics;
 use stream::kafka::reader::LogReader;
 use stream::positions::{self, Reader};
 use stream::{Partition, StreamError};
@@ -22,14 +20,14 @@ use crate::core::log_clock::WindowRules;
 use crate::core::partition_state::PartitionState;
 use crate::core::restore::{NewOwner, RestoreError, StateLoader, Taken};
 
-const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The partitions to restore, and their source.
 pub struct RestoreJob {
     /// Broker addresses.
     pub bootstrap: Brokers,
     /// Identifies this consumer in the remedies of errors.
     pub reader: Reader,
+    /// Id of the enriched topic; empty if the broker has none.
+    pub topic_id: String,
     /// Topic of the saved state.
     pub state_topic: String,
     /// Decodes values.
@@ -86,20 +84,15 @@ pub fn begin(job: RestoreJob) -> Result<Receiver<Result<Restored, StreamError>>,
 impl RestoreJob {
     fn run(&self, take: &mut dyn FnMut(Restored) -> bool) -> Result<(), StreamError> {
         let reader = LogReader::new(&self.bootstrap)?;
-        let Some(first) = self.partitions.first() else {
-            return Ok(());
-        };
-        // All are partitions of the enriched topic.
-        let topic_id = topic_id(&self.bootstrap, &first.topic)?;
         for partition in &self.partitions {
-            if !take(self.restore(&reader, partition, &topic_id)?) {
+            if !take(self.restore(&reader, partition)?) {
                 break;
             }
         }
         Ok(())
     }
 
-    fn restore(&self, reader: &LogReader, partition: &Partition, topic_id: &str) -> Result<Restored, StreamError> {
+    fn restore(&self, reader: &LogReader, partition: &Partition) -> Result<Restored, StreamError> {
         let saved = Partition {
             topic: self.state_topic.as_str().into(),
             number: partition.number,
@@ -116,7 +109,7 @@ impl RestoreJob {
         }
         let owner = NewOwner {
             random: Uuid::new_v4().as_u64_pair().0,
-            topic_id: topic_id.to_owned(),
+            topic_id: self.topic_id.clone(),
             rules: self.rules,
             now: self.now,
         };
@@ -184,16 +177,6 @@ fn load(operator: &Reader, reader: &LogReader, saved: &Partition, read: &Read) -
         );
     }
     refusal.map_or(Ok(loader), |error| Err(refused(operator, saved, saved, &error)))
-}
-
-fn topic_id(bootstrap: &Brokers, topic: &str) -> Result<String, StreamError> {
-    let described = describe_topics(bootstrap, &[topic.to_owned()], DESCRIBE_TIMEOUT)?;
-    described.into_iter().next().map(|topic| topic.id).ok_or_else(|| {
-        StreamError::transient(
-            "kafka_unavailable",
-            format!("the broker returns no description of topic {topic}"),
-        )
-    })
 }
 
 fn refused(reader: &Reader, partition: &Partition, saved: &Partition, error: &RestoreError) -> StreamError {
