@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{Decimal, Micros};
 use ops::present::iso;
 
-use super::super::report::{Wrong, WrongRow};
+use super::super::report::{Differences, Wrong, WrongRow};
 use super::delivery::Market;
 use super::pricing::{Point, Quoted, Weights};
-use super::rows::Stored;
+use super::rows::{GoneRow, Stored};
 use super::rules::{Content, Fate, Input, Origin, Quotes, Times, Wanted};
 use super::sql::Lane;
 
@@ -33,6 +33,8 @@ pub(super) struct Compared {
     pub expired: u64,
     /// Snapshots of another interval than the configured one, and those before them.
     pub earlier: u64,
+    /// Snapshots of which an earlier version is gone.
+    pub gone: Differences,
 }
 
 impl Compared {
@@ -47,6 +49,7 @@ impl Compared {
         self.unknown += other.unknown;
         self.expired += other.expired;
         self.earlier += other.earlier;
+        self.gone.merge(other.gone);
     }
 }
 
@@ -85,6 +88,20 @@ impl Comparison<'_> {
             self.one(*time, &wanted, &found, &mut compared);
         }
         compared
+    }
+
+    /// The snapshots of which an earlier version is gone. The newest one may be right.
+    pub(super) fn gone(&self, rows: &[GoneRow]) -> anyhow::Result<Differences> {
+        let mut gone = Differences::default();
+        for row in rows {
+            let what = format!("has {} of {} versions", row.found, row.sent);
+            let place = (row.time.parse()?, row.horizon_.as_str());
+            gone.add_row(self.wrong(Wrong::Missing, place, &row.origin_, &what));
+        }
+        if let Some(row) = rows.first() {
+            gone.total = row.total.parse()?;
+        }
+        Ok(gone)
     }
 
     fn one(&self, time: Micros, wanted: &Wanted, found: &[Stored], compared: &mut Compared) {
@@ -371,11 +388,15 @@ mod tests {
         HORIZONS.map(stored).to_vec()
     }
 
-    fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
-        let lane = Lane {
+    fn lane() -> Lane {
+        Lane {
             tenant: "t".to_owned(),
             curve: "C".to_owned(),
-        };
+        }
+    }
+
+    fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
+        let lane = lane();
         let comparison = Comparison {
             lane: &lane,
             times: TIMES,
@@ -458,6 +479,35 @@ mod tests {
                 .for_each(|quoted| quoted.state = "superseded".to_owned())
         });
         assert!(state.contains("is superseded instead of used"), "{state}");
+    }
+
+    #[test]
+    fn a_snapshot_that_has_lost_an_earlier_version_is_named() {
+        let lane = lane();
+        let comparison = Comparison {
+            lane: &lane,
+            times: TIMES,
+            kept: KEPT,
+            own_tenant: "t",
+        };
+        let [time, found, sent, total] = [START, 2, 3, 70].map(|number| number.to_string());
+        let row = GoneRow {
+            horizon_: "1m".to_owned(),
+            time,
+            origin_: "raw/0/2/0".to_owned(),
+            found,
+            sent,
+            total,
+        };
+        let Ok(gone) = comparison.gone(&[row]) else {
+            unreachable!("the numbers can be read");
+        };
+        let at = iso(START);
+        let named =
+            format!("curve snapshot t/C/1m/{at} has 2 of 3 versions (`dp explain curve C --horizon 1m --at {at}`)");
+        assert_eq!((gone.total, gone.named), (70, vec![named]));
+        let rows: Vec<_> = gone.rows.iter().map(|row| (row.wrong, row.origin.as_str())).collect();
+        assert_eq!(rows, [(Wrong::Missing, "raw/0/2/0")]);
     }
 
     #[test]

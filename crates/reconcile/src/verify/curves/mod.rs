@@ -4,7 +4,7 @@
 //! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
 //! are those of aggregation. Nothing else is shared with the stage that computes the snapshots, nor with crate `curves`.
 //! Invariants: the newest version of every snapshot has the quotes that `enriched_ticks` holds for its time, whatever order they came in,
-//! and its points reprice them. Each query has a limited number of times, which bounds the memory of the server and of this process.
+//! and its points reprice them. The earlier versions are still there: their revisions have no gap. Each query has a limited number of times, which bounds the memory of the server and of this process.
 //! Failure: what depends on what cannot be known (which old quotes the stage remembers, expired rows, accepted gaps) is counted in a note,
 //! never as a difference.
 
@@ -38,7 +38,7 @@ use compare::{Compared, Comparison, Kept};
 use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
-use rows::{QuoteRow, StoredRow};
+use rows::{GoneRow, QuoteRow, StoredRow};
 use rules::{Quotes, Times};
 use sql::{Lane, Source};
 
@@ -119,8 +119,9 @@ impl Curves<'_> {
             }
         }
         let notes = said(&compared, &excused);
+        let gone = self.earlier(std::mem::take(&mut compared.gone));
         Ok(Outcome {
-            checks: vec![self.snapshots(compared), self.versions(&source).await?],
+            checks: vec![self.snapshots(compared), gone, self.versions(&source).await?],
             notes,
         })
     }
@@ -142,6 +143,15 @@ impl Curves<'_> {
         differences.total += compared.unnamed;
         let title = format!("{}: newest versions match their quotes", self.names().table(TABLE));
         Check::new(title, compared.expected, compared.found, differences).about(Subject::Curves)
+    }
+
+    /// The table keeps every version, so that it can be seen what was known when.
+    fn earlier(&self, gone: Differences) -> Check {
+        let title = format!(
+            "{}: snapshots that have lost an earlier version",
+            self.names().table(TABLE)
+        );
+        Check::new(title, 0, gone.total, gone).about(Subject::Curves)
     }
 
     async fn versions(&self, source: &Source<'_>) -> anyhow::Result<Check> {
@@ -270,6 +280,8 @@ impl Curves<'_> {
             let stored = rows.into_iter().map(StoredRow::stored).collect::<anyhow::Result<_>>()?;
             compared.add(comparison.part(of_part, &quotes, stored), self.named);
         }
+        let gone: Vec<GoneRow> = self.rows(&source.gone(lane, logs.snapshots_since, self.named)).await?;
+        compared.gone = comparison.gone(&gone)?;
         Ok(compared)
     }
 
