@@ -404,7 +404,7 @@ pub(super) mod tests {
         let points = r#"[{"contract":"2027-01","block":"flat","delivery_start":"2027-01-01T00:00:00-05:00",
             "delivery_end":"2027-02-01T00:00:00-05:00","price":40.0,"method":"quoted"}]"#;
         let inputs = r#"[{"contract":"2027-01","block":"flat","price":40.5,"curve_price":40.5,"residual":0.0,"state":"repriced",
-            "source":"raw/0/1/0","known_at":7}]"#;
+            "implied_by":[],"source":"raw/0/1/0","known_at":7}]"#;
         for (name, value) in [
             ("as_of_", "60000000"),
             ("points", points),

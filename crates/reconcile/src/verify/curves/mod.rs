@@ -1,7 +1,7 @@
 //! Compares snapshots of curves with the ticks that they must be made from, and with their own points.
 //!
-//! Role: [`rules`] says which quotes count at a time, [`delivery`] and [`pricing`] what the points give for them, [`compare`] names what
-//! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
+//! Role: [`rules`] says which quotes count at a time, [`implied`] which of them others imply, [`delivery`] and [`pricing`] what the points give
+//! for them, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
 //! are those of aggregation. Nothing else is shared with the stage that computes the snapshots, nor with crate `curves`.
 //! Invariants: the newest version of every snapshot has the quotes that `enriched_ticks` holds for its time, whatever order they came in,
 //! and its points reprice them. The earlier versions are still there: their revisions have no gap. Each query has a limited number of times, which bounds the memory of the server and of this process.
@@ -13,6 +13,7 @@ mod agreement;
 mod begun;
 mod compare;
 pub(crate) mod delivery;
+mod implied;
 pub(crate) mod pricing;
 pub(crate) mod rows;
 mod rules;
