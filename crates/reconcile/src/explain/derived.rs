@@ -16,8 +16,9 @@ use stores::clickhouse::{literal, rows};
 use super::logs::{RawRecord, Search};
 use super::served::place_of;
 use super::session::{LOOKED_THROUGH, Session};
-use super::tables::{Tables, moment};
+use super::tables::Tables;
 use super::{At, Place, TickRow};
+use crate::sql::moment;
 use crate::verify::derived::recomputed;
 use ops::rows::{number, text};
 
@@ -230,7 +231,7 @@ impl Tables<'_> {
 /// The versions of the newest time of the series, not after `at`.
 fn versions(names: &Names, (tenant, series): (&str, &str), at: Option<Micros>) -> String {
     let table = names.table("derived_prices");
-    let until = at.map(|at| format!(" AND timestamp <= fromUnixTimestamp64Micro(toInt64({at}), 'UTC')"));
+    let until = at.map(|at| format!(" AND timestamp <= {}", moment(at)));
     let of = format!("tenant_id = {} AND series = {}", literal(tenant), literal(series));
     let optional = |column: &str| format!("if(isNull({column}), NULL, toString({column}))");
     let leg = |leg: &str| {

@@ -8,7 +8,8 @@ use domain::{CurveSnapshot, Decimal, Kind, LegPlace, LegPrice, LegPurpose, Micro
 use jiff::civil::date;
 use proptest::prelude::*;
 
-use super::compare::{Compared, Comparison, Kept};
+use super::super::versions::Compared;
+use super::compare::{Comparison, Kept};
 use super::pricing::{Point, Quoted};
 use super::rows::Stored;
 use super::rules::tests::START;

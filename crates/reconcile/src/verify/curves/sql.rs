@@ -6,7 +6,7 @@ use domain::Micros;
 use service::Names;
 use stores::clickhouse::literal;
 
-use crate::vintage::VINTAGE;
+use crate::sql::{moment, vintage_number};
 
 /// Where the queries look.
 pub(super) struct Source<'a> {
@@ -34,10 +34,6 @@ impl Lane {
 
 /// The ticks that are quotes of curves.
 const QUOTES: &str = "product = 'settlement' AND isNotNull(curve_id)";
-
-fn moment(time: Micros) -> String {
-    format!("fromUnixTimestamp64Micro(toInt64({time}), 'UTC')")
-}
 
 impl Source<'_> {
     fn enriched(&self) -> String {
@@ -85,13 +81,13 @@ impl Source<'_> {
     pub(super) fn quotes(&self, lane: &Lane) -> String {
         format!(
             "SELECT toString(instrument_id) AS instrument, toString(market) AS market_, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
-             toString(toInt64(tupleElement({VINTAGE}, 1)) * 2000000 + toInt64(tupleElement({VINTAGE}, 2)) * 2 + tupleElement({VINTAGE}, 3)) \
-             AS vintage, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, toString(feed) AS feed_, \
+             toString({vintage}) AS vintage, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, toString(feed) AS feed_, \
              toString(raw_partition) AS partition, toString(raw_offset) AS offset_, toString(raw_index) AS index_, toString(price) AS price_, \
              toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_ FROM {} WHERE {} AND {QUOTES}{}",
             self.enriched(),
             lane.is(),
-            self.passed
+            self.passed,
+            vintage = vintage_number(),
         )
     }
 
