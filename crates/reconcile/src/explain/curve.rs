@@ -202,29 +202,16 @@ impl Session<'_> {
             at,
         } = asked;
         let sql = format!(
-            "SELECT toString(tenant_id) AS tenant_, toString(curve_id) AS curve_, toString(toUnixTimestamp64Micro(min(as_of))) AS first_ \
-             FROM {} WHERE horizon = {} GROUP BY tenant_, curve_ ORDER BY curve_ != {}, tenant_ != {}, curve_ LIMIT 5",
+            "SELECT toString(tenant_id) AS tenant_, toString(curve_id) AS name_, toString(toUnixTimestamp64Micro(min(as_of))) AS first_ \
+             FROM {} WHERE horizon = {} GROUP BY tenant_, name_ ORDER BY name_ != {}, tenant_ != {}, name_ LIMIT 5",
             self.connection.names.table("curve_snapshots"),
             literal(horizon),
             literal(curve),
             literal(tenant)
         );
-        let rows = self.clickhouse.query_json(&sql).await.context("list the curves")?;
-        let mut known = Vec::new();
-        for row in &rows {
-            let (of, name) = (text(row, "tenant_")?, text(row, "curve_")?);
-            let of = match of == tenant {
-                true => String::new(),
-                false => format!(" (--tenant {of})"),
-            };
-            known.push(format!("{name}{of} since {}", At(number(row, "first_")?)));
-        }
-        let hint = match known.is_empty() {
-            true => "no curve has one yet: `dp curve list` shows the curves that are defined, `dp ingest FILE` brings their quotes, and a snapshot \
-                     is made when a tick comes after the interval of these"
-                .to_owned(),
-            false => format!("there are {}", known.join(", ")),
-        };
+        let none = "no curve has one yet: `dp curve list` shows the curves that are defined, `dp ingest FILE` brings their quotes, and a snapshot \
+                    is made when a tick comes after the interval of these";
+        let hint = self.instead(&sql, tenant, none).await?;
         let until = at.map(|at| format!(" at or before {}", At(at))).unwrap_or_default();
         Ok(anyhow::anyhow!(
             "curve {curve} of tenant {tenant} has no snapshot to horizon {horizon}{until}: {hint}"

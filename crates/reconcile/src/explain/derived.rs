@@ -174,31 +174,14 @@ impl Session<'_> {
 
     async fn no_value(&self, tenant: &str, series: &str, at: Option<Micros>) -> anyhow::Result<anyhow::Error> {
         let sql = format!(
-            "SELECT toString(tenant_id) AS tenant_, toString(series) AS series_, toString(toUnixTimestamp64Micro(min(timestamp))) AS first_ \
-             FROM {} GROUP BY tenant_, series_ ORDER BY series_ != {}, tenant_ != {}, series_ LIMIT 5",
+            "SELECT toString(tenant_id) AS tenant_, toString(series) AS name_, toString(toUnixTimestamp64Micro(min(timestamp))) AS first_ \
+             FROM {} GROUP BY tenant_, name_ ORDER BY name_ != {}, tenant_ != {}, name_ LIMIT 5",
             self.connection.names.table("derived_prices"),
             literal(series),
             literal(tenant)
         );
-        let rows = self
-            .clickhouse
-            .query_json(&sql)
-            .await
-            .context("list the derived series")?;
-        let mut known = Vec::new();
-        for row in &rows {
-            let (of, name) = (text(row, "tenant_")?, text(row, "series_")?);
-            let tenant = if of == tenant {
-                String::new()
-            } else {
-                format!(" (--tenant {of})")
-            };
-            known.push(format!("{name}{tenant} since {}", At(number(row, "first_")?)));
-        }
-        let hint = match known.is_empty() {
-            true => "no derived series has a value yet: AGGREGATION_DERIVED_SERIES defines them".to_owned(),
-            false => format!("there are {}", known.join(", ")),
-        };
+        let none = "no derived series has a value yet: AGGREGATION_DERIVED_SERIES defines them";
+        let hint = self.instead(&sql, tenant, none).await?;
         let until = at.map(|at| format!(" at or before {}", At(at))).unwrap_or_default();
         Ok(anyhow::anyhow!(
             "series {series} of tenant {tenant} has no value{until}: {hint}"
