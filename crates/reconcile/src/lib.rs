@@ -16,5 +16,5 @@ pub mod products;
 pub mod raw;
 pub mod rehearsal;
 pub mod repair;
+mod sql;
 pub mod verify;
-mod vintage;

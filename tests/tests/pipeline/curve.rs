@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use testkit::kafka::{self, Outgoing, Publisher};
 use testkit::times::iso;
 
+use crate::repair::deleted_versions_are_written_again;
+
 const HEADER: &str = "as_of,curve_id,contract,block,price,volume";
 /// Quotes of 5 March 2025: contract as quoted, price, contract as shown, first day and the day after the last one. Clocks change on 9
 /// March and 2 November.
@@ -139,6 +141,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
     snapshots_were_compared(&pipeline, &verified);
     a_snapshot_leads_to_the_bytes_of_its_quotes(&pipeline);
+    deleted_snapshots_are_written_again(&pipeline);
     changed_rows_are_named_with_a_command_that_shows_them(&pipeline);
 }
 
@@ -234,7 +237,19 @@ fn a_snapshot_leads_to_the_bytes_of_its_quotes(pipeline: &Pipeline) {
     );
 }
 
-/// `dp verify` names a quote with another price, a point with another price, and a snapshot that is gone; its commands show the first two.
+/// One horizon of a time, and the newest snapshot of each partition, which the writer's position follows from.
+fn deleted_snapshots_are_written_again(pipeline: &Pipeline) {
+    let sql = "SELECT src_partition, src_offset FROM curve_snapshots_latest \
+               WHERE (horizon = '3m' AND as_of = (SELECT max(as_of) FROM curve_snapshots)) \
+               OR (src_partition, src_offset) IN (SELECT src_partition, max(src_offset) FROM curve_snapshots GROUP BY src_partition)";
+    let rows = pipeline.clickhouse.rows(sql).unwrap();
+    let places: Vec<String> = rows.iter().map(|row| format!("({}, {})", row[0], row[1])).collect();
+    let doomed = format!("(src_partition, src_offset) IN ({})", places.join(", "));
+    deleted_versions_are_written_again(pipeline, "curve_snapshots", &doomed);
+}
+
+/// `dp verify` names a quote with another price, a point with another price, a snapshot that is gone, and one that has lost an earlier version;
+/// its commands show the first two.
 fn changed_rows_are_named_with_a_command_that_shows_them(pipeline: &Pipeline) {
     let of = |horizon: &str| format!("tenant_id = 'default' AND curve_id = '{CURVE}' AND horizon = '{horizon}'");
     let newest = format!("SELECT toString(max(as_of)) FROM curve_snapshots WHERE {}", of("all"));
@@ -249,6 +264,7 @@ fn changed_rows_are_named_with_a_command_that_shows_them(pipeline: &Pipeline) {
             r#"UPDATE points = replaceRegexpOne(points, '"price":[^,}]+', '"price":99.5')"#,
         ),
         ("3m", "DELETE"),
+        ("1m", "UPDATE revision = revision + 1"),
     ] {
         let sql = format!(
             "ALTER TABLE curve_snapshots {change} WHERE {} AND as_of = '{newest}'",
@@ -267,6 +283,7 @@ fn changed_rows_are_named_with_a_command_that_shows_them(pipeline: &Pipeline) {
         ),
         ("6m", ["is not repriced", "in horizon all"], Some("is not repriced")),
         ("3m", ["is missing: it must have 5 quote(s)", "CAL-26 flat 53.5"], None),
+        ("1m", [" has ", " versions (`dp explain curve"], None),
     ] {
         let name = format!("default/{CURVE}/{horizon}/{time}");
         let differences = verified.differences();

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use testkit::kafka::{Outgoing, Publisher};
 use testkit::times::iso;
 
+use crate::repair::deleted_versions_are_written_again;
+
 const TENANT: &str = "derived";
 const SECOND: i64 = 1_000_000;
 const SERIES: &str = "basis:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60s,\
@@ -182,8 +184,22 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
     route(&pipeline);
     pipeline.agree().unwrap();
+    deleted_values_are_written_again(&pipeline);
     wrong_values_are_named(&pipeline);
     explained(&pipeline);
+}
+
+/// Some values, and the newest of each partition, which the writer's position follows from.
+fn deleted_values_are_written_again(pipeline: &Pipeline) {
+    let values = format!("(SELECT * FROM derived_prices FINAL WHERE tenant_id = '{TENANT}' AND isNotNull(value))");
+    let sql = format!(
+        "SELECT src_partition, src_offset FROM ((SELECT src_partition, src_offset FROM {values} ORDER BY cityHash64(series, timestamp) LIMIT 5) \
+         UNION DISTINCT (SELECT src_partition, src_offset FROM {values} ORDER BY src_offset DESC LIMIT 1 BY src_partition))"
+    );
+    let rows = pipeline.clickhouse.rows(&sql).unwrap();
+    let places: Vec<String> = rows.iter().map(|row| format!("({}, {})", row[0], row[1])).collect();
+    let doomed = format!("(src_partition, src_offset) IN ({})", places.join(", "));
+    deleted_versions_are_written_again(pipeline, "derived_prices", &doomed);
 }
 
 /// `dp verify` names a value that is missing, one with a wrong number, and one that nothing explains; it changes nothing itself.

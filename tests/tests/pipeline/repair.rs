@@ -24,16 +24,47 @@ fn reconcile(pipeline: &Pipeline, arguments: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap_or(-1), report)
 }
 
-/// A checksum of every column of every row but the time of ingestion.
+/// Number of rows, and a checksum of every column of every row but the time of ingestion.
+fn checksum(pipeline: &Pipeline, table: &str) -> (i128, String) {
+    let sql = format!("SELECT count(), sum(cityHash64(toString(tuple(* EXCEPT (ingested_at))))) FROM {table}");
+    let row = pipeline.clickhouse.rows(&sql).unwrap().remove(0);
+    (row[0].parse().unwrap(), row[1].clone())
+}
+
 fn checksums(pipeline: &Pipeline) -> Vec<(i128, String)> {
-    TABLES
-        .iter()
-        .map(|table| {
-            let sql = format!("SELECT count(), sum(cityHash64(toString(tuple(* EXCEPT (ingested_at))))) FROM {table}");
-            let row = pipeline.clickhouse.rows(&sql).unwrap().remove(0);
-            (row[0].parse().unwrap(), row[1].clone())
-        })
-        .collect()
+    TABLES.iter().map(|table| checksum(pipeline, table)).collect()
+}
+
+/// Deletes rows of a table that keeps versions, and has them written again: found, named, each as it was, and nothing else. `doomed` is a
+/// condition that holds for at most one version of a row.
+pub(crate) fn deleted_versions_are_written_again(pipeline: &Pipeline, table: &str, doomed: &str) {
+    let of_table = || checksum(pipeline, &format!("{table} FINAL"));
+    let before = of_table();
+    let sql = format!("SELECT count() FROM {table} FINAL WHERE {doomed}");
+    let deleted = u64::try_from(pipeline.clickhouse.number(&sql).unwrap()).unwrap();
+    assert!(deleted > 0, "{table}: {doomed}");
+    // Rows that are not merged yet would be counted twice.
+    pipeline
+        .clickhouse
+        .run(&format!("OPTIMIZE TABLE {table} FINAL"))
+        .unwrap();
+    let sql = format!("ALTER TABLE {table} DELETE WHERE {doomed}");
+    pipeline.clickhouse.run(&sql).unwrap();
+    let after = of_table();
+    assert_eq!(pipeline.verify().unwrap().code, 1, "dp verify must find it");
+
+    let (code, report) = reconcile(pipeline, &["--dry-run"]);
+    assert_eq!((code, wrong(&report, table)), (1, deleted), "{report}");
+    assert_eq!((written(&report, table), of_table()), (deleted, after), "{report}");
+
+    let (code, report) = reconcile(pipeline, &["--repair", "--yes"]);
+    assert_eq!((code, written(&report, table)), (0, deleted), "{report}");
+    assert_eq!(of_table(), before);
+    assert_eq!(pipeline.verify().unwrap().code, 0);
+
+    let (code, report) = reconcile(pipeline, &["--repair", "--yes"]);
+    assert_eq!((code, written(&report, table)), (0, 0), "{report}");
+    assert_eq!(of_table(), before);
 }
 
 /// Ids of some rows of a table of ticks, and of the newest row of each partition.
@@ -101,11 +132,21 @@ fn tamper_with_copies(pipeline: &Pipeline, prices: &[(String, String)]) {
     run(&["DEL", &key(&prices[0])]);
 }
 
-/// The number of rows that were missing, by table or store.
-fn missing(report: &Value, place: &str) -> u64 {
+/// The number of rows that were wrong in this way, by table or store.
+fn found(report: &Value, place: &str, wrong: &str) -> u64 {
     let parts = report["found"].as_array().into_iter().flatten();
     let mut of = parts.filter(|part| part["place"] == place);
-    of.next().and_then(|part| part["missing"].as_u64()).unwrap_or(0)
+    of.next().and_then(|part| part[wrong].as_u64()).unwrap_or(0)
+}
+
+fn missing(report: &Value, place: &str) -> u64 {
+    found(report, place, "missing")
+}
+
+/// The number of rows that were wrong in any way: a row that has lost its newest version differs.
+fn wrong(report: &Value, place: &str) -> u64 {
+    let of = |wrong| found(report, place, wrong);
+    of("missing") + of("different") + of("surplus") + of("unseen")
 }
 
 fn written(report: &Value, place: &str) -> u64 {

@@ -16,11 +16,11 @@ use reconcile::repair::{Orders, run as reconcile, text};
 /// It compares as `dp verify` does, and reports for each table and store what is missing, surplus or different. Without --repair it
 /// changes nothing.
 ///
-/// With --repair, rows that were deleted by hand are written again from the log's own records: market_ticks, enriched_ticks, late_ticks
-/// and bars from their topics, with every column as the writer fills it (ingested_at is the time of the repair); latest prices by a
-/// rebuild of their projection (as `dp projection rebuild`), copies in Redis by requests to projection (as `dp cache`). Nothing is
-/// invented: a row whose record the log no longer holds is named, and left. Rows that were changed or added by hand are named with
-/// what to do; only prices and copies are replaced.
+/// With --repair, rows that were deleted by hand are written again from the log's own records: market_ticks, enriched_ticks, late_ticks,
+/// bars, derived_prices and curve_snapshots from their topics, with every column as the writer fills it (ingested_at is the time of the
+/// repair); latest prices by a rebuild of their projection (as `dp projection rebuild`), copies in Redis by requests to projection (as
+/// `dp cache`). Nothing is invented: a row whose record the log no longer holds is named, and left. Rows that were changed or added by
+/// hand are named with what to do; only prices and copies are replaced.
 ///
 /// The pipeline may run. A repair that was killed, or runs twice, doubles nothing. A running ClickHouse writer gives a repaired partition
 /// up for some ten seconds; its rows wait, and none is lost.

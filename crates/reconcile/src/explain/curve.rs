@@ -17,8 +17,9 @@ use stores::clickhouse::{literal, rows};
 use super::logs::{RawRecord, Search};
 use super::served::place_of;
 use super::session::{LOOKED_THROUGH, Session};
-use super::tables::{Tables, moment};
+use super::tables::Tables;
 use super::{At, Place, TickRow};
+use crate::sql::moment;
 use crate::verify::curves::delivery::Market;
 use crate::verify::curves::pricing::{Mean, Point, Quoted, Weights};
 use crate::verify::curves::rows::content;
@@ -201,29 +202,16 @@ impl Session<'_> {
             at,
         } = asked;
         let sql = format!(
-            "SELECT toString(tenant_id) AS tenant_, toString(curve_id) AS curve_, toString(toUnixTimestamp64Micro(min(as_of))) AS first_ \
-             FROM {} WHERE horizon = {} GROUP BY tenant_, curve_ ORDER BY curve_ != {}, tenant_ != {}, curve_ LIMIT 5",
+            "SELECT toString(tenant_id) AS tenant_, toString(curve_id) AS name_, toString(toUnixTimestamp64Micro(min(as_of))) AS first_ \
+             FROM {} WHERE horizon = {} GROUP BY tenant_, name_ ORDER BY name_ != {}, tenant_ != {}, name_ LIMIT 5",
             self.connection.names.table("curve_snapshots"),
             literal(horizon),
             literal(curve),
             literal(tenant)
         );
-        let rows = self.clickhouse.query_json(&sql).await.context("list the curves")?;
-        let mut known = Vec::new();
-        for row in &rows {
-            let (of, name) = (text(row, "tenant_")?, text(row, "curve_")?);
-            let of = match of == tenant {
-                true => String::new(),
-                false => format!(" (--tenant {of})"),
-            };
-            known.push(format!("{name}{of} since {}", At(number(row, "first_")?)));
-        }
-        let hint = match known.is_empty() {
-            true => "no curve has one yet: `dp curve list` shows the curves that are defined, `dp ingest FILE` brings their quotes, and a snapshot \
-                     is made when a tick comes after the interval of these"
-                .to_owned(),
-            false => format!("there are {}", known.join(", ")),
-        };
+        let none = "no curve has one yet: `dp curve list` shows the curves that are defined, `dp ingest FILE` brings their quotes, and a snapshot \
+                    is made when a tick comes after the interval of these";
+        let hint = self.instead(&sql, tenant, none).await?;
         let until = at.map(|at| format!(" at or before {}", At(at))).unwrap_or_default();
         Ok(anyhow::anyhow!(
             "curve {curve} of tenant {tenant} has no snapshot to horizon {horizon}{until}: {hint}"
@@ -404,7 +392,7 @@ pub(super) mod tests {
         let points = r#"[{"contract":"2027-01","block":"flat","delivery_start":"2027-01-01T00:00:00-05:00",
             "delivery_end":"2027-02-01T00:00:00-05:00","price":40.0,"method":"quoted"}]"#;
         let inputs = r#"[{"contract":"2027-01","block":"flat","price":40.5,"curve_price":40.5,"residual":0.0,"state":"repriced",
-            "source":"raw/0/1/0","known_at":7}]"#;
+            "implied_by":[],"source":"raw/0/1/0","known_at":7}]"#;
         for (name, value) in [
             ("as_of_", "60000000"),
             ("points", points),

@@ -16,8 +16,9 @@ use stores::clickhouse::{literal, rows};
 use super::logs::{RawRecord, Search};
 use super::served::place_of;
 use super::session::{LOOKED_THROUGH, Session};
-use super::tables::{Tables, moment};
+use super::tables::Tables;
 use super::{At, Place, TickRow};
+use crate::sql::moment;
 use crate::verify::derived::recomputed;
 use ops::rows::{number, text};
 
@@ -173,31 +174,14 @@ impl Session<'_> {
 
     async fn no_value(&self, tenant: &str, series: &str, at: Option<Micros>) -> anyhow::Result<anyhow::Error> {
         let sql = format!(
-            "SELECT toString(tenant_id) AS tenant_, toString(series) AS series_, toString(toUnixTimestamp64Micro(min(timestamp))) AS first_ \
-             FROM {} GROUP BY tenant_, series_ ORDER BY series_ != {}, tenant_ != {}, series_ LIMIT 5",
+            "SELECT toString(tenant_id) AS tenant_, toString(series) AS name_, toString(toUnixTimestamp64Micro(min(timestamp))) AS first_ \
+             FROM {} GROUP BY tenant_, name_ ORDER BY name_ != {}, tenant_ != {}, name_ LIMIT 5",
             self.connection.names.table("derived_prices"),
             literal(series),
             literal(tenant)
         );
-        let rows = self
-            .clickhouse
-            .query_json(&sql)
-            .await
-            .context("list the derived series")?;
-        let mut known = Vec::new();
-        for row in &rows {
-            let (of, name) = (text(row, "tenant_")?, text(row, "series_")?);
-            let tenant = if of == tenant {
-                String::new()
-            } else {
-                format!(" (--tenant {of})")
-            };
-            known.push(format!("{name}{tenant} since {}", At(number(row, "first_")?)));
-        }
-        let hint = match known.is_empty() {
-            true => "no derived series has a value yet: AGGREGATION_DERIVED_SERIES defines them".to_owned(),
-            false => format!("there are {}", known.join(", ")),
-        };
+        let none = "no derived series has a value yet: AGGREGATION_DERIVED_SERIES defines them";
+        let hint = self.instead(&sql, tenant, none).await?;
         let until = at.map(|at| format!(" at or before {}", At(at))).unwrap_or_default();
         Ok(anyhow::anyhow!(
             "series {series} of tenant {tenant} has no value{until}: {hint}"
@@ -230,7 +214,7 @@ impl Tables<'_> {
 /// The versions of the newest time of the series, not after `at`.
 fn versions(names: &Names, (tenant, series): (&str, &str), at: Option<Micros>) -> String {
     let table = names.table("derived_prices");
-    let until = at.map(|at| format!(" AND timestamp <= fromUnixTimestamp64Micro(toInt64({at}), 'UTC')"));
+    let until = at.map(|at| format!(" AND timestamp <= {}", moment(at)));
     let of = format!("tenant_id = {} AND series = {}", literal(tenant), literal(series));
     let optional = |column: &str| format!("if(isNull({column}), NULL, toString({column}))");
     let leg = |leg: &str| {

@@ -20,6 +20,7 @@ use super::{At, Place, TickRow};
 use crate::products::Products;
 use crate::raw::Rules;
 use ops::connection::Connection;
+use ops::rows::{number, text};
 
 /// Largest number of messages that are searched for repetitions of a bar's ticks.
 pub(super) const LOOKED_THROUGH: i64 = 300_000;
@@ -85,6 +86,24 @@ impl<'a> Session<'a> {
             clickhouse: &self.clickhouse,
             names: &self.connection.names,
         }
+    }
+
+    /// What there is instead, as this query lists it (`tenant_`, `name_`, first time `first_`); `none` if it lists nothing.
+    pub(super) async fn instead(&self, sql: &str, tenant: &str, none: &str) -> anyhow::Result<String> {
+        let rows = self.clickhouse.query_json(sql).await;
+        let mut known = Vec::new();
+        for row in rows.context("list what can be explained")? {
+            let (of, name) = (text(&row, "tenant_")?, text(&row, "name_")?);
+            let of = match of == tenant {
+                true => String::new(),
+                false => format!(" (--tenant {of})"),
+            };
+            known.push(format!("{name}{of} since {}", At(number(&row, "first_")?)));
+        }
+        Ok(match known.is_empty() {
+            true => none.to_owned(),
+            false => format!("there are {}", known.join(", ")),
+        })
     }
 
     /// Traces the bar whose window contains this time back to its messages.

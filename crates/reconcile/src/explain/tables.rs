@@ -13,7 +13,7 @@ use stores::clickhouse::literal;
 
 use super::numbers::Numbers;
 use super::{At, BarRow, LateRow, Place, TickRow};
-use crate::vintage::VINTAGE;
+use crate::sql::{VINTAGE, moment};
 use ops::rows::{number, text};
 
 /// The tables of one deployment.
@@ -301,10 +301,6 @@ fn within(window: Window) -> String {
         moment(window.start),
         moment(window.end())
     )
-}
-
-pub(super) fn moment(time: Micros) -> String {
-    format!("fromUnixTimestamp64Micro(toInt64({time}), 'UTC')")
 }
 
 fn optional(row: &Row, name: &str) -> Option<String> {

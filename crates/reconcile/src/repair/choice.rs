@@ -5,8 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::BarVersion;
-
 use super::tick_id::TickId;
 
 /// A record that the log requires as a row.
@@ -77,40 +75,51 @@ impl Chooser {
     }
 }
 
-/// The newest version of a bar in its topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Newest {
-    /// Its version; of equal ones the last record counts.
-    pub version: u64,
-    /// Offset of its record.
-    pub offset: i64,
-    /// Partition of its record.
-    pub partition: i32,
-}
-
-/// What is done with a bar.
+/// The last record of a version in its topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BarChoice {
-    /// The table has no version, or an older one: this record is written.
-    Write(Newest),
-    /// Nothing, for this reason.
-    Leave(&'static str),
+pub struct Place {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
 }
 
-/// Decides about a bar from its newest record and the newest version in the table.
-pub fn choose_bar(record: Option<Newest>, stored: Option<BarVersion>) -> BarChoice {
-    let Some(record) = record else {
-        return BarChoice::Leave("the topic of bars no longer holds a record of it, or never did");
+/// What is done with a row of a table that has versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionChoice {
+    /// The table lacks these versions: their records are written, in order.
+    Write(Vec<Place>),
+    /// Nothing, for this reason.
+    Leave(Why),
+}
+
+/// Why no version of a row is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The topic has no record of it.
+    NotInTopic,
+    /// The table has the versions of the topic, with other values.
+    OtherValues,
+    /// The table has a newer version than the topic.
+    NewerInTable,
+}
+
+/// Decides about a row from its records and the versions in the table. A table that `keeps_all` versions gets each that it lacks, another one
+/// only the newest, which replaces the others.
+pub fn choose_versions(records: &BTreeMap<u64, Place>, stored: &BTreeSet<u64>, keeps_all: bool) -> VersionChoice {
+    let Some((newest, _)) = records.last_key_value() else {
+        return VersionChoice::Leave(Why::NotInTopic);
     };
-    match stored.map(|version| version.as_u64()) {
-        Some(stored) if stored == record.version => BarChoice::Leave(
-            "the table has this version with other values: delete the bar (`dp sql --write`), and the next repair writes it as the \
-             log has it; if the log's record is wrong, too, aggregation computes the bar again with the next late tick of its window",
-        ),
-        Some(stored) if stored > record.version => BarChoice::Leave(
-            "the table has a newer version than the topic: delete it (`dp sql --write`) and repair again",
-        ),
-        _ => BarChoice::Write(record),
+    let is_lacking = |version: &u64| match keeps_all {
+        true => !stored.contains(version),
+        false => version == newest && stored.last().is_none_or(|last| last < version),
+    };
+    let lacking = records.iter().filter(|entry| is_lacking(entry.0));
+    let lacking: Vec<Place> = lacking.map(|(_, place)| *place).collect();
+    match lacking.is_empty() {
+        false => VersionChoice::Write(lacking),
+        true if stored.last() > Some(newest) => VersionChoice::Leave(Why::NewerInTable),
+        true => VersionChoice::Leave(Why::OtherValues),
     }
 }
 
@@ -181,26 +190,28 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_written_only_if_the_topic_has_a_newer_version_than_the_table() {
-        let record = Newest {
-            version: 14,
-            offset: 3,
-            partition: 0,
-        };
-        let stored = |version| Some(BarVersion::from_u64(version));
-        assert_eq!(choose_bar(Some(record), None), BarChoice::Write(record));
-        assert_eq!(choose_bar(Some(record), stored(12)), BarChoice::Write(record));
-        for (record, version, why) in [
-            (Some(record), 14, "other values"),
-            (Some(record), 15, "newer version"),
-            (None, 1, "no longer holds"),
+    fn of_versions_the_newest_is_written_or_all_that_the_table_lacks() {
+        let place = |offset| Place { partition: 0, offset };
+        let records: BTreeMap<u64, Place> = [(12, place(1)), (14, place(3)), (15, place(4))].into();
+        let choose =
+            |stored: &[u64], keeps_all| choose_versions(&records, &stored.iter().copied().collect(), keeps_all);
+        let write = |offsets: &[i64]| VersionChoice::Write(offsets.iter().map(|offset| place(*offset)).collect());
+        for (stored, newest, all) in [
+            (vec![], write(&[4]), write(&[1, 3, 4])),
+            (vec![12], write(&[4]), write(&[3, 4])),
+            (vec![15], VersionChoice::Leave(Why::OtherValues), write(&[1, 3])),
+            (
+                vec![12, 14, 15],
+                VersionChoice::Leave(Why::OtherValues),
+                VersionChoice::Leave(Why::OtherValues),
+            ),
+            (vec![14, 16], VersionChoice::Leave(Why::NewerInTable), write(&[1, 4])),
         ] {
-            let choice = choose_bar(record, stored(version));
-            assert!(
-                matches!(choice, BarChoice::Leave(reason) if reason.contains(why)),
-                "{choice:?}"
-            );
+            assert_eq!(choose(&stored, false), newest, "{stored:?}");
+            assert_eq!(choose(&stored, true), all, "{stored:?}");
         }
+        let invented = choose_versions(&BTreeMap::new(), &[1].into(), true);
+        assert_eq!(invented, VersionChoice::Leave(Why::NotInTopic));
     }
 
     /// A log in which records repeat, the table of a writer, rows deleted by hand, and repairs that are killed.

@@ -1,13 +1,15 @@
 //! What a comparison has found, sorted by what could repair it. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::tick_id::Period;
 use crate::verify::blocks::BlockKey;
 use crate::verify::{Check, Subject, VerifyReport, Wrong, WrongRow};
 
-/// The table that bars and prices follow from.
+/// The table that bars, derived prices, snapshots of curves and latest prices follow from.
 pub const ENRICHED: &str = "enriched_ticks";
+/// The table that has the bids and asks of derived prices.
+const MARKET: &str = "market_ticks";
 
 /// The wrong rows of a table of ticks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,10 +32,19 @@ impl OfTable {
 
     /// Each wrong row once.
     pub fn all(&self) -> Vec<&WrongRow> {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let rows = self.by_topic.iter().chain(&self.by_raw_log);
         rows.filter(|row| seen.insert((&row.key, row.wrong))).collect()
     }
+}
+
+/// The wrong rows of a table that keeps versions of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfVersions {
+    /// Each wrong row once, by what its newest version should be.
+    pub rows: Vec<WrongRow>,
+    /// Wrong rows beyond those.
+    pub unseen: u64,
 }
 
 /// A difference without a row.
@@ -54,10 +65,8 @@ pub struct Other {
 pub struct Findings {
     /// Tables of ticks.
     pub tables: BTreeMap<&'static str, OfTable>,
-    /// Bars.
-    pub bars: Vec<WrongRow>,
-    /// Wrong bars beyond those.
-    pub unseen_bars: u64,
+    /// Tables of bars, derived prices and snapshots of curves.
+    pub versions: BTreeMap<&'static str, OfVersions>,
     /// Latest prices in PostgreSQL.
     pub postgres: Vec<WrongRow>,
     /// Latest prices in Redis.
@@ -66,6 +75,8 @@ pub struct Findings {
     pub others: Vec<Other>,
     /// Whether `enriched_ticks` lacks rows that can be repaired, of any time: what follows from it cannot be judged.
     pub lacks_ticks: bool,
+    /// The same of `market_ticks`: derived prices cannot be judged.
+    pub lacks_quotes: bool,
     /// Whether messages were in flight: what follows from them cannot be judged, and rows after a writer's position are its own.
     pub in_flight: bool,
 }
@@ -97,17 +108,33 @@ impl Findings {
                 (of.by_topic, of.blocks, of.unseen) = (rows(), found.blocks.clone(), unseen);
                 let lacks = unseen > 0 || found.rows.iter().any(|row| row.wrong == Wrong::Missing);
                 self.lacks_ticks |= table == ENRICHED && lacks;
+                self.lacks_quotes |= table == MARKET && lacks;
             }
-            Subject::Bars => (self.bars, self.unseen_bars) = (rows(), unseen),
+            Subject::Bars => self.add_versions("bars", rows(), unseen),
+            Subject::Derived => self.add_versions("derived_prices", rows(), unseen),
+            Subject::Curves => self.add_versions("curve_snapshots", rows(), unseen),
             Subject::Postgres => self.postgres = rows(),
             Subject::Redis => self.redis = rows(),
-            Subject::Log | Subject::Positions(_) | Subject::Derived | Subject::Curves => self.others.push(Other {
+            Subject::Log | Subject::Positions(_) => self.others.push(Other {
                 subject: check.subject,
                 check: check.name.clone(),
                 total: found.total,
                 named: found.named.clone(),
             }),
         }
+    }
+
+    /// Adds the rows of one check; another one may have named some of them.
+    fn add_versions(&mut self, table: &'static str, rows: Vec<WrongRow>, unseen: u64) {
+        let of = self.versions.entry(table).or_default();
+        let known: BTreeSet<Vec<String>> = of.rows.iter().map(|row| row.key.clone()).collect();
+        of.rows.extend(rows.into_iter().filter(|row| !known.contains(&row.key)));
+        of.unseen += unseen;
+    }
+
+    /// Whether rows of this table cannot be judged, because a table of the ticks that they follow from lacks some.
+    pub fn waits(&self, table: &str) -> bool {
+        self.lacks_ticks || (self.lacks_quotes && table == "derived_prices")
     }
 }
 
@@ -170,6 +197,28 @@ pub(super) mod tests {
         let findings = Findings::of(&report, &Period::everything());
         let table = &findings.tables["market_ticks"];
         assert_eq!((table.all().len(), table.unseen), (1, 3));
-        assert!(!findings.lacks_ticks);
+        assert!(!findings.lacks_ticks && findings.lacks_quotes);
+        assert!(findings.waits("derived_prices") && !findings.waits("curve_snapshots"));
+    }
+
+    #[test]
+    fn rows_with_versions_are_collected_by_table_and_named_once() {
+        let missing = |key: &str| row(Wrong::Missing, &["t", key, "all", "2026"], "raw/0/1/0");
+        let report = VerifyReport {
+            checks: vec![
+                check(Subject::Curves, vec![missing("A")], 2),
+                check(Subject::Curves, vec![missing("A"), missing("B")], 0),
+                check(Subject::Derived, vec![missing("s")], 0),
+            ],
+            ..VerifyReport::default()
+        };
+        let findings = Findings::of(&report, &Period::everything());
+        let curves = &findings.versions["curve_snapshots"];
+        assert_eq!(
+            (curves.rows.clone(), curves.unseen),
+            (vec![missing("A"), missing("B")], 2)
+        );
+        assert_eq!(findings.versions["derived_prices"].rows, [missing("s")]);
+        assert!(findings.others.is_empty());
     }
 }

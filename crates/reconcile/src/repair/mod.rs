@@ -1,10 +1,11 @@
 //! Writes rows again that were lost in a store, from the records of the log: `dp reconcile`.
 //!
 //! ```text
-//! compare (verify) ─▶ findings ─▶ plan ─▶ ticks ─▶ compare ─▶ bars, prices ─▶ compare ─▶ copies ─▶ compare ─▶ report
+//! compare (verify) ─▶ findings ─▶ plan ─▶ ticks ─▶ compare ─▶ rows with versions, prices ─▶ compare ─▶ copies ─▶ compare ─▶ report
 //! ```
 //! Role: [`plan()`] decides from the comparison of [`crate::verify`]; the steps only carry it out. A row of ClickHouse is made
-//! from its record by the encoder of the table's writer ([`table`]), a price by the rebuild of its projection ([`prices`]).
+//! from its record by the encoder of the table's writer ([`table`]): one row for each record ([`rows`]), or the versions that the table keeps
+//! ([`versions`]). A price is written by the rebuild of its projection ([`prices`]).
 //! Invariants: nothing is invented: a row whose record the log no longer holds is named and left. A repair that runs twice, or is
 //! killed, changes nothing more. It may run while the pipeline runs: each insert is made under an own claim (INV-8), and positions
 //! are never stored.
@@ -19,6 +20,8 @@ mod rows;
 mod table;
 pub mod text;
 pub mod tick_id;
+mod versioned;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -113,7 +116,7 @@ fn left(plan: Plan, found: &Findings, orders: &Orders, reasons: &Reasons) -> Vec
                     .get(table)
                     .map_or_else(Vec::new, |of| of.repairable().collect()),
             ),
-            Step::Bars(bars) => ("bars", bars.iter().collect()),
+            Step::Versions { table, rows } => (table, rows.iter().collect()),
             Step::Prices(prices) => ("PostgreSQL", prices.iter().collect()),
             Step::Copies { .. } => ("Redis", found.redis.iter().collect()),
         };
@@ -196,12 +199,11 @@ impl Repair<'_> {
                 let written = rows::ticks(connection, clickhouse, chosen, reasons).await;
                 (table, written.with_context(|| format!("repair {table}"))?)
             }
-            Step::Bars(bars) => (
-                "bars",
-                rows::bars(connection, clickhouse, (bars, in_flight), writes, reasons)
-                    .await
-                    .context("repair bars")?,
-            ),
+            Step::Versions { table, rows } => {
+                let lost = versions::Lost { table, rows, in_flight };
+                let written = versions::versions(connection, clickhouse, lost, writes, reasons).await;
+                (table, written.with_context(|| format!("repair {table}"))?)
+            }
             Step::Prices(prices) => (
                 "PostgreSQL",
                 prices::prices(connection, &self.clients, prices, writes, reasons, notes).await?,
@@ -249,6 +251,7 @@ async fn period(connection: &Connection, orders: &Orders) -> anyhow::Result<Peri
 
 #[cfg(test)]
 mod tests {
+    use super::findings::OfVersions;
     use super::findings::tests::row;
     use super::*;
     use crate::verify::Wrong;
@@ -271,7 +274,10 @@ mod tests {
                     refresh: Vec::new(),
                     replace: Vec::new(),
                 },
-                Step::Bars(Vec::new()),
+                Step::Versions {
+                    table: "bars",
+                    rows: Vec::new(),
+                },
             ],
             left: Vec::new(),
         };
@@ -288,8 +294,12 @@ mod tests {
     fn a_row_that_a_step_did_not_repair_is_left_with_its_reason() {
         let bar = row(Wrong::Missing, &["t", "i", "5m", "2026"], "raw/0/1/0");
         let other = row(Wrong::Missing, &["t", "j", "5m", "2026"], "raw/0/2/0");
+        let bars = OfVersions {
+            rows: vec![bar.clone(), other],
+            unseen: 0,
+        };
         let found = Findings {
-            bars: vec![bar.clone(), other],
+            versions: [("bars", bars)].into(),
             ..Findings::default()
         };
         let reasons: Reasons = [(bar.text.clone(), "the topic no longer holds it".to_owned())].into();

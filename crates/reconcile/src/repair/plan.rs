@@ -1,13 +1,13 @@
 //! What a repair writes where, decided from what a comparison has found. Pure.
 //!
-//! Invariants: only rows that the log still has are written. Bars and prices follow from `enriched_ticks`: while it lacks rows
-//! that can be written again, they are left, and compared again afterwards. Copies in Redis follow from PostgreSQL. While messages
-//! are in flight, prices are left: a newer tick may be on its way.
+//! Invariants: only rows that the log still has are written. Bars, derived prices, snapshots of curves and latest prices follow from ticks:
+//! while a table of ticks lacks rows that can be written again, they are left, and compared again afterwards. Copies in Redis follow from
+//! PostgreSQL. While messages are in flight, latest prices are left: a newer tick may be on its way.
 //! What is not repaired is named with the reason.
 
 use serde::Serialize;
 
-use super::findings::{Findings, OfTable};
+use super::findings::{Findings, OfTable, OfVersions};
 use crate::verify::blocks::BlockKey;
 use crate::verify::{Subject, Wrong, WrongRow};
 
@@ -49,7 +49,7 @@ impl Stores {
 pub enum Stage {
     /// Rows of ticks.
     Ticks,
-    /// Bars and prices, which follow from ticks.
+    /// Rows with versions and latest prices, which follow from ticks.
     Results,
     /// Copies of prices.
     Copies,
@@ -67,8 +67,13 @@ pub enum Step {
         /// Missing rows that are known one by one.
         rows: u64,
     },
-    /// The newest version of these bars in their topic.
-    Bars(Vec<WrongRow>),
+    /// The versions of these rows that their table lacks.
+    Versions {
+        /// The table without the suffix of a generation.
+        table: &'static str,
+        /// The rows.
+        rows: Vec<WrongRow>,
+    },
     /// Latest prices in PostgreSQL.
     Prices(Vec<WrongRow>),
     /// Copies in Redis.
@@ -85,7 +90,7 @@ impl Step {
     pub fn stage(&self) -> Stage {
         match self {
             Step::Rows { .. } => Stage::Ticks,
-            Step::Bars(_) | Step::Prices(_) => Stage::Results,
+            Step::Versions { .. } | Step::Prices(_) => Stage::Results,
             Step::Copies { .. } => Stage::Copies,
         }
     }
@@ -113,12 +118,7 @@ pub struct Plan {
 
 const CHANGED_TICK: &str = "rows of ticks are never replaced: delete this one (`dp sql --write`), and the next repair writes it as the log has it";
 const SURPLUS_TICK: &str = "rows are only added: delete every copy of it (`dp sql --write`); if the log has the row, the next repair writes it once";
-const SURPLUS_BAR: &str = "no tick explains it: delete it with `dp sql --write`";
-const DERIVED: &str = "no repair writes derived prices: `dp explain derived` shows which leg is at fault; a price of this leg that is published again \
-    computes the values again that it changes";
-const CURVES: &str = "no repair writes curve snapshots: `dp explain curve` shows which quote is at fault; a settlement of it that is published \
-    again makes a new snapshot";
-const FOLLOWS: &str = "it follows from enriched_ticks, which lacks rows: it is compared again once they are written (--store all, without --from and --to)";
+const FOLLOWS: &str = "it follows from ticks that a table lacks: it is compared again once they are written (--store all, without --from and --to)";
 const PRICE_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again when the system is \
     quiet (--wait), or `dp projection rebuild latest_price --full`, which needs no quiet";
 const COPY_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again when the system is \
@@ -132,7 +132,9 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
         for (table, of) in &findings.tables {
             plan.ticks(table, of);
         }
-        plan.bars(findings);
+        for (table, of) in &findings.versions {
+            plan.versions(table, of, findings.waits(table));
+        }
     }
     if stores.postgres {
         plan.prices(findings);
@@ -143,8 +145,6 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
     for other in findings.others.iter().filter(|other| stores.contain(other.subject)) {
         let why = match other.subject {
             Subject::Log => "a repair writes to stores, never to the log",
-            Subject::Derived => DERIVED,
-            Subject::Curves => CURVES,
             _ => SURPLUS_TICK,
         };
         plan.left.extend(other.named.iter().map(|row| Left {
@@ -192,25 +192,19 @@ impl Plan {
         }
     }
 
-    fn bars(&mut self, findings: &Findings) {
-        let mut bars = Vec::new();
-        for row in &findings.bars {
-            match row.wrong {
-                _ if findings.lacks_ticks => self.leave("bars", &row.text, FOLLOWS),
-                Wrong::Surplus => self.leave("bars", &row.text, SURPLUS_BAR),
-                Wrong::Missing | Wrong::Different => bars.push(row.clone()),
-            }
+    fn versions(&mut self, table: &'static str, of: &OfVersions, waits: bool) {
+        match waits {
+            true => of.rows.iter().for_each(|row| self.leave(table, &row.text, FOLLOWS)),
+            false if of.rows.is_empty() => {}
+            // A row that nothing explains may have a newer version in the log.
+            false => self.steps.push(Step::Versions {
+                table,
+                rows: of.rows.clone(),
+            }),
         }
-        if !bars.is_empty() {
-            self.steps.push(Step::Bars(bars));
-        }
-        if findings.unseen_bars > 0 {
-            let more = format!("{} more bars", findings.unseen_bars);
-            self.leave(
-                "bars",
-                &more,
-                "they were not looked at one by one: run the repair again",
-            );
+        if of.unseen > 0 {
+            let more = format!("{} more rows", of.unseen);
+            self.leave(table, &more, "they were not looked at one by one: run the repair again");
         }
     }
 
@@ -251,6 +245,8 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::findings::tests::row;
     use super::super::findings::{ENRICHED, Other};
     use super::*;
@@ -283,6 +279,39 @@ mod tests {
             tables: [(name, table)].into(),
             ..Findings::default()
         }
+    }
+
+    fn versions(table: &'static str, rows: Vec<WrongRow>) -> BTreeMap<&'static str, OfVersions> {
+        [(table, OfVersions { rows, unseen: 0 })].into()
+    }
+
+    #[test]
+    fn derived_prices_wait_for_bids_and_asks_too() {
+        let rows = || {
+            let wrong = |wrong, year| row(wrong, &["t", "s", year], TICK);
+            vec![wrong(Wrong::Missing, "2026"), wrong(Wrong::Surplus, "2027")]
+        };
+        let mut findings = Findings {
+            versions: [versions("derived_prices", rows()), versions("curve_snapshots", rows())]
+                .into_iter()
+                .flatten()
+                .collect(),
+            lacks_quotes: true,
+            ..Findings::default()
+        };
+        let step = |table| Step::Versions { table, rows: rows() };
+        let first = plan(&findings, Stores::ALL);
+        assert_eq!(first.steps, [step("curve_snapshots")]);
+        let left = first
+            .left
+            .iter()
+            .filter(|left| left.place == "derived_prices" && left.why == FOLLOWS);
+        assert_eq!((left.count(), first.left.len()), (2, 2));
+
+        findings.lacks_quotes = false;
+        let second = plan(&findings, Stores::ALL);
+        let both = vec![step("curve_snapshots"), step("derived_prices")];
+        assert_eq!((second.steps, second.left), (both, Vec::new()));
     }
 
     #[test]
@@ -330,7 +359,7 @@ mod tests {
     fn bars_and_prices_wait_for_the_ticks_that_they_follow_from() {
         let missing = || row(Wrong::Missing, &["t", "i"], TICK);
         let mut findings = Findings {
-            bars: vec![row(Wrong::Missing, &["t", "i", "5m", "2026"], TICK)],
+            versions: versions("bars", vec![row(Wrong::Missing, &["t", "i", "5m", "2026"], TICK)]),
             postgres: vec![missing()],
             redis: vec![missing()],
             ..of_table(ENRICHED, table(Vec::new(), vec![row(Wrong::Missing, &[TICK], TICK)], 0))
@@ -354,7 +383,7 @@ mod tests {
 
         findings.in_flight = true;
         let busy = plan(&findings, Stores::ALL);
-        assert!(matches!(busy.steps[..], [Step::Bars(_)]), "{:?}", busy.steps);
+        assert!(matches!(busy.steps[..], [Step::Versions { .. }]), "{:?}", busy.steps);
         assert!(
             busy.left.iter().all(|left| left.why.contains("in flight")),
             "{:?}",
@@ -363,7 +392,7 @@ mod tests {
 
         findings.in_flight = false;
         findings.postgres.clear();
-        findings.bars.clear();
+        findings.versions.clear();
         let third = plan(&findings, Stores::ALL);
         let expected = Step::Copies {
             refresh: vec![("t".to_owned(), "i".to_owned())],
@@ -379,7 +408,7 @@ mod tests {
                 row(Wrong::Different, &["t", "i"], TICK),
                 row(Wrong::Surplus, &["served:latest_price:t:x"], ""),
             ],
-            bars: vec![row(Wrong::Missing, &["t", "i", "5m", "2026"], TICK)],
+            versions: versions("bars", vec![row(Wrong::Missing, &["t", "i", "5m", "2026"], TICK)]),
             ..Findings::default()
         };
         let only = |clickhouse, redis| Stores {
@@ -395,7 +424,10 @@ mod tests {
             ],
         };
         assert_eq!(plan(&findings, only(false, true)).steps, [expected]);
-        assert!(matches!(plan(&findings, only(true, false)).steps[..], [Step::Bars(_)]));
+        assert!(matches!(
+            plan(&findings, only(true, false)).steps[..],
+            [Step::Versions { table: "bars", .. }]
+        ));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Part {
     pub surplus: u64,
     /// Rows with other values.
     pub different: u64,
-    /// Blocks of offsets, or bars, that differ and were not looked at one by one.
+    /// Blocks of offsets, or rows with versions, that differ and were not looked at one by one.
     pub unseen: u64,
     /// The first rows.
     pub rows: Vec<Listed>,
@@ -75,8 +75,10 @@ pub fn parts(findings: &Findings, stores: Stores) -> Vec<Part> {
                 .iter()
                 .map(|(table, of)| Part::of(table, &of.all(), of.unseen)),
         );
-        let bars: Vec<&WrongRow> = findings.bars.iter().collect();
-        parts.push(Part::of("bars", &bars, findings.unseen_bars));
+        for (table, of) in &findings.versions {
+            let rows: Vec<&WrongRow> = of.rows.iter().collect();
+            parts.push(Part::of(table, &rows, of.unseen));
+        }
     }
     for (is_chosen, place, rows) in [
         (stores.postgres, "PostgreSQL", &findings.postgres),
@@ -143,16 +145,21 @@ pub(super) type Reasons = BTreeMap<String, String>;
 
 #[cfg(test)]
 mod tests {
+    use super::super::findings::OfVersions;
     use super::super::findings::tests::row;
     use super::*;
 
     #[test]
     fn rows_are_counted_by_what_is_wrong_and_the_first_are_listed() {
-        let findings = Findings {
-            bars: (0..30)
+        let bars = OfVersions {
+            rows: (0..30)
                 .map(|number| row(Wrong::Missing, &["t", "i", "5m", &number.to_string()], "raw/0/1/0"))
                 .chain([row(Wrong::Different, &["t", "j", "5m", "0"], "raw/0/2/0")])
                 .collect(),
+            unseen: 0,
+        };
+        let findings = Findings {
+            versions: [("bars", bars)].into(),
             redis: vec![row(Wrong::Surplus, &["key"], "")],
             ..Findings::default()
         };

@@ -126,9 +126,9 @@ impl<'a> Table<'a> {
         Ok(done)
     }
 
-    /// Writes these records of a partition of bars; `still` removes those that the table has by now. If one is at or after the
-    /// writer's position, all records from the position up to it are written, so that the position stays true.
-    pub(super) async fn write_bars(
+    /// Writes these records of a partition, which are versions of rows; `still` removes those that the table has by now. If one is at or
+    /// after the writer's position, all records from the position up to it are written, so that the position stays true.
+    pub(super) async fn write_versions(
         &self,
         partition: i32,
         still: impl AsyncFn() -> anyhow::Result<BTreeSet<i64>>,

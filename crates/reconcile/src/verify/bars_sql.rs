@@ -15,7 +15,7 @@ use service::Names;
 use stores::clickhouse::literal;
 
 use crate::products::Products;
-use crate::vintage::VINTAGE;
+use crate::sql::VINTAGE;
 
 /// `sum / weight` as `name_`, at the scale of the quotient, rounded half to even like `domain::Turnover::vwap`. Both are 256-bit integers;
 /// weights are never negative.

@@ -3,6 +3,7 @@
 //! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, `curves`, [`served`]
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
+//! `derived` and `curves` share `versions`.
 //! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
 //! Absent on purpose: repairs ([`crate::repair`] makes them from what is found here).
 
@@ -24,6 +25,7 @@ pub mod served;
 pub(crate) mod table_checks;
 pub mod tables;
 pub mod text;
+mod versions;
 
 use std::time::Duration;
 

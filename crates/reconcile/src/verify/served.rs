@@ -14,7 +14,7 @@ use stores::{ClickHouse, Postgres, Redis, redis};
 use super::gaps::{self, Excuse, Gaps};
 use super::report::{Check, Differences, Subject, Wrong, WrongRow};
 use super::tables::{count, parts};
-use crate::vintage::VINTAGE;
+use crate::sql::VINTAGE;
 use ops::present::iso;
 use ops::rows::text;
 

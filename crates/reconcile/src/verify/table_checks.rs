@@ -20,6 +20,7 @@ use super::logs::{RawExpectation, RawLog, SourceLog};
 use super::ranges;
 use super::report::{Check, Differences, Subject, VerifyReport};
 use super::tables::{self, Place, Table};
+use super::versions::Versions;
 use crate::products::Products;
 use ops::connection::Connection;
 use ops::threads::reading;
@@ -55,8 +56,7 @@ impl TableChecks<'_> {
         match (SourceText::of(table), table.record) {
             (Some(text), _) => self.by_source(table, text, report).await,
             (None, Record::Bar) => self.bars(table, report).await,
-            (None, Record::DerivedPrice) => self.derived(table, report).await,
-            (None, Record::CurveSnapshot) => self.curves(table, report).await,
+            (None, Record::DerivedPrice | Record::CurveSnapshot) => self.versions(table, report).await,
             (None, _) => bail!("table {} has no form in which it is compared", table.name),
         }
     }
@@ -224,33 +224,22 @@ impl TableChecks<'_> {
         positions(spec, &table, report).await
     }
 
-    /// Compares snapshots of curves with the ticks of their quotes, and checks their source offsets.
-    async fn curves(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+    /// Compares a table of versions with the ticks that they follow from, and checks their source offsets.
+    async fn versions(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
         self.offsets(spec, report).await?;
-        let curves = Curves {
+        let expired = self.expired(&self.names().table("enriched_ticks")).await?;
+        let versions = Versions {
             connection: self.connection,
             clickhouse: self.clickhouse,
             gaps: self.gaps,
-            expired: &self.expired(&self.names().table("enriched_ticks")).await?,
+            expired: &expired,
             named: self.depth.bars,
+            spec,
         };
-        let outcome = curves.check().await?;
-        report.checks.extend(outcome.checks);
-        report.notes.extend(outcome.notes);
-        Ok(())
-    }
-
-    /// Compares derived prices with the ticks of their legs, and checks their source offsets.
-    async fn derived(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
-        self.offsets(spec, report).await?;
-        let derived = Derived {
-            connection: self.connection,
-            clickhouse: self.clickhouse,
-            gaps: self.gaps,
-            expired: &self.expired(&self.names().table("enriched_ticks")).await?,
-            named: self.depth.bars,
+        let outcome = match spec.record {
+            Record::CurveSnapshot => Curves(versions).check().await?,
+            _ => Derived(versions).check().await?,
         };
-        let outcome = derived.check().await?;
         report.checks.extend(outcome.checks);
         report.notes.extend(outcome.notes);
         Ok(())

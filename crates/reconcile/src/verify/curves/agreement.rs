@@ -8,7 +8,8 @@ use domain::{CurveSnapshot, Decimal, Kind, LegPlace, LegPrice, LegPurpose, Micro
 use jiff::civil::date;
 use proptest::prelude::*;
 
-use super::compare::{Compared, Comparison, Kept};
+use super::super::versions::Compared;
+use super::compare::{Comparison, Kept};
 use super::pricing::{Point, Quoted};
 use super::rows::Stored;
 use super::rules::tests::START;
@@ -32,12 +33,26 @@ const IDS: [&str; 9] = [
     "PJM.W.2026-12.FLAT.SETTLEMENT",
     "PJM.W.SPOT",
 ];
+/// Few contracts, most of which others imply.
+const IMPLIED: [&str; 11] = [
+    "PJM.W.2027-01.FLAT.SETTLEMENT",
+    "PJM.W.2027-01.PEAK.SETTLEMENT",
+    "PJM.W.2027-01.OFF_PEAK.SETTLEMENT",
+    "PJM.W.2027-02.FLAT.SETTLEMENT",
+    "PJM.W.2027-02.PEAK.SETTLEMENT",
+    "PJM.W.2027-03.FLAT.SETTLEMENT",
+    "PJM.W.Q1-27.FLAT.SETTLEMENT",
+    "PJM.W.Q1-27.PEAK.SETTLEMENT",
+    "PJM.W.Q1-27.OFF_PEAK.SETTLEMENT",
+    "PJM.W.WIN-27.FLAT.SETTLEMENT",
+    "PJM.W.WIN-27.PEAK.SETTLEMENT",
+];
 const DEFINITIONS: [&str; 5] = ["flat", "linear", "monotone", "smooth;1,2", "none"];
 
 /// A quote of the log.
 #[derive(Debug, Clone, Copy)]
 struct Given {
-    id: usize,
+    instrument: &'static str,
     clock: Micros,
     time: Micros,
     cents: i64,
@@ -45,10 +60,6 @@ struct Given {
 }
 
 impl Given {
-    fn instrument(&self) -> &'static str {
-        IDS.get(self.id).copied().unwrap_or_default()
-    }
-
     fn definition(&self) -> &'static str {
         DEFINITIONS.get(self.definition).copied().unwrap_or_default()
     }
@@ -56,7 +67,7 @@ impl Given {
     /// As the stage gets it; `at` is its place in the raw log.
     fn leg(&self, at: i64) -> LegPrice<'static> {
         let mut tick: Tick<'static> = domain::fixtures::tick();
-        (tick.instrument_id, tick.event_time) = (self.instrument(), self.time);
+        (tick.instrument_id, tick.event_time) = (self.instrument, self.time);
         tick.kind = Kind::Interval;
         tick.price = Decimal::from_unscaled(self.cents * 1_000_000).unwrap_or_default();
         (tick.version, tick.sequence) = (None, None);
@@ -79,7 +90,7 @@ impl Given {
     fn quote(&self, at: i64, read: Micros) -> Quote {
         let leg = self.leg(at);
         Quote {
-            instrument: self.instrument().to_owned(),
+            instrument: self.instrument.to_owned(),
             market: "PJM".to_owned(),
             clock: self.clock,
             read,
@@ -111,6 +122,7 @@ fn stored(record: &CurveSnapshot<'_>) -> Stored {
         curve_price: input.curve_price,
         residual: input.residual,
         state: input.state.to_owned(),
+        implied_by: input.implied_by.iter().map(|name| (*name).to_owned()).collect(),
         source: input.source.to_owned(),
         known_at: input.known_at,
     });
@@ -144,30 +156,40 @@ fn sent(log: &[Given]) -> (BTreeMap<(Micros, String), Stored>, Vec<Micros>) {
     (last, clocks)
 }
 
-fn logs() -> impl Strategy<Value = Vec<Given>> {
+fn logs(ids: &'static [&'static str]) -> impl Strategy<Value = Vec<Given>> {
     // Quote, steps of the clock, how far its partition is behind, age of the trade, price, definition.
-    let step = (0..IDS.len(), 0i64..150, 0i64..30, 0i64..20, -500i64..20_000, 0usize..40);
+    let step = (
+        proptest::sample::select(ids),
+        0i64..150,
+        0i64..30,
+        0i64..20,
+        -500i64..20_000,
+        0usize..40,
+    );
     proptest::collection::vec(step, 1..50).prop_map(|steps| {
         let mut clock = START;
-        let given = steps.into_iter().map(|(id, step, behind, age, cents, definition)| {
-            clock += step * 1_000_000;
-            // Most partitions are not behind.
-            let own = clock - behind.saturating_sub(20).max(0) * 4 * MINUTE;
-            Given {
-                id,
-                clock: own,
-                time: own - age.saturating_sub(12).max(0) * 5 * MINUTE,
-                cents,
-                definition: if definition < DEFINITIONS.len() { definition } else { 0 },
-            }
-        });
+        let given = steps
+            .into_iter()
+            .map(|(instrument, step, behind, age, cents, definition)| {
+                clock += step * 1_000_000;
+                // Most partitions are not behind.
+                let own = clock - behind.saturating_sub(20).max(0) * 4 * MINUTE;
+                Given {
+                    instrument,
+                    clock: own,
+                    time: own - age.saturating_sub(12).max(0) * 5 * MINUTE,
+                    cents,
+                    definition: if definition < DEFINITIONS.len() { definition } else { 0 },
+                }
+            });
         given.collect()
     })
 }
 
-/// The check of everything that the stage sends for this log, and how many snapshots these are.
-fn compared(log: &[Given]) -> (Compared, u64) {
-    let (sent, clocks) = sent(log);
+/// The check of everything that the stage sends for this log after this change, and how many snapshots these are.
+fn compared(log: &[Given], change: impl Fn(&mut Stored)) -> (Compared, u64) {
+    let (mut sent, clocks) = sent(log);
+    sent.values_mut().for_each(change);
     let quotes = log
         .iter()
         .zip(&clocks)
@@ -213,9 +235,9 @@ fn in_order(log: &[Given]) -> Vec<Given> {
 
 proptest! {
     #[test]
-    fn the_check_and_the_stage_agree_on_every_time(log in logs()) {
+    fn the_check_and_the_stage_agree_on_every_time(log in logs(&IDS)) {
         for (log, may_be_unknown) in [(&log, true), (&in_order(&log), false)] {
-            let (compared, count) = compared(log);
+            let (compared, count) = compared(log, |_| {});
             let wrong: Vec<&str> = compared.wrong.iter().map(|row| row.text.as_str()).collect();
             prop_assert_eq!(wrong, Vec::<&str>::new());
             prop_assert_eq!((compared.expected, compared.found), (count, count));
@@ -223,4 +245,29 @@ proptest! {
             prop_assert!(may_be_unknown || compared.unknown == 0, "{} of {count} snapshots are unknown", compared.unknown);
         }
     }
+
+    #[test]
+    fn the_check_and_the_stage_agree_on_which_quotes_others_imply(log in logs(&IMPLIED)) {
+        let log = in_order(&log);
+        let (found, count) = compared(&log, |_| {});
+        let wrong: Vec<&str> = found.wrong.iter().map(|row| row.text.as_str()).collect();
+        prop_assert_eq!(wrong, Vec::<&str>::new());
+        prop_assert_eq!((found.expected, found.found), (count, count));
+        // A quote that no others imply must not be called one.
+        let changed = std::cell::Cell::new(0);
+        let (changed_ones, _) = compared(&log, |stored| changed.set(changed.get() + u64::from(call_implied(stored))));
+        prop_assert_eq!(changed_ones.wrong.len() as u64, changed.get());
+    }
+}
+
+/// Calls a repriced quote implied, which changes no number; false if there is none.
+fn call_implied(stored: &mut Stored) -> bool {
+    let Ok((_, inputs)) = &mut stored.content else {
+        return false;
+    };
+    let believed = inputs.iter_mut().find(|quoted| quoted.state == "repriced");
+    believed.is_some_and(|quoted| {
+        quoted.state = "consistent".to_owned();
+        true
+    })
 }

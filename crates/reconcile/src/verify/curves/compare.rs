@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Decimal, Micros};
+use domain::Micros;
 use ops::present::iso;
 
-use super::super::report::{Wrong, WrongRow};
+use super::super::report::{Differences, Wrong, WrongRow};
+use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::delivery::Market;
 use super::pricing::{Point, Quoted, Weights};
-use super::rows::Stored;
-use super::rules::{Content, Fate, Input, Origin, Quotes, Times, Wanted};
+use super::rows::{GoneRow, Stored};
+use super::rules::{Content, Fate, Input, Quotes, Times, Wanted};
 use super::sql::Lane;
 
 /// How far snapshots reach.
@@ -18,37 +19,6 @@ const HORIZONS: [&str; 5] = ["1m", "3m", "6m", "1y", "all"];
 const WHOLE: &str = "all";
 /// Differences of one snapshot that are named.
 const SHOWN: usize = 4;
-
-/// What one comparison found.
-#[derive(Debug, Default)]
-pub(super) struct Compared {
-    pub expected: u64,
-    pub found: u64,
-    pub wrong: Vec<WrongRow>,
-    /// Wrong snapshots that are counted only.
-    pub unnamed: u64,
-    /// Snapshots whose quotes depend on the clock of the stage.
-    pub unknown: u64,
-    /// Snapshots whose quotes, or which themselves, may have expired.
-    pub expired: u64,
-    /// Snapshots of another interval than the configured one, and those before them.
-    pub earlier: u64,
-}
-
-impl Compared {
-    /// Adds another part; of all wrong snapshots at most `named` are kept.
-    pub(super) fn add(&mut self, mut other: Compared, named: usize) {
-        self.expected += other.expected;
-        self.found += other.found;
-        let room = named.saturating_sub(self.wrong.len());
-        let rest = other.wrong.split_off(other.wrong.len().min(room));
-        self.unnamed += other.unnamed + rest.len() as u64;
-        self.wrong.extend(other.wrong);
-        self.unknown += other.unknown;
-        self.expired += other.expired;
-        self.earlier += other.earlier;
-    }
-}
 
 /// What is not compared.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +55,20 @@ impl Comparison<'_> {
             self.one(*time, &wanted, &found, &mut compared);
         }
         compared
+    }
+
+    /// The snapshots of which an earlier version is gone. The newest one may be right.
+    pub(super) fn gone(&self, rows: &[GoneRow]) -> anyhow::Result<Differences> {
+        let mut gone = Differences::default();
+        for row in rows {
+            let what = format!("has {} of {} versions", row.found, row.sent);
+            let place = (row.time.parse()?, row.horizon_.as_str());
+            gone.add_row(self.wrong(Wrong::Missing, place, &row.origin_, &what));
+        }
+        if let Some(row) = rows.first() {
+            gone.total = row.total.parse()?;
+        }
+        Ok(gone)
     }
 
     fn one(&self, time: Micros, wanted: &Wanted, found: &[Stored], compared: &mut Compared) {
@@ -160,10 +144,7 @@ impl Comparison<'_> {
     fn wrong(&self, wrong: Wrong, (time, horizon): (Micros, &str), origin: &str, what: &str) -> WrongRow {
         let Lane { tenant, curve } = self.lane;
         let at = iso(time);
-        let of = match tenant == self.own_tenant {
-            true => String::new(),
-            false => format!(" --tenant {tenant}"),
-        };
+        let of = tenant_option(tenant, self.own_tenant);
         WrongRow {
             wrong,
             key: [tenant.as_str(), curve, horizon, &at].map(str::to_owned).to_vec(),
@@ -175,19 +156,11 @@ impl Comparison<'_> {
     }
 }
 
-fn place((feed, partition, offset, index): &Origin) -> String {
-    format!("{feed}/{partition}/{offset}/{index}")
-}
-
-fn number(unscaled: i64) -> String {
-    Decimal::from_unscaled(unscaled).map_or_else(|_| format!("{unscaled} at scale 8"), |number| number.to_string())
-}
-
 fn quote(input: &Input) -> String {
     format!(
         "{} {} of {}",
         input.contract,
-        number(input.figure),
+        decimal(input.figure),
         place(&input.origin)
     )
 }
@@ -313,7 +286,7 @@ fn unlike_quote(quoted: &Quoted, input: &Input) -> Option<String> {
             quoted.contract,
             quoted.block,
             quoted.price,
-            number(input.figure)
+            decimal(input.figure)
         )),
         () if quoted.known_at != input.time => Some(format!(
             "quote {quoted} of {of} has the time {} instead of {}",
@@ -371,11 +344,15 @@ mod tests {
         HORIZONS.map(stored).to_vec()
     }
 
-    fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
-        let lane = Lane {
+    fn lane() -> Lane {
+        Lane {
             tenant: "t".to_owned(),
             curve: "C".to_owned(),
-        };
+        }
+    }
+
+    fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
+        let lane = lane();
         let comparison = Comparison {
             lane: &lane,
             times: TIMES,
@@ -458,6 +435,35 @@ mod tests {
                 .for_each(|quoted| quoted.state = "superseded".to_owned())
         });
         assert!(state.contains("is superseded instead of used"), "{state}");
+    }
+
+    #[test]
+    fn a_snapshot_that_has_lost_an_earlier_version_is_named() {
+        let lane = lane();
+        let comparison = Comparison {
+            lane: &lane,
+            times: TIMES,
+            kept: KEPT,
+            own_tenant: "t",
+        };
+        let [time, found, sent, total] = [START, 2, 3, 70].map(|number| number.to_string());
+        let row = GoneRow {
+            horizon_: "1m".to_owned(),
+            time,
+            origin_: "raw/0/2/0".to_owned(),
+            found,
+            sent,
+            total,
+        };
+        let Ok(gone) = comparison.gone(&[row]) else {
+            unreachable!("the numbers can be read");
+        };
+        let at = iso(START);
+        let named =
+            format!("curve snapshot t/C/1m/{at} has 2 of 3 versions (`dp explain curve C --horizon 1m --at {at}`)");
+        assert_eq!((gone.total, gone.named), (70, vec![named]));
+        let rows: Vec<_> = gone.rows.iter().map(|row| (row.wrong, row.origin.as_str())).collect();
+        assert_eq!(rows, [(Wrong::Missing, "raw/0/2/0")]);
     }
 
     #[test]

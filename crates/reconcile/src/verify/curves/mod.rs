@@ -1,10 +1,10 @@
 //! Compares snapshots of curves with the ticks that they must be made from, and with their own points.
 //!
-//! Role: [`rules`] says which quotes count at a time, [`delivery`] and [`pricing`] what the points give for them, [`compare`] names what
-//! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
+//! Role: [`rules`] says which quotes count at a time, [`implied`] which of them others imply, [`delivery`] and [`pricing`] what the points give
+//! for them, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
 //! are those of aggregation. Nothing else is shared with the stage that computes the snapshots, nor with crate `curves`.
 //! Invariants: the newest version of every snapshot has the quotes that `enriched_ticks` holds for its time, whatever order they came in,
-//! and its points reprice them. Each query has a limited number of times, which bounds the memory of the server and of this process.
+//! and its points reprice them. The earlier versions are still there: their revisions have no gap. Each query has a limited number of times, which bounds the memory of the server and of this process.
 //! Failure: what depends on what cannot be known (which old quotes the stage remembers, expired rows, accepted gaps) is counted in a note,
 //! never as a difference.
 
@@ -13,6 +13,7 @@ mod agreement;
 mod begun;
 mod compare;
 pub(crate) mod delivery;
+mod implied;
 pub(crate) mod pricing;
 pub(crate) mod rows;
 mod rules;
@@ -23,22 +24,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context as _;
 use codec::Wire;
 use domain::Micros;
-use serde::Deserialize;
 use serde_json::{Map, Value};
 use service::{Names, Reader};
-use stores::ClickHouse;
 
-use super::bars_sql::Expired;
-use super::gaps::{Gaps, partition_of_key};
+use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
 use super::report::{Check, Differences, NAMED, Subject};
-use super::tables::named;
+use super::versions::{Compared, Outcome, Versions, notes};
 use begun::Begun;
-use compare::{Compared, Comparison, Kept};
+use compare::{Comparison, Kept};
 use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
-use rows::{QuoteRow, StoredRow};
+use rows::{GoneRow, QuoteRow, StoredRow};
 use rules::{Quotes, Times};
 use sql::{Lane, Source};
 
@@ -47,24 +45,7 @@ const TIMES_AT_ONCE: usize = 200;
 const TABLE: &str = "curve_snapshots";
 
 /// The snapshots to compare.
-pub(super) struct Curves<'a> {
-    /// The connection.
-    pub connection: &'a Connection,
-    /// The client.
-    pub clickhouse: &'a ClickHouse,
-    /// Accepted gaps.
-    pub gaps: &'a Gaps,
-    /// Partitions of `enriched_ticks` that have expired rows.
-    pub expired: &'a [Expired],
-    /// Wrong snapshots that are named.
-    pub named: usize,
-}
-
-/// The checks, and notes on what is not compared.
-pub(super) struct Outcome {
-    pub checks: Vec<Check>,
-    pub notes: Vec<String>,
-}
+pub(super) struct Curves<'a>(pub Versions<'a>);
 
 /// What is known of the log besides the quotes.
 struct Logs {
@@ -80,7 +61,7 @@ struct Logs {
 
 impl Curves<'_> {
     fn names(&self) -> &Names {
-        &self.connection.names
+        self.0.names()
     }
 
     /// Compares all curves of all tenants.
@@ -89,15 +70,14 @@ impl Curves<'_> {
     /// A server does not answer, or a setting cannot be used.
     pub(super) async fn check(&self) -> anyhow::Result<Outcome> {
         let times = self.times()?;
-        let passed = self
-            .gaps
-            .condition(&self.names().group("aggregation"), &self.names().enriched);
+        let passed = self.0.passed();
         let source = Source {
             names: self.names(),
             passed: &passed,
         };
         let (mut compared, mut excused) = (Compared::default(), Vec::new());
         let rows = self
+            .0
             .clickhouse
             .query_json(&source.lanes())
             .await
@@ -114,19 +94,24 @@ impl Curves<'_> {
             for lane in &lanes {
                 match self.is_excused(lane, logs.ranges.len()) {
                     true => excused.push(format!("{}/{}", lane.tenant, lane.curve)),
-                    false => compared.add(self.lane(&source, lane, times, &logs).await?, self.named),
+                    false => compared.add(self.lane(&source, lane, times, &logs).await?, self.0.named),
                 }
             }
         }
         let notes = said(&compared, &excused);
+        let gone = self.earlier(std::mem::take(&mut compared.gone));
         Ok(Outcome {
-            checks: vec![self.snapshots(compared), self.versions(&source).await?],
+            checks: vec![
+                self.0.newest(compared, "quotes", Subject::Curves),
+                gone,
+                self.0.contents(&source.conflicting(NAMED)).await?,
+            ],
             notes,
         })
     }
 
     fn times(&self) -> anyhow::Result<Times> {
-        let mut reader = Reader::new(&self.connection.env);
+        let mut reader = Reader::new(&self.0.connection.env);
         let limits = aggregation::config::read(&mut reader).curves;
         reader.finish()?;
         Ok(Times {
@@ -136,32 +121,22 @@ impl Curves<'_> {
         })
     }
 
-    fn snapshots(&self, compared: Compared) -> Check {
-        let mut differences = Differences::default();
-        differences.extend(compared.wrong);
-        differences.total += compared.unnamed;
-        let title = format!("{}: newest versions match their quotes", self.names().table(TABLE));
-        Check::new(title, compared.expected, compared.found, differences).about(Subject::Curves)
-    }
-
-    async fn versions(&self, source: &Source<'_>) -> anyhow::Result<Check> {
-        let versions = named(self.clickhouse, &source.conflicting(NAMED), str::to_owned).await;
-        let versions = versions.context("compare versions of curve snapshots")?;
-        let title = format!("{}: versions with conflicting contents", self.names().table(TABLE));
-        Ok(Check::new(title, 0, versions.total, versions).about(Subject::Positions(TABLE)))
+    /// The table keeps every version, so that it can be seen what was known when.
+    fn earlier(&self, gone: Differences) -> Check {
+        let title = format!("{}: snapshots that have lost an earlier version", self.0.name());
+        Check::new(title, 0, gone.total, gone).about(Subject::Curves)
     }
 
     async fn logs(&self, source: &Source<'_>) -> anyhow::Result<Logs> {
-        let wire: Wire = self.connection.wire().await?;
-        let bootstrap = self.connection.settings.kafka_bootstrap.clone();
-        let (legs, curves) = (self.names().legs.clone(), self.names().curves.clone());
-        let (gaps, group) = (self.gaps.clone(), self.names().curves_group("aggregation"));
-        let (begun, ranges, is_cut) = reading(move || {
+        let wire: Wire = self.0.connection.wire().await?;
+        let bootstrap = self.0.connection.settings.kafka_bootstrap.clone();
+        let legs = self.names().legs.clone();
+        let (gaps, group) = (self.0.gaps.clone(), self.names().curves_group("aggregation"));
+        let (begun, ranges) = reading(move || {
             let mut of_legs = ranges::ranges(&bootstrap, &[legs])?;
             gaps.leave_out(&group, &mut of_legs);
             let begun = begun::read(&bootstrap, &wire, &of_legs)?;
-            let is_cut = ranges::ranges(&bootstrap, &[curves])?.iter().any(|range| range.is_cut);
-            Ok((begun, of_legs, is_cut))
+            Ok((begun, of_legs))
         })
         .await
         .with_context(|| format!("read {}", self.names().legs))?;
@@ -170,9 +145,10 @@ impl Curves<'_> {
             ranges,
             clocks: BTreeMap::new(),
             newest: BTreeMap::new(),
-            snapshots_since: self.snapshots_since(is_cut).await?,
+            snapshots_since: self.0.kept_since().await?,
         };
         for row in self
+            .0
             .clickhouse
             .query_json(&source.partitions())
             .await
@@ -185,30 +161,13 @@ impl Curves<'_> {
         Ok(logs)
     }
 
-    /// Before this time, snapshots may have expired: only if retention has cut their topic as well.
-    async fn snapshots_since(&self, is_cut: bool) -> anyhow::Result<Micros> {
-        if !is_cut {
-            return Ok(Micros::MIN);
-        }
-        let sql = format!(
-            "SELECT toString(toUnixTimestamp64Micro(min(ingested_at))) AS oldest FROM {}",
-            self.names().table(TABLE)
-        );
-        let rows = self
-            .clickhouse
-            .query_json(&sql)
-            .await
-            .context("read the oldest curve snapshot")?;
-        rows.first().map_or(Ok(Micros::MIN), |row| number(row, "oldest"))
-    }
-
     async fn clocks(
         &self,
         source: &Source<'_>,
         partition: i32,
         clocks: &mut BTreeMap<(i32, i64), Micros>,
     ) -> anyhow::Result<()> {
-        let rows = self.clickhouse.query_json(&source.clocks(partition)).await;
+        let rows = self.0.clickhouse.query_json(&source.clocks(partition)).await;
         let rows = rows.context("read the log clocks at quotes")?;
         // A row has the quote before. Its own quote is in the next row, or is the last of all.
         let own = rows.iter().skip(1).map(|row| number(row, "before_"));
@@ -224,11 +183,12 @@ impl Curves<'_> {
     /// Whether an accepted gap may explain differences of the curve: one quote can change many snapshots.
     fn is_excused(&self, lane: &Lane, partitions: usize) -> bool {
         let names = self.names();
-        let of_curve = self.gaps.excuse(&[
+        let of_curve = self.0.gaps.excuse(&[
             (names.curves_group("aggregation"), &names.legs, 1),
             (names.writer_group("aggregation"), &names.curves, 1),
         ]);
         let of_ticks = self
+            .0
             .gaps
             .excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
         let count = i32::try_from(partitions).unwrap_or(i32::MAX);
@@ -239,7 +199,7 @@ impl Curves<'_> {
 
     async fn lane(&self, source: &Source<'_>, lane: &Lane, times: Times, logs: &Logs) -> anyhow::Result<Compared> {
         let quotes = self.quotes(source, lane, times, logs).await?;
-        let stored = self.clickhouse.query_json(&source.times(lane)).await;
+        let stored = self.0.clickhouse.query_json(&source.times(lane)).await;
         let stored = stored.context("list the times of curve snapshots")?;
         let stored: BTreeSet<Micros> = stored
             .iter()
@@ -248,16 +208,15 @@ impl Curves<'_> {
         let is_other = |time: &&Micros| time.rem_euclid(times.interval.max(1)) != 0;
         let last_other = stored.iter().filter(is_other).max();
         let back = times.max_age.saturating_add(times.hold);
-        let lost_until = self.expired.iter().map(Expired::until).max();
         let comparison = Comparison {
             lane,
             times,
             kept: Kept {
-                complete_since: lost_until.map_or(Micros::MIN, |until| until.saturating_add(back)),
+                complete_since: self.0.complete_since(back),
                 snapshots_since: logs.snapshots_since,
                 other_interval: last_other.and_then(|time| times.end_of(*time)).unwrap_or(Micros::MIN),
             },
-            own_tenant: &self.connection.settings.tenant_id,
+            own_tenant: &self.0.connection.settings.tenant_id,
         };
         let all: BTreeSet<Micros> = stored.iter().copied().chain(quotes.ends()).collect();
         let all = Vec::from_iter(all);
@@ -266,16 +225,21 @@ impl Curves<'_> {
             .into_iter()
             .zip(all.chunks(TIMES_AT_ONCE))
         {
-            let rows: Vec<StoredRow> = self.rows(&source.stored(lane, part)).await?;
+            let rows: Vec<StoredRow> = self.0.rows(&source.stored(lane, part)).await?;
             let stored = rows.into_iter().map(StoredRow::stored).collect::<anyhow::Result<_>>()?;
-            compared.add(comparison.part(of_part, &quotes, stored), self.named);
+            compared.add(comparison.part(of_part, &quotes, stored), self.0.named);
         }
+        let gone: Vec<GoneRow> = self
+            .0
+            .rows(&source.gone(lane, logs.snapshots_since, self.0.named))
+            .await?;
+        compared.gone = comparison.gone(&gone)?;
         Ok(compared)
     }
 
     async fn quotes(&self, source: &Source<'_>, lane: &Lane, times: Times, logs: &Logs) -> anyhow::Result<Quotes> {
         let since = self.since(source, lane, logs).await?;
-        let rows: Vec<QuoteRow> = self.rows(&source.quotes(lane)).await?;
+        let rows: Vec<QuoteRow> = self.0.rows(&source.quotes(lane)).await?;
         let mut quotes = Vec::with_capacity(rows.len());
         for row in rows {
             let (place, mut quote) = row.quote()?;
@@ -302,45 +266,32 @@ impl Curves<'_> {
         if !since.is_empty() && !logs.ranges.iter().any(|range| range.is_cut) {
             return Ok(since);
         }
-        let rows = self.clickhouse.query_json(&source.used_since(lane)).await;
+        let rows = self.0.clickhouse.query_json(&source.used_since(lane)).await;
         for row in rows.with_context(|| format!("read the first quotes of {}", lane.curve))? {
             begun::first(&mut since, number(&row, "partition")?, number(&row, "first")?);
         }
         Ok(since)
     }
-
-    async fn rows<T: for<'d> Deserialize<'d>>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
-        self.clickhouse
-            .query_rows(sql)
-            .await
-            .context("compare curve snapshots with their quotes")
-    }
 }
 
 /// Notes on what was not compared.
 fn said(compared: &Compared, excused: &[String]) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut note = |count: u64, why: &str| {
-        if count > 0 {
-            notes.push(format!("{count} curve snapshot(s) are not compared with ticks: {why}"));
-        }
-    };
-    note(
-        compared.unknown,
-        "whether an old quote hides a newer one of an earlier trade date depends on the clock of the stage, or the definition is not in the log",
-    );
-    note(compared.expired, "rows of their time have expired");
-    note(
-        compared.earlier,
-        "until then the interval was not that of AGGREGATION_CURVES_INTERVAL_S",
-    );
-    if !excused.is_empty() {
-        notes.push(format!(
-            "curves with an accepted gap are not compared: {}",
-            excused.join(", ")
-        ));
-    }
-    notes
+    let reasons = [
+        (
+            compared.unknown,
+            "whether an old quote hides a newer one of an earlier trade date depends on the clock of the stage, or the definition is not in the log",
+        ),
+        (compared.expired, "rows of their time have expired"),
+        (
+            compared.earlier,
+            "until then the interval was not that of AGGREGATION_CURVES_INTERVAL_S",
+        ),
+    ];
+    notes(
+        "curve snapshot(s) are not compared with ticks",
+        reasons,
+        ("curves", excused),
+    )
 }
 
 #[cfg(test)]

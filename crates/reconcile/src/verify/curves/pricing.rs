@@ -1,13 +1,17 @@
 //! What the points of a snapshot give, against what it says of its quotes. Pure.
 //!
 //! Invariants: the price of a contract is the mean of its points, weighted by delivered hours. A quote that counts as repriced has that
-//! price within [`EQUAL`]; every other one has the residual that the points give. Flat hours are peak and off-peak hours, in price too.
+//! price within [`EQUAL`]; every other one has the residual that the points give, and is one that others imply. Flat hours are peak and off-peak hours, in price too.
 //! Failure: a point or quote that cannot be read is a difference.
 
+use std::collections::BTreeSet;
+
+use domain::Micros;
 use jiff::civil::Date;
 use serde::Deserialize;
 
 use super::delivery::{Contract, Market};
+use super::implied::implied;
 
 /// Largest difference of a repriced quote, in the unit of the prices.
 const EQUAL: f64 = 1e-8;
@@ -37,6 +41,8 @@ pub(crate) struct Quoted {
     pub curve_price: Option<f64>,
     pub residual: Option<f64>,
     pub state: String,
+    /// The contracts that imply its price, or another one.
+    pub implied_by: Vec<String>,
     /// The tick.
     pub source: String,
     /// Its event time in microseconds.
@@ -156,8 +162,21 @@ impl<'m> Weights<'m> {
                 None => {}
             }
         }
+        found.extend(self.implied(inputs));
         found.extend(self.blocks());
         found
+    }
+
+    /// Quotes that are repriced although others imply them, or not although none do.
+    fn implied(&self, inputs: &[Quoted]) -> Vec<String> {
+        let named = |quoted: &Quoted| self.market.named(&quoted.contract, &quoted.block, self.day);
+        let used = inputs.iter().filter(|quoted| quoted.is_used());
+        let (used, quotes): (Vec<&Quoted>, Vec<(Contract, Micros)>) = used
+            .filter_map(|quoted| Some((quoted, (named(quoted)?, quoted.known_at))))
+            .unzip();
+        let wanted = implied(self.market, &quotes);
+        let different = |(quoted, by): (&&Quoted, &BTreeSet<String>)| of_implied(quoted, by);
+        used.iter().zip(&wanted).filter_map(different).collect()
     }
 
     /// Flat points beside on-peak and off-peak ones.
@@ -214,6 +233,23 @@ fn of_mean(quoted: &Quoted, mean: f64) -> Option<String> {
     is_wrong.then(|| format!("quote {quoted} is {}, but its residual is {wanted}", quoted.state))
 }
 
+/// What a quote says of the others, if these imply it instead.
+fn of_implied(quoted: &Quoted, by: &BTreeSet<String>) -> Option<String> {
+    let listed = |names: &BTreeSet<String>| Vec::from_iter(names.iter().cloned()).join(", ");
+    let found: BTreeSet<String> = quoted.implied_by.iter().cloned().collect();
+    match (quoted.state.as_str(), by.is_empty()) {
+        ("repriced", false) => Some(format!("quote {quoted} is repriced, but implied by {}", listed(by))),
+        ("repriced", true) if found.is_empty() => None,
+        (state, true) => Some(format!("quote {quoted} is {state}, but no others imply it")),
+        (_, false) if found == *by => None,
+        (_, false) => Some(format!(
+            "quote {quoted} is implied by {} instead of {}",
+            listed(&found),
+            listed(by)
+        )),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use jiff::civil::date;
@@ -246,6 +282,7 @@ pub(super) mod tests {
             curve_price: Some(price - residual),
             residual: Some(residual),
             state: state.to_owned(),
+            implied_by: Vec::new(),
             source: "raw/0/1/0".to_owned(),
             known_at: 0,
         }
@@ -274,9 +311,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_residual_is_what_the_points_give_and_fits_its_state() {
-        let points = [point("2027-01", 50.0)];
-        let of =
-            |price: f64, residual: f64, state: &str| differences(&points, &[quoted("2027-01", price, residual, state)]);
+        let of = |price: f64, residual: f64, state: &str| {
+            of_mean(&quoted("2027-01", price, residual, state), 50.0).unwrap_or_default()
+        };
         assert_eq!(of(50.5, 0.5, "contradictory"), "");
         assert_eq!(of(50.004, 0.004, "consistent"), "");
         assert!(of(50.5, 0.5, "consistent").contains("but its residual is 0.5"));
@@ -288,8 +325,37 @@ pub(super) mod tests {
             residual: Some(0.4),
             ..quoted("2027-01", 50.5, 0.5, "contradictory")
         };
-        assert!(differences(&points, &[wrong]).contains("residual of quote 2027-01 flat 50.5 is 0.4 instead of 0.5"));
-        assert!(of(50.5, 0.5, "in_delivery").contains("has a residual, but is in_delivery"));
+        let said = of_mean(&wrong, 50.0).unwrap_or_default();
+        assert!(
+            said.contains("residual of quote 2027-01 flat 50.5 is 0.4 instead of 0.5"),
+            "{said}"
+        );
+        let unused = quoted("2027-01", 50.5, 0.5, "in_delivery");
+        assert!(differences(&[point("2027-01", 50.0)], &[unused]).contains("has a residual, but is in_delivery"));
+    }
+
+    #[test]
+    fn a_quote_that_others_imply_is_not_repriced_and_names_them() {
+        let months = ["2027-01", "2027-02", "2027-03"];
+        let points = months.map(|month| point(month, 40.0));
+        let of = |state: &str, by: &[&str]| {
+            let quarter = Quoted {
+                implied_by: by.iter().map(|name| (*name).to_owned()).collect(),
+                ..quoted("Q1-27", 40.0, 0.0, state)
+            };
+            let months = months.map(|month| quoted(month, 40.0, 0.0, "repriced"));
+            differences(&points, &[&[quarter][..], &months].concat())
+        };
+        let all = ["2027-01 flat", "2027-02 flat", "2027-03 flat"];
+        assert_eq!(of("consistent", &all), "");
+        assert!(of("repriced", &[]).ends_with("is repriced, but implied by 2027-01 flat, 2027-02 flat, 2027-03 flat"));
+        let wrong = of("consistent", &["2027-01 flat"]);
+        assert!(
+            wrong.contains("is implied by 2027-01 flat instead of 2027-01 flat, 2027-02"),
+            "{wrong}"
+        );
+        let alone = differences(&[point("2027-01", 40.0)], &[quoted("2027-01", 40.0, 0.0, "consistent")]);
+        assert!(alone.ends_with("is consistent, but no others imply it"), "{alone}");
     }
 
     #[test]

@@ -103,6 +103,18 @@ impl StoredRow {
     }
 }
 
+/// A snapshot of which an earlier version is gone, as it is asked for.
+#[derive(Deserialize)]
+pub(super) struct GoneRow {
+    pub horizon_: String,
+    pub time: String,
+    pub origin_: String,
+    pub found: String,
+    pub sent: String,
+    /// Of all such snapshots.
+    pub total: String,
+}
+
 /// Points and quotes from their JSON texts.
 pub(crate) fn content(points: &str, inputs: &str) -> Result<(Vec<Point>, Vec<Quoted>), String> {
     let points = serde_json::from_str(points).map_err(|error| format!("its points cannot be read: {error}"))?;

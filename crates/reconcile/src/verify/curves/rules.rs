@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use domain::Micros;
 use jiff::civil::Date;
 
+use super::super::versions::Origin;
 use super::delivery::{Contract, Market, months_between};
 
 const HOUR: Micros = 3_600_000_000;
@@ -19,9 +20,6 @@ const HOUR: Micros = 3_600_000_000;
 const AHEAD: Micros = 24 * HOUR;
 /// By how much the clock of the stage may be ahead of a quote whose leg is not in the log any more.
 const MOST_SLACK: Micros = HOUR;
-
-/// Feed, partition, offset and index.
-pub(super) type Origin = (String, i32, i64, i32);
 
 /// The settings of aggregation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use domain::Micros;
 use service::Names;
 use stores::clickhouse::literal;
 
-use crate::vintage::VINTAGE;
+use crate::sql::{moment, vintage_number};
 
 /// Where the queries look.
 pub(super) struct Source<'a> {
@@ -34,10 +34,6 @@ impl Lane {
 
 /// The ticks that are quotes of curves.
 const QUOTES: &str = "product = 'settlement' AND isNotNull(curve_id)";
-
-fn moment(time: Micros) -> String {
-    format!("fromUnixTimestamp64Micro(toInt64({time}), 'UTC')")
-}
 
 impl Source<'_> {
     fn enriched(&self) -> String {
@@ -85,13 +81,13 @@ impl Source<'_> {
     pub(super) fn quotes(&self, lane: &Lane) -> String {
         format!(
             "SELECT toString(instrument_id) AS instrument, toString(market) AS market_, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
-             toString(toInt64(tupleElement({VINTAGE}, 1)) * 2000000 + toInt64(tupleElement({VINTAGE}, 2)) * 2 + tupleElement({VINTAGE}, 3)) \
-             AS vintage, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, toString(feed) AS feed_, \
+             toString({vintage}) AS vintage, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, toString(feed) AS feed_, \
              toString(raw_partition) AS partition, toString(raw_offset) AS offset_, toString(raw_index) AS index_, toString(price) AS price_, \
              toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_ FROM {} WHERE {} AND {QUOTES}{}",
             self.enriched(),
             lane.is(),
-            self.passed
+            self.passed,
+            vintage = vintage_number(),
         )
     }
 
@@ -128,6 +124,22 @@ impl Source<'_> {
             lane.is(),
             moment(first),
             moment(last)
+        )
+    }
+
+    /// Snapshots of which an earlier version is gone: each version has one revision more than the one before, from 0. Those since this time
+    /// have lost none by age.
+    pub(super) fn gone(&self, lane: &Lane, since: Micros, named: usize) -> String {
+        let of_age = match since {
+            Micros::MIN => String::new(),
+            since => format!(" AND as_of >= {}", moment(since)),
+        };
+        format!(
+            "SELECT toString(horizon) AS horizon_, toString(toUnixTimestamp64Micro(as_of)) AS time, argMax(origin, version) AS origin_, \
+             toString(uniqExact(revision)) AS found, toString(max(revision) + 1) AS sent, toString(count() OVER ()) AS total \
+             FROM {} WHERE {}{of_age} GROUP BY horizon, as_of HAVING uniqExact(revision) <= max(revision) ORDER BY as_of, horizon LIMIT {named}",
+            self.snapshots(),
+            lane.is()
         )
     }
 

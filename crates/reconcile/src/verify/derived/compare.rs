@@ -2,45 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Decimal, Micros};
+use domain::Micros;
 use ops::present::iso;
 
 use super::super::report::{Wrong, WrongRow};
+use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::rows::Stored;
 use super::rules::{Leg, Row, Times, Used, Wanted, wanted};
 use super::sql::{Lane, Part};
-
-/// What one comparison found.
-#[derive(Debug, Default)]
-pub(super) struct Compared {
-    pub expected: u64,
-    pub found: u64,
-    pub wrong: Vec<WrongRow>,
-    /// Wrong values that are counted only.
-    pub unnamed: u64,
-    /// Times whose value depends on the clock of the stage.
-    pub unknown: u64,
-    /// Values whose prices, or which themselves, may have expired.
-    pub expired: u64,
-    /// Values of an earlier definition of the series.
-    pub earlier: u64,
-}
-
-impl Compared {
-    /// Adds another part; of all wrong values at most `named` are kept.
-    pub(super) fn add(&mut self, mut other: Compared, named: usize) {
-        self.expected += other.expected;
-        self.found += other.found;
-        let rest = other
-            .wrong
-            .split_off(other.wrong.len().min(named.saturating_sub(self.wrong.len())));
-        self.unnamed += other.unnamed + rest.len() as u64;
-        self.wrong.extend(other.wrong);
-        self.unknown += other.unknown;
-        self.expired += other.expired;
-        self.earlier += other.earlier;
-    }
-}
 
 /// What retention may have removed.
 #[derive(Debug, Clone, Copy)]
@@ -143,10 +112,7 @@ impl Comparison<'_> {
     fn wrong(&self, wrong: Wrong, time: Micros, legs: &[Used], what: &str) -> WrongRow {
         let (tenant, series) = (self.lane.tenant, &self.lane.asked.series);
         let at = iso(time);
-        let of = match tenant == self.own_tenant {
-            true => String::new(),
-            false => format!(" --tenant {tenant}"),
-        };
+        let of = tenant_option(tenant, self.own_tenant);
         WrongRow {
             wrong,
             key: [tenant, series, &at].map(str::to_owned).to_vec(),
@@ -156,24 +122,15 @@ impl Comparison<'_> {
     }
 }
 
-fn place(origin: &super::rules::Origin) -> String {
-    let (feed, partition, offset, index) = origin;
-    format!("{feed}/{partition}/{offset}/{index}")
-}
-
-fn number(unscaled: i64) -> String {
-    Decimal::from_unscaled(unscaled).map_or_else(|_| format!("{unscaled} at scale 8"), |number| number.to_string())
-}
-
 /// A value as text.
 pub(super) fn value(of: Option<i64>) -> String {
-    of.map_or_else(|| "null".to_owned(), number)
+    of.map_or_else(|| "null".to_owned(), decimal)
 }
 
 fn said(of: Option<i64>, legs: &[Used]) -> String {
     let legs: Vec<String> = legs
         .iter()
-        .map(|leg| format!("{} of {}", number(leg.figure), place(&leg.origin)))
+        .map(|leg| format!("{} of {}", decimal(leg.figure), place(&leg.origin)))
         .collect();
     format!("{} from {}", value(of), legs.join(" and "))
 }
@@ -195,7 +152,7 @@ fn differences(row: &Row, found: &Stored) -> Option<String> {
     );
     for (found, wanted) in found.legs.iter().zip(&row.legs) {
         let (role, found) = (&found.role, &found.used);
-        compare(&format!("{role} price"), number(found.figure), number(wanted.figure));
+        compare(&format!("{role} price"), decimal(found.figure), decimal(wanted.figure));
         compare(&format!("{role} time"), iso(found.time), iso(wanted.time));
         compare(&format!("{role} age"), found.age.to_string(), wanted.age.to_string());
         compare(&format!("{role} origin"), place(&found.origin), place(&wanted.origin));

@@ -20,18 +20,15 @@ use anyhow::Context as _;
 use codec::Wire;
 use curves::derived::{Definition, Formula};
 use domain::{Decimal, Micros};
-use serde::Deserialize;
 use service::{Names, Reader};
-use stores::ClickHouse;
 
-use super::bars_sql::Expired;
-use super::gaps::{Gaps, partition_of_key};
+use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
-use super::report::{Check, Differences, NAMED, Subject};
-use super::tables::named;
+use super::report::{NAMED, Subject};
+use super::versions::{Compared, Outcome, Versions, notes};
 use crate::products::Products;
 use begun::Begun;
-use compare::{Compared, Comparison, Kept};
+use compare::{Comparison, Kept};
 use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
@@ -41,7 +38,6 @@ use sql::{Hour, Lane, Part, Source};
 
 /// Prices of legs that are read by one query, besides those that still count at its beginning.
 const PRICES_AT_ONCE: u64 = 100_000;
-const TABLE: &str = "derived_prices";
 
 /// The series as aggregation has them.
 #[derive(Debug, Clone)]
@@ -112,28 +108,11 @@ pub(crate) fn recomputed(
 }
 
 /// The derived prices to compare.
-pub(super) struct Derived<'a> {
-    /// The connection.
-    pub connection: &'a Connection,
-    /// The client.
-    pub clickhouse: &'a ClickHouse,
-    /// Accepted gaps.
-    pub gaps: &'a Gaps,
-    /// Partitions of `enriched_ticks` that have expired rows.
-    pub expired: &'a [Expired],
-    /// Wrong values that are named.
-    pub named: usize,
-}
-
-/// The checks, and notes on what is not compared.
-pub(super) struct Outcome {
-    pub checks: Vec<Check>,
-    pub notes: Vec<String>,
-}
+pub(super) struct Derived<'a>(pub Versions<'a>);
 
 impl Derived<'_> {
     fn names(&self) -> &Names {
-        &self.connection.names
+        self.0.names()
     }
 
     /// Compares all series of all tenants.
@@ -141,10 +120,8 @@ impl Derived<'_> {
     /// # Errors
     /// A server does not answer, or a setting cannot be used.
     pub(super) async fn check(&self) -> anyhow::Result<Outcome> {
-        let settings = Settings::read(self.connection)?;
-        let passed = self
-            .gaps
-            .condition(&self.names().group("aggregation"), &self.names().enriched);
+        let settings = Settings::read(self.0.connection)?;
+        let passed = self.0.passed();
         let source = Source {
             names: self.names(),
             products: &settings.products,
@@ -154,8 +131,8 @@ impl Derived<'_> {
         let (mut compared, mut excused) = (Compared::default(), Vec::new());
         if !settings.all.is_empty() {
             let (begun, legs) = self.begun(&settings).await?;
-            let values_since = self.values_since().await?;
-            let tenants = self.clickhouse.query_json(&source.tenants(&settings.all)).await;
+            let values_since = self.0.kept_since().await?;
+            let tenants = self.0.clickhouse.query_json(&source.tenants(&settings.all)).await;
             for row in tenants.context("list the tenants of derived series")? {
                 let tenant = text(&row, "tenant")?;
                 for asked in &settings.all {
@@ -167,35 +144,23 @@ impl Derived<'_> {
                     let since = self.since(&source, (&begun, is_cut), tenant, asked).await?;
                     let lane = Lane { tenant, asked, since };
                     let found = self.lane(&source, &lane, settings.times, values_since).await?;
-                    compared.add(found, self.named);
+                    compared.add(found, self.0.named);
                 }
             }
         }
         notes.extend(said(&compared, &excused));
         Ok(Outcome {
-            checks: vec![self.values(compared), self.versions(&source).await?],
+            checks: vec![
+                self.0.newest(compared, "legs", Subject::Derived),
+                self.0.contents(&source.conflicting(NAMED)).await?,
+            ],
             notes,
         })
     }
 
-    fn values(&self, compared: Compared) -> Check {
-        let mut differences = Differences::default();
-        differences.extend(compared.wrong);
-        differences.total += compared.unnamed;
-        let title = format!("{}: newest versions match their legs", self.names().table(TABLE));
-        Check::new(title, compared.expected, compared.found, differences).about(Subject::Derived)
-    }
-
-    async fn versions(&self, source: &Source<'_>) -> anyhow::Result<Check> {
-        let versions = named(self.clickhouse, &source.conflicting(NAMED), str::to_owned).await;
-        let versions = versions.context("compare versions of derived prices")?;
-        let title = format!("{}: versions with conflicting contents", self.names().table(TABLE));
-        Ok(Check::new(title, 0, versions.total, versions).about(Subject::Positions(TABLE)))
-    }
-
     /// A note on rows of series that are not configured.
     async fn others(&self, source: &Source<'_>, settings: &Settings) -> anyhow::Result<Option<String>> {
-        let rows = self.clickhouse.query_json(&source.others(&settings.all)).await;
+        let rows = self.0.clickhouse.query_json(&source.others(&settings.all)).await;
         let rows = rows.context("list the derived series")?;
         let mut others = Vec::new();
         for row in &rows {
@@ -211,12 +176,12 @@ impl Derived<'_> {
 
     /// Since when the instruments are legs, as far as their topic says; and its ranges.
     async fn begun(&self, settings: &Settings) -> anyhow::Result<(Begun, Vec<Range>)> {
-        let wire: Wire = self.connection.wire().await?;
+        let wire: Wire = self.0.connection.wire().await?;
         let (bootstrap, topic) = (
-            self.connection.settings.kafka_bootstrap.clone(),
+            self.0.connection.settings.kafka_bootstrap.clone(),
             self.names().legs.clone(),
         );
-        let (gaps, group) = (self.gaps.clone(), self.names().derived_group("aggregation"));
+        let (gaps, group) = (self.0.gaps.clone(), self.names().derived_group("aggregation"));
         let all = settings.all.clone();
         reading(move || {
             let mut ranges = ranges::ranges(&bootstrap, &[topic])?;
@@ -241,45 +206,27 @@ impl Derived<'_> {
             return Ok(of_topic);
         }
         let mut begun = begun.clone();
-        let rows = self.clickhouse.query_json(&source.used_since(tenant, asked)).await;
+        let rows = self.0.clickhouse.query_json(&source.used_since(tenant, asked)).await;
         for row in rows.with_context(|| format!("read the first legs of {}", asked.series))? {
             begun.add(tenant, asked, text(&row, "instrument")?, number(&row, "first")?);
         }
         Ok(begun.of(tenant, asked))
     }
 
-    /// Before this time, values may have expired: only if retention has cut their topic as well.
-    async fn values_since(&self) -> anyhow::Result<Micros> {
-        let (bootstrap, topic) = (
-            self.connection.settings.kafka_bootstrap.clone(),
-            self.names().derived.clone(),
-        );
-        let ranges = reading(move || ranges::ranges(&bootstrap, &[topic])).await?;
-        if !ranges.iter().any(|range| range.is_cut) {
-            return Ok(Micros::MIN);
-        }
-        let sql = format!(
-            "SELECT toString(toUnixTimestamp64Micro(min(ingested_at))) AS oldest FROM {}",
-            self.names().table(TABLE)
-        );
-        let rows = self.clickhouse.query_json(&sql).await;
-        let rows = rows.context("read the oldest derived price")?;
-        rows.first().map_or(Ok(Micros::MIN), |row| number(row, "oldest"))
-    }
-
     /// Whether an accepted gap may explain differences of the series: one leg can change many values.
     fn is_excused(&self, tenant: &str, asked: &Asked, partitions: usize) -> bool {
         let names = self.names();
-        let of_series = self.gaps.excuse(&[
+        let of_series = self.0.gaps.excuse(&[
             (names.derived_group("aggregation"), &names.legs, 1),
             (names.writer_group("aggregation"), &names.derived, 1),
         ]);
         let of_ticks = self
+            .0
             .gaps
             .excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
         let count = i32::try_from(partitions).unwrap_or(i32::MAX);
         let of = |id: &str, count: i32| partition_of_key(tenant, id, count);
-        let ticks = self.connection.settings.topic_partitions;
+        let ticks = self.0.connection.settings.topic_partitions;
         of_series.partitions.contains(&of(&asked.series, count))
             || asked
                 .legs
@@ -295,33 +242,32 @@ impl Derived<'_> {
         values_since: Micros,
     ) -> anyhow::Result<Compared> {
         let back = lane.asked.max_age.max(LONGEST_INTERVAL);
-        let lost_until = self.expired.iter().map(Expired::until).max();
         let comparison = Comparison {
             lane,
             times,
             kept: Kept {
-                complete_since: lost_until.map_or(Micros::MIN, |until| until.saturating_add(back)),
+                complete_since: self.0.complete_since(back),
                 values_since,
             },
-            own_tenant: &self.connection.settings.tenant_id,
+            own_tenant: &self.0.connection.settings.tenant_id,
         };
-        let hours: Vec<Hour> = self.rows(&source.hours(lane)).await?;
+        let hours: Vec<Hour> = self.0.rows(&source.hours(lane)).await?;
         let mut compared = Compared::default();
         for part in sql::parts(&hours, PRICES_AT_ONCE)? {
             let legs = self.legs(source, lane, part, times).await?;
-            let stored: Vec<StoredRow> = self.rows(&source.stored(lane, part)).await?;
+            let stored: Vec<StoredRow> = self.0.rows(&source.stored(lane, part)).await?;
             let stored = stored
                 .into_iter()
                 .map(StoredRow::stored)
                 .collect::<anyhow::Result<_>>()?;
-            compared.add(comparison.part(part, &legs, stored), self.named);
+            compared.add(comparison.part(part, &legs, stored), self.0.named);
         }
         Ok(compared)
     }
 
     async fn legs(&self, source: &Source<'_>, lane: &Lane<'_>, part: Part, times: Times) -> anyhow::Result<Vec<Leg>> {
         let mut legs = vec![Vec::new(); lane.asked.legs.len()];
-        let rows: Vec<PriceRow> = self.rows(&source.prices(lane, part)).await?;
+        let rows: Vec<PriceRow> = self.0.rows(&source.prices(lane, part)).await?;
         for row in rows {
             let Some((leg, mut price)) = row.price(lane.asked.kind)? else {
                 continue;
@@ -333,36 +279,23 @@ impl Derived<'_> {
         let max_age = lane.asked.max_age;
         Ok(legs.into_iter().map(|prices| Leg::new(prices, max_age)).collect())
     }
-
-    async fn rows<T: for<'d> Deserialize<'d>>(&self, sql: &str) -> anyhow::Result<Vec<T>> {
-        self.clickhouse
-            .query_rows(sql)
-            .await
-            .context("recompute derived prices")
-    }
 }
 
 /// Notes on what was not compared.
 fn said(compared: &Compared, excused: &[String]) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut note = |count: u64, why: &str| {
-        if count > 0 {
-            notes.push(format!("{count} derived price(s) are not compared: {why}"));
-        }
-    };
-    note(
-        compared.unknown,
-        "one of their prices came about AGGREGATION_DERIVED_HOLD_S late, and only the clock of the stage decides whether it counts",
-    );
-    note(compared.expired, "rows of their time have expired");
-    note(compared.earlier, "they belong to an earlier definition of their series");
-    if !excused.is_empty() {
-        notes.push(format!(
-            "derived series with an accepted gap are not compared: {}",
-            excused.join(", ")
-        ));
-    }
-    notes
+    let reasons = [
+        (
+            compared.unknown,
+            "one of their prices came about AGGREGATION_DERIVED_HOLD_S late, and only the clock of the stage decides whether it counts",
+        ),
+        (compared.expired, "rows of their time have expired"),
+        (compared.earlier, "they belong to an earlier definition of their series"),
+    ];
+    notes(
+        "derived price(s) are not compared",
+        reasons,
+        ("derived series", excused),
+    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 use domain::{Decimal, Micros};
 use serde::Deserialize;
 
-use super::rules::{Origin, Price, Used, figure};
+use super::super::versions::Origin;
+use super::rules::{Price, Used, figure};
 
 /// A price as it is asked for.
 #[derive(Deserialize)]

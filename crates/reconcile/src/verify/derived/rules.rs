@@ -10,6 +10,8 @@
 
 use domain::Micros;
 
+use super::super::versions::Origin;
+
 const HOUR: Micros = 3_600_000_000;
 /// How far ahead of the log clock a price may lie.
 const AHEAD: Micros = 48 * HOUR;
@@ -65,9 +67,6 @@ impl Times {
         floor.saturating_add(self.slack) <= over.last(max_age)
     }
 }
-
-/// Feed, partition, offset and index.
-pub(super) type Origin = (String, i32, i64, i32);
 
 /// A price of a leg.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use stores::clickhouse::literal;
 
 use super::rules::{Asked, LONGEST_INTERVAL};
 use crate::products::Products;
-use crate::vintage::VINTAGE;
+use crate::sql::{moment, vintage_number};
 
 /// Where the queries look.
 pub(super) struct Source<'a> {
@@ -38,10 +38,6 @@ impl Part {
     pub(super) fn contains(self, time: Micros) -> bool {
         self.from.is_none_or(|from| from <= time) && self.to.is_none_or(|to| time < to)
     }
-}
-
-fn moment(time: Micros) -> String {
-    format!("fromUnixTimestamp64Micro(toInt64({time}), 'UTC')")
 }
 
 fn list(values: &[String]) -> String {
@@ -160,13 +156,13 @@ impl Source<'_> {
             "SELECT toString(indexOf([{legs}], toString(instrument_id))) AS leg, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
              if(kind = 'interval', toString(ifNull(toUnixTimestamp64Micro(interval_end), toUnixTimestamp64Micro(timestamp) + {nominal})), NULL) \
              AS ends, toString(toUnixTimestamp64Micro(appended_at)) AS appended, \
-             toString(toInt64(tupleElement({VINTAGE}, 1)) * 2000000 + toInt64(tupleElement({VINTAGE}, 2)) * 2 + tupleElement({VINTAGE}, 3)) \
-             AS vintage, {sequence} AS sequence_, toString(feed) AS feed_, toString(raw_partition) AS partition, \
+             toString({vintage}) AS vintage, {sequence} AS sequence_, toString(feed) AS feed_, toString(raw_partition) AS partition, \
              toString(raw_offset) AS offset_, toString(raw_index) AS index_, {first} AS first, {second} AS second, \
              toString(currency) AS currency_, toString(ifNull(instrument_unit, unit)) AS unit_ \
              FROM {enriched} AS e{quotes} WHERE {is}{passed} AND ({reach})",
             legs = list(&asked.legs),
             nominal = self.products.sql(|rule| rule.nominal),
+            vintage = vintage_number(),
             sequence = text("sequence"),
             first = text(first),
             second = text(second),

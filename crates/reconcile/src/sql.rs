@@ -1,4 +1,17 @@
-//! The vintage of a row in SQL. It shares no code with the services: `dp verify` compares their results with it.
+//! Expressions of SQL that several queries have. They share no code with the services: `dp verify` compares their results with it.
+
+use domain::Micros;
+
+/// A time as a value of `DateTime64`.
+pub(crate) fn moment(time: Micros) -> String {
+    format!("fromUnixTimestamp64Micro(toInt64({time}), 'UTC')")
+}
+
+/// The vintage of a row as one number, in the same order.
+pub(crate) fn vintage_number() -> String {
+    let part = |at: u8| format!("toInt64(tupleElement({VINTAGE}, {at}))");
+    format!("{} * 2000000 + {} * 2 + {}", part(1), part(2), part(3))
+}
 
 /// The vintage of an interval price, larger for a more certain one: by the words of its version, then by its number, then a
 /// current row before a superseded one. The same for all trades.
