@@ -147,6 +147,7 @@ fn derived(criterion: &mut Criterion) {
         formula,
         legs: legs.map(str::to_owned).to_vec(),
         max_age: 60_000_000,
+        rolling: None,
     };
     let limits = Limits {
         hold: 60_000_000,
