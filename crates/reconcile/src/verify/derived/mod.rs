@@ -1,7 +1,7 @@
 //! Compares derived prices with a recomputation from the ticks of their legs.
 //!
-//! Role: [`rules`] says what a series is worth at a time, [`rolled`] the statistic of its last values, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when
-//! an instrument is a leg. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
+//! Role: [`rules`] says what a series is worth at a time, [`rolled`] what the statistic of its last values is, [`compare`] names what
+//! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when an instrument is a leg. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
 //! Invariants: every value of the newest version follows from the rows of `enriched_ticks` (quotes: `market_ticks`), whatever order they
 //! came in. Each query covers a part of the time, which bounds the memory of the server and of this process.
 //! Failure: a value that depends on what cannot be known (the clock of the stage near the hold time, expired rows, accepted gaps) is
