@@ -521,9 +521,18 @@ AGGREGATION = service_board(
             [
                 (f"sum(rate(curve_quotes_sent_total{RATE}))", "quotes"),
                 (f"sum(rate(curve_snapshots_total{RATE}))", "snapshots"),
+                (f"sum(rate(curve_snapshots_contradictory_total{RATE}))", "snapshots with contradictory quotes"),
             ],
             unit="ops",
             alerts=["CurveSnapshotsStopped"],
+        ),
+        Panel(
+            "Contradictory quotes",
+            "Largest residual of a quote in the newest snapshots of all curves, as a part of the price.",
+            [("max by (instance) (curve_residual_ratio)", "{{instance}}")],
+            unit="percentunit",
+            warn=0.01,
+            alerts=["CurveQuotesContradict"],
         ),
         Panel(
             "Derived series",

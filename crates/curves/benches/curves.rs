@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use curves::derived::{Definition, Formula, Limits, Series};
+use curves::derived::{Definition, Formula, Limits, RollingStatistic, Series, Statistic};
 use curves::{Block, Builder, Contract, DeliveryCalendar, Layout, Method, Month, Quote, Scratch, Shape, Tenor, Terms};
 use domain::{Decimal, Kind, LegPrice, LegPurpose, Origin};
 use jiff::civil::{Date, date};
@@ -142,27 +142,38 @@ fn derived(criterion: &mut Criterion) {
         heat_rate: Decimal::from_unscaled(750_000_000).unwrap(),
     };
     let legs = ["PJM.WESTERN%20HUB.RTH", "GAS.TETCO_M3.SPOT"];
-    let definition = Definition {
-        series: "spark".into(),
-        formula,
-        legs: legs.map(str::to_owned).to_vec(),
-        max_age: 60_000_000,
-    };
     let limits = Limits {
         hold: 60_000_000,
         prices: 1_000_000,
     };
-    let mut series = Series::new(Arc::new(definition), limits);
-    let mut number = 0i64;
-    criterion.bench_function("spark spread, one tick of a leg", |bencher| {
-        bencher.iter(|| {
-            number += 1;
-            let at = (number % 2) as usize;
-            let price = Decimal::from_unscaled(4_000_000_000 + number % 1_000).unwrap();
-            let leg = leg(legs[at], formula.legs()[at], number * 1_000, price);
-            series.take(&leg, number, &mut |value| _ = black_box(value.value))
+    let mean = RollingStatistic {
+        statistic: Statistic::Mean,
+        count: Some(100),
+        width: 60_000_000,
+    };
+    for (name, rolling) in [
+        ("spark spread, one tick of a leg", None),
+        ("rolling mean of 100 spark spreads, one tick of a leg", Some(mean)),
+    ] {
+        let definition = Definition {
+            series: "spark".into(),
+            formula,
+            legs: legs.map(str::to_owned).to_vec(),
+            max_age: 60_000_000,
+            rolling,
+        };
+        let mut series = Series::new(Arc::new(definition), limits);
+        let mut number = 0i64;
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                number += 1;
+                let at = (number % 2) as usize;
+                let price = Decimal::from_unscaled(4_000_000_000 + number % 1_000).unwrap();
+                let leg = leg(legs[at], formula.legs()[at], number * 1_000, price);
+                series.take(&leg, number, &mut |value| _ = black_box(value.value))
+            });
         });
-    });
+    }
 }
 
 criterion_group!(benches, curves, derived);

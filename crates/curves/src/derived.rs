@@ -1,22 +1,28 @@
 //! Derived series: one number from the prices of several instruments, its legs.
 //!
-//! Role: [`Definition`] names the legs and the [`Formula`]; [`Series`] takes their prices one by one, as they come from the log, and says
-//! which values follow or change.
+//! Role: [`Definition`] names the legs and the [`Formula`], and the [`RollingStatistic`] of its values if that is shown in their place;
+//! [`Series`] takes the prices of the legs one by one, as they come from the log, and says which values follow or change.
 //! Invariants: exact decimals; every value names the price, origin and age of each leg. What a value is follows from the set of prices, and
 //! never from the order in which they came.
 //! Failure: a definition that does not fit its formula; a price that cannot be used is counted with a [`Reason`].
 
+mod limits;
 mod series;
+mod statistic;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use domain::instrument::check_identifier;
 use domain::{Decimal, LegPrice, Micros};
 
 use crate::CurveError;
 use crate::rolling::rounded;
+use limits::LONGEST_INTERVAL;
 
-pub use series::{Counts, Limits, Series, Taken, read_back};
+pub use limits::{Counts, Limits, Taken, read_back};
+pub use series::Series;
+pub use statistic::{MOST_VALUES, RollingStatistic, Statistic};
 
 const ONE: i128 = 100_000_000;
 /// Most legs of a formula.
@@ -220,6 +226,8 @@ pub struct Definition {
     pub legs: Vec<String>,
     /// A trade or quote counts for this long after its time, in microseconds; the price of an interval counts inside the interval.
     pub max_age: Micros,
+    /// What is shown in place of the values.
+    pub rolling: Option<RollingStatistic>,
 }
 
 impl Definition {
@@ -241,6 +249,8 @@ impl Definition {
             "the heat rate must be positive, in MMBtu/MWh".to_owned()
         } else if !(1..=LONGEST_AGE).contains(&self.max_age) {
             "the age at which a leg is stale must be positive, and at most 7 days".to_owned()
+        } else if let Some(why) = self.rolling.and_then(|rolling| self.check_window(rolling)) {
+            why
         } else {
             return Ok(());
         };
@@ -248,6 +258,40 @@ impl Definition {
             series: self.series.clone(),
             problem,
         })
+    }
+
+    fn check_window(&self, rolling: RollingStatistic) -> Option<String> {
+        if !(2..=MOST_VALUES).contains(&rolling.count.unwrap_or(MOST_VALUES)) {
+            Some(format!("a rolling window holds 2 to {MOST_VALUES} values"))
+        } else if rolling.width <= 0 || self.reach() > LONGEST_AGE {
+            Some("a rolling window must be positive, and with max_age, or 25 hours, at most 7 days".to_owned())
+        } else {
+            None
+        }
+    }
+
+    /// The name of its kind, as shown: `basis`, or `basis_rolling_mean`.
+    pub fn kind(&self) -> String {
+        let formula = self.formula.name();
+        self.rolling.map_or_else(
+            || formula.to_owned(),
+            |rolling| format!("{formula}_rolling_{}", rolling.statistic.name()),
+        )
+    }
+
+    /// How long before a time the prices may lie that its value depends on.
+    pub fn reach(&self) -> Micros {
+        let width = self.rolling.map_or(0, |rolling| rolling.width);
+        self.max_age.max(LONGEST_INTERVAL).saturating_add(width)
+    }
+
+    /// The unit of what it shows, of legs in these currencies and units. A score has none.
+    fn unit(&self, units: &[(&str, &str)]) -> String {
+        let is_score = |rolling: RollingStatistic| rolling.statistic == Statistic::ZScore;
+        match self.rolling.is_some_and(is_score) {
+            true => "1".to_owned(),
+            false => self.formula.unit(units),
+        }
     }
 
     /// The place of this leg in the formula; `None` if the series has no such leg.

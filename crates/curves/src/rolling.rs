@@ -17,6 +17,13 @@ pub enum Window {
     Count(usize),
     /// The values of the last microseconds: later than the newest time less this.
     Time(Micros),
+    /// Both: of the values of the last microseconds, the last ones.
+    Last {
+        /// At most this many.
+        count: usize,
+        /// Later than the newest time less this.
+        width: Micros,
+    },
 }
 
 /// The statistics of one window.
@@ -87,6 +94,9 @@ impl Rolling {
             let is_out = match self.window {
                 Window::Count(count) => self.values.len() >= count.max(1),
                 Window::Time(width) => since <= time.saturating_sub(width),
+                Window::Last { count, width } => {
+                    self.values.len() >= count.max(1) || since <= time.saturating_sub(width)
+                }
             };
             if !is_out {
                 return;
@@ -117,6 +127,18 @@ impl Rolling {
         })
     }
 
+    /// The standard deviation of a sample, rounded half to even at scale 8: from integers alone, so that it is the same on every machine.
+    /// `None` for fewer than two values, and for squares that leave 128 bits. Those of a thousand values below 10^7 do not.
+    pub fn exact_deviation(&self) -> Option<Decimal> {
+        let n = i128::try_from(self.values.len()).ok().filter(|n| *n > 1)?;
+        let (m, r) = (self.sum.div_euclid(n), self.sum.rem_euclid(n));
+        let whole = self.squares.checked_sub(m.checked_mul(self.sum.checked_add(r)?)?)?;
+        // `n Σ(v - sum/n)²`
+        let squared = whole.checked_mul(n)?.checked_sub(r.checked_mul(r)?)?;
+        let root = rounded_root(squared, n * (n - 1))?;
+        Decimal::from_unscaled(i64::try_from(root).ok()?).ok()
+    }
+
     /// With `sum = n m + r`: `Σ(v - sum/n)² = Σv² - m (sum + r) - r²/n`, exact up to the last term.
     fn deviation(&self, n: i128) -> Option<f64> {
         let (m, r) = (self.sum.div_euclid(n), self.sum.rem_euclid(n));
@@ -138,6 +160,19 @@ pub(crate) fn rounded(dividend: i128, divisor: i128) -> Option<i128> {
         std::cmp::Ordering::Greater => 1,
     };
     Some(quotient + up)
+}
+
+/// `sqrt(dividend / divisor)`, rounded half to even; the divisor is positive.
+fn rounded_root(dividend: i128, divisor: i128) -> Option<i128> {
+    let floor = dividend.checked_div(divisor)?.checked_isqrt()?;
+    // Above the middle if `4 dividend / divisor > (2 floor + 1)²`.
+    let middle = (2 * floor + 1).checked_pow(2)?.checked_mul(divisor)?;
+    let up = match dividend.checked_mul(4)?.cmp(&middle) {
+        std::cmp::Ordering::Less => 0,
+        std::cmp::Ordering::Equal => floor & 1,
+        std::cmp::Ordering::Greater => 1,
+    };
+    Some(floor + up)
 }
 
 fn keep_better(candidates: &mut VecDeque<(u64, i64)>, number: u64, value: i64, is_worse: impl Fn(i64) -> bool) {
@@ -181,7 +216,8 @@ mod tests {
         fn statistics_are_those_of_the_values_in_the_window(
             ticks in proptest::collection::vec((0i64..40, -500_000_000_000i64..2_000_000_000_000), 1..400),
             window in prop_oneof![Just(Window::Count(1)), Just(Window::Count(10)), Just(Window::Count(50)),
-                Just(Window::Count(100)), (1i64..2_000).prop_map(Window::Time)],
+                Just(Window::Count(100)), (1i64..2_000).prop_map(Window::Time),
+                (1usize..60, 1i64..2_000).prop_map(|(count, width)| Window::Last { count, width })],
             offset in prop_oneof![Just(0i64), Just(900_000_000_000_000)],
         ) {
             let mut rolling = Rolling::new(window);
@@ -193,12 +229,22 @@ mod tests {
                 let inside: Vec<i64> = match window {
                     Window::Count(count) => all[all.len().saturating_sub(count)..].iter().map(|tick| tick.1).collect(),
                     Window::Time(width) => all.iter().filter(|tick| tick.0 > now - width).map(|tick| tick.1).collect(),
+                    Window::Last { count, width } => {
+                        let last = all[all.len().saturating_sub(count)..].iter();
+                        last.filter(|tick| tick.0 > now - width).map(|tick| tick.1).collect()
+                    }
                 };
                 let (mean, max, min, deviation) = recomputed(&inside);
                 prop_assert_eq!((found.count, found.max, found.min), (inside.len(), decimal(max), decimal(min)));
                 prop_assert_eq!(found.range, Some(decimal(max - min)));
                 let found_mean = found.mean.unscaled() as f64 / 1e8;
                 prop_assert!((found_mean - mean).abs() <= 0.5e-8 + mean.abs() * 1e-15, "{} {}", found_mean, mean);
+                if offset == 0 {
+                    let rounded = rolling.exact_deviation().map(|exact| exact.unscaled() as f64 / 1e8);
+                    prop_assert_eq!(rounded.is_some(), deviation.is_some());
+                    let (rounded, exact) = (rounded.unwrap_or_default(), deviation.unwrap_or_default());
+                    prop_assert!((rounded - exact).abs() <= 0.5e-8 + exact * 1e-12 + 1e-15, "{} {}", rounded, exact);
+                }
                 match (found.deviation, deviation) {
                     (Some(found), Some(exact)) => prop_assert!((found - exact).abs() <= exact * 1e-12 + 1e-12),
                     (found, exact) => prop_assert_eq!(found, exact),
@@ -218,6 +264,17 @@ mod tests {
             .last()
             .unwrap();
         assert_eq!((last.mean, last.deviation), (decimal(100_000_000), Some(0.0)));
+    }
+
+    #[test]
+    fn roots_are_rounded_to_the_nearest_integer_and_halves_to_even() {
+        let nearest = [(0, 0), (1, 1), (2, 1), (3, 2), (6, 2), (7, 3), (12, 3), (13, 4)];
+        for (square, root) in nearest {
+            assert_eq!(rounded_root(square, 1), Some(root), "{square}");
+        }
+        // 1.5² and 2.5²
+        assert_eq!((rounded_root(9, 4), rounded_root(25, 4)), (Some(2), Some(2)));
+        assert_eq!((rounded_root(-1, 1), rounded_root(i128::MAX, 1)), (None, None));
     }
 
     #[test]

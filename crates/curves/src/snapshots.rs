@@ -46,6 +46,8 @@ struct Sent {
     content: u64,
     times: i32,
     has_points: bool,
+    /// The largest one of its contradictory quotes; see [`content::residual_ratio`].
+    residual: f64,
 }
 
 #[derive(Debug)]
@@ -103,6 +105,14 @@ impl Snapshots {
     /// Whether it knows no quote.
     pub fn is_empty(&self) -> bool {
         self.instruments.is_empty()
+    }
+
+    /// How much the quotes of the newest snapshot contradict each other: the largest residual as a part of the price, 0 if none does. A
+    /// snapshot that was sent longer ago than the hold time says nothing any more.
+    pub fn contradiction(&self, clock: Micros) -> f64 {
+        let mut held = self.times.range(clock.saturating_sub(self.limits.hold)..).rev();
+        let newest = held.find_map(|(_, time)| time.sent.filter(|sent| sent.times > 0));
+        newest.map_or(0.0, |sent| sent.residual)
     }
 
     /// The first time that must be computed; [`Snapshots::advance`] does it when the clock has reached it.
@@ -242,11 +252,19 @@ impl Snapshots {
         if let Some(count) = self.counts.sent.get_mut(cause as usize) {
             *count += snapshots.len() as u64;
         }
+        // All horizons have the same quotes.
+        let residual = snapshots
+            .first()
+            .map_or(0.0, |first| content::residual_ratio(&first.inputs));
+        if residual > 0.0 {
+            self.counts.contradictory += snapshots.len() as u64;
+        }
         if let Some(time) = self.times.get_mut(&at) {
             time.sent = Some(Sent {
                 content,
                 times: times.saturating_add(i32::from(!snapshots.is_empty())),
                 has_points: snapshots.iter().any(|snapshot| !snapshot.points.is_empty()),
+                residual,
             });
         }
     }

@@ -9,11 +9,13 @@
 mod cells;
 pub mod cli;
 pub mod commands;
+mod curve_text;
 mod definitions;
 mod env_file;
 mod lag_table;
 mod letter;
 mod message;
+mod stored_curve;
 
 use std::process::ExitCode;
 

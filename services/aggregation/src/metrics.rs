@@ -210,6 +210,8 @@ pub const DECLARED: &[Declared] = &[
     of_curves::QUOTES,
     of_curves::MARKS,
     of_curves::SNAPSHOTS,
+    of_curves::CONTRADICTORY,
+    of_curves::RESIDUAL,
     of_curves::SKIPPED,
     of_curves::EVICTED,
     of_curves::KEPT,

@@ -14,7 +14,9 @@ const SECOND: i64 = 1_000_000;
 const SERIES: &str = "basis:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60s,\
                       spark:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m,\
                       heat:implied_heat_rate:power=D.POWER:gas=D.GAS:max_age=10m,\
-                      quote:bid_ask_spread:quote=D.LOCAL";
+                      quote:bid_ask_spread:quote=D.LOCAL,\
+                      mean:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60s:rolling=mean:count=20,\
+                      score:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m:rolling=z_score:window=10m";
 
 fn message(id: &str, instrument: &str, product: &str, time: i64, price: &str) -> Outgoing {
     let payload = json!({
@@ -137,6 +139,47 @@ fn agree(pipeline: &Pipeline, published: usize) -> usize {
     rows
 }
 
+/// Time and value, as an integer at scale 8, of each row of a series.
+fn numbers(pipeline: &Pipeline, series: &str) -> anyhow::Result<Vec<(String, Option<i128>)>> {
+    let sql = format!(
+        "SELECT toString(timestamp), if(isNull(value), '', toString(reinterpretAsInt64(assumeNotNull(value)))) \
+         FROM derived_prices_latest WHERE tenant_id = '{TENANT}' AND series = '{series}' ORDER BY timestamp"
+    );
+    let rows = pipeline.clickhouse.rows(&sql)?;
+    Ok(rows.iter().map(|row| (row[0].clone(), row[1].parse().ok())).collect())
+}
+
+/// Each rolling mean is that of the last 20 values of the same basis, rounded half to even, and null where there are fewer.
+fn means_are_those_of_the_last_values(pipeline: &Pipeline) {
+    let mean = |values: &[i128]| {
+        let last = values.get(values.len().checked_sub(20)?..)?;
+        let sum: i128 = last.iter().sum();
+        let (floor, rest) = (sum.div_euclid(20), sum.rem_euclid(20));
+        Some(floor + i128::from(rest > 10 || (rest == 10 && floor % 2 != 0)))
+    };
+    let mut values = Vec::new();
+    let mut expected = Vec::new();
+    for (time, value) in numbers(pipeline, "basis").unwrap() {
+        values.extend(value);
+        expected.push((time, value.and_then(|_| mean(&values))));
+    }
+    assert!(expected.iter().filter(|(_, mean)| mean.is_some()).count() > 100);
+    let mut last = Vec::new();
+    let same = eventually("rolling means", || {
+        last = numbers(pipeline, "mean")?;
+        Ok(last == expected)
+    });
+    let differing = last.iter().zip(&expected).find(|(found, expected)| found != expected);
+    assert!(
+        same.is_ok(),
+        "{} rows instead of {}, first {differing:?}",
+        last.len(),
+        expected.len()
+    );
+    let scores = numbers(pipeline, "score").unwrap();
+    assert!(scores.iter().any(|(_, score)| score.is_some_and(|score| score < 0)));
+}
+
 #[test]
 fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     build_programs().unwrap();
@@ -169,6 +212,7 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     publish(&pipeline, &corrections);
     pipeline.kill_and_restart(Service::Aggregation).unwrap();
     agree(&pipeline, ticks.len() + corrections.len());
+    means_are_those_of_the_last_values(&pipeline);
     let revised = |series: &str, cause: &str| {
         let sql = format!(
             "SELECT count() FROM derived_prices_latest WHERE tenant_id = '{TENANT}' AND series = '{series}' AND revision > 0 AND cause = '{cause}'"
@@ -295,6 +339,9 @@ fn explained(pipeline: &Pipeline) {
             .contains("raw_data"),
         "{trace:#}"
     );
+    let (rolling, code) = explain(&["derived", "mean", "--tenant", TENANT]);
+    assert_eq!((code, &rolling["recomputed"]), (Some(0), &Value::Null), "{rolling:#}");
+    assert_eq!(rolling["kind"], "basis_rolling_mean", "{rolling:#}");
     let (row, code) = explain(&["row", "--table", "derived_prices", "--origin", origin]);
     assert_eq!(code, Some(0), "{row:#}");
     let uses = row["table_rows"].as_array().unwrap();

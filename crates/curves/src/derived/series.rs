@@ -5,7 +5,8 @@
 //! one time the best vintage counts, then the producer's sequence, then the last origin. If each leg has a price, there is a value.
 //! Invariants: whatever order prices come in, the last value sent for a time is that of the set. A value is sent when it is new or differs
 //! from the last one in a leg or in its number. What is sent for a time, revisions included, follows from the prices that count at this time
-//! alone, in their order; [`read_back`] covers all of them, so that a state read back from the log continues as the lost one would have.
+//! alone, in their order; [`super::read_back`] covers all of them, so that a state read back from the log continues as the lost one would have.
+//! A rolling statistic is computed from the values in its window; a value that changes changes the windows that hold it as well.
 //! Failure: values of times before the log clock less the hold time are left as they are; a price that counts only there is too late.
 
 use std::collections::BTreeMap;
@@ -13,50 +14,9 @@ use std::sync::Arc;
 
 use domain::{Decimal, DerivedCause, DerivedLeg, DerivedPrice, Kind, LegPrice, Micros, Origin, Vintage};
 
+use super::limits::{AHEAD, Counts, LONGEST_INTERVAL, Limits, Taken};
+use super::windows::Windows;
 use super::{Definition, MOST_LEGS, Reason};
-
-const HOUR: Micros = 3_600_000_000;
-/// How far ahead of its append a price may lie: day-ahead prices are published at most a day and a half before their interval ends.
-const AHEAD: Micros = 48 * HOUR;
-/// The longest delivery interval: a market day with a repeated hour.
-const LONGEST_INTERVAL: Micros = 25 * HOUR;
-
-/// How much of a series is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Times older than this on the log clock are not revised any more, in microseconds.
-    pub hold: Micros,
-    /// Most prices; beyond, the oldest are forgotten before their time.
-    pub prices: usize,
-}
-
-/// How far back on the log clock the prices reach that a series with these settings may need.
-pub fn read_back(hold: Micros, longest_age: Micros) -> Micros {
-    // The last hour is for clocks of hosts that differ.
-    hold + longest_age.max(LONGEST_INTERVAL) + AHEAD + HOUR
-}
-
-/// What became of a price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
-    /// It counts.
-    Used,
-    /// A better price of the same leg and time is known, or it is this one.
-    Superseded,
-    /// It cannot be used.
-    Skipped(Reason),
-}
-
-/// Counts since they were last taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Values sent, by [`DerivedCause`].
-    pub sent: [u64; DerivedCause::ALL.len()],
-    /// Prices and times without a value, by [`Reason`].
-    pub skipped: [u64; Reason::ALL.len()],
-    /// Prices forgotten before their time, because there were too many.
-    pub evicted: u64,
-}
 
 /// Where a price comes from; ordered as [`Origin`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,12 +81,16 @@ impl<'a> Found<'a> {
 #[derive(Debug, Clone)]
 pub struct Series {
     definition: Arc<Definition>,
+    /// As shown.
+    kind: String,
     limits: Limits,
     /// By leg and time.
     legs: [BTreeMap<Micros, Price>; MOST_LEGS],
     /// How long the prices of a leg count at most.
     reach: [Micros; MOST_LEGS],
     sent: BTreeMap<Micros, Sent>,
+    /// Of a rolling statistic.
+    windows: Option<Windows>,
     /// The largest log clock of its prices.
     clock: Micros,
     /// The oldest time that may be revised.
@@ -139,6 +103,8 @@ impl Series {
     /// A series without prices; the definition has passed [`Definition::check`].
     pub fn new(definition: Arc<Definition>, limits: Limits) -> Series {
         Series {
+            kind: definition.kind(),
+            windows: definition.rolling.map(Windows::new),
             definition,
             limits,
             legs: [const { BTreeMap::new() }; MOST_LEGS],
@@ -245,8 +211,12 @@ impl Series {
             .collect();
         times.sort_unstable();
         times.dedup();
-        for time in times {
-            let found = self.at(time);
+        for time in self.roll(times) {
+            let statistic = self.windows.as_mut().map(|windows| windows.at(time));
+            let mut found = self.at(time);
+            if let (Ok(_), Some(statistic)) = (found.value, statistic) {
+                found.value = statistic;
+            }
             let (used, value, reason) = (found.used(), found.value.ok(), found.value.err());
             let before = self.sent.get(&time).copied();
             // A formula that is undefined for its prices has a row that says so; without its prices it has none.
@@ -259,7 +229,7 @@ impl Series {
                     (Some(_), false) => DerivedCause::Late,
                 };
                 let times = before.map_or(0, |before| before.times);
-                let unit = self.definition.formula.unit(&units(&found.known()));
+                let unit = self.definition.unit(&units(&found.known()));
                 show(&DerivedPrice {
                     version,
                     revision: times,
@@ -276,6 +246,24 @@ impl Series {
                 self.skip(reason);
             }
         }
+    }
+
+    /// Brings the values of these times into the windows of a rolling statistic. Returns the times that change by it, these included.
+    fn roll(&mut self, times: Vec<Micros>) -> Vec<Micros> {
+        let Some(mut windows) = self.windows.take() else {
+            return times;
+        };
+        let mut changed = Vec::new();
+        for time in &times {
+            let found = self.at(*time);
+            let unit = || self.definition.formula.unit(&units(&found.known()));
+            if windows.set(*time, found.value.ok().map(|value| (value, unit()))) {
+                changed.push(*time);
+            }
+        }
+        let times = windows.affected(times, &changed);
+        self.windows = Some(windows);
+        times
     }
 
     /// The prices that count at this time.
@@ -327,7 +315,7 @@ impl Series {
         DerivedPrice {
             tenant_id: leg.tenant_id,
             series: &self.definition.series,
-            kind: formula.name(),
+            kind: &self.kind,
             event_time: time,
             value: found.value.ok(),
             unit,
@@ -352,6 +340,9 @@ impl Series {
             }
         }
         self.sent = self.sent.split_off(&floor);
+        if let Some(windows) = &mut self.windows {
+            windows.forget(floor);
+        }
     }
 
     /// Forgets the oldest prices if there are too many.

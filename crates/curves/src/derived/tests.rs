@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod rolling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ fn definition(formula: Formula, max_age: Micros) -> Arc<Definition> {
         formula,
         legs,
         max_age,
+        rolling: None,
     };
     definition.check().unwrap();
     Arc::new(definition)
@@ -337,6 +340,7 @@ fn definitions_that_do_not_fit_are_refused() {
             formula,
             legs: legs.iter().map(|leg| (*leg).to_owned()).collect(),
             max_age,
+            rolling: None,
         };
         definition.check().unwrap_err().to_string()
     };
@@ -437,15 +441,20 @@ proptest! {
 
     /// A state that is read back from the log, as far as `read_back` says, goes on exactly as the lost one.
     #[test]
-    fn a_state_read_back_goes_on_as_the_lost_one(
-        steps in proptest::collection::vec((0usize..2, 0i64..5, -60i64..47, any::<bool>(), -500i64..500), 2..120),
-        crash in any::<prop::sample::Index>(),
-    ) {
-        let (hold, max_age) = (24 * HOUR, 2 * HOUR);
-        let limits = Limits { hold, prices: usize::MAX };
-        let formula = Formula::Basis;
+    fn a_state_read_back_goes_on_as_the_lost_one(log in logs(), crash in any::<prop::sample::Index>()) {
+        goes_on(&log, crash.index(log.len()), &definition(Formula::Basis, LONG_AGE))?;
+    }
+}
+
+/// The maximum age of the prices of [`logs`].
+const LONG_AGE: Micros = 2 * HOUR;
+
+/// Logs of a few weeks, with prices that come late, far ahead, or too late.
+fn logs() -> impl Strategy<Value = Vec<Quote>> {
+    let step = (0usize..2, 0i64..5, -60i64..47, any::<bool>(), -500i64..500);
+    proptest::collection::vec(step, 2..120).prop_map(|steps| {
         let mut clock = 1_000 * HOUR;
-        let log: Vec<Quote> = (0..).zip(steps).map(|(offset, (leg, step, event, is_interval, price))| {
+        let quote = |(offset, (leg, step, event, is_interval, price)): (i64, (usize, i64, i64, bool, i64))| {
             clock += step * HOUR;
             let time = clock + event * HOUR;
             let quote = match is_interval {
@@ -453,23 +462,33 @@ proptest! {
                 false => Quote::trade(leg, time, price, offset),
             };
             Quote { clock, ..quote }
-        }).collect();
-        let crash = crash.index(log.len());
-        let mut lost = Series::new(definition(formula, max_age), limits);
-        for (version, quote) in (0..).zip(&log[..crash]) {
-            take(&mut lost, formula, quote, version);
-        }
-        let mut restored = Series::new(definition(formula, max_age), limits);
-        let start = log[..crash].last().map_or(0, |last| {
-            let oldest = last.clock - read_back(hold, max_age);
-            log.iter().position(|quote| quote.clock >= oldest).unwrap()
-        });
-        for (version, quote) in log.iter().enumerate().take(crash).skip(start) {
-            take(&mut restored, formula, quote, version as i64);
-        }
-        for (version, quote) in log.iter().enumerate().skip(crash) {
-            let expected = take(&mut lost, formula, quote, version as i64).1;
-            prop_assert_eq!(take(&mut restored, formula, quote, version as i64).1, expected);
-        }
+        };
+        (0i64..).zip(steps).map(quote).collect()
+    })
+}
+
+/// Takes the log with and without a crash before a place of it.
+fn goes_on(log: &[Quote], crash: usize, definition: &Arc<Definition>) -> Result<(), TestCaseError> {
+    let (hold, formula) = (24 * HOUR, definition.formula);
+    let limits = Limits {
+        hold,
+        prices: usize::MAX,
+    };
+    let mut lost = Series::new(Arc::clone(definition), limits);
+    for (version, quote) in (0..).zip(&log[..crash]) {
+        take(&mut lost, formula, quote, version);
     }
+    let mut restored = Series::new(Arc::clone(definition), limits);
+    let start = log[..crash].last().map_or(0, |last| {
+        let oldest = last.clock - read_back(hold, definition.reach());
+        log.iter().position(|quote| quote.clock >= oldest).unwrap()
+    });
+    for (version, quote) in log.iter().enumerate().take(crash).skip(start) {
+        take(&mut restored, formula, quote, version as i64);
+    }
+    for (version, quote) in log.iter().enumerate().skip(crash) {
+        let expected = take(&mut lost, formula, quote, version as i64).1;
+        prop_assert_eq!(take(&mut restored, formula, quote, version as i64).1, expected);
+    }
+    Ok(())
 }

@@ -14,6 +14,7 @@ use super::{Newest, Reason, Snapshots};
 use crate::curve::Builder;
 use crate::definition::select;
 use crate::method::Shape;
+use crate::quote::State;
 use crate::snapshot::{SnapshotInput, SnapshotPoint};
 use crate::{CurveError, CurveSnapshot, Horizon, PricedContract, Selected};
 
@@ -122,6 +123,17 @@ pub(super) fn fingerprint(newest: &Newest, made: &Result<Selected, Reason>) -> u
         Err(reason) => (*reason as usize).hash(&mut hasher),
     }
     hasher.finish()
+}
+
+/// The largest residual of the quotes that contradict others, as a part of the larger one of quoted and implied price; 0 if none does.
+/// Prices near zero have no small denominator by that: it is at most 2, for prices of opposite sign.
+pub(super) fn residual_ratio(inputs: &[SnapshotInput]) -> f64 {
+    let contradictory = inputs.iter().filter(|input| input.state == State::Contradictory);
+    let ratios = contradictory.filter_map(|input| {
+        let size = input.price.abs().max(input.curve_price?.abs());
+        Some(input.residual?.abs() / size).filter(|ratio| ratio.is_finite())
+    });
+    ratios.fold(0.0, f64::max)
 }
 
 /// Passes the record of a snapshot to `send`.

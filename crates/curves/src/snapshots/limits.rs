@@ -121,6 +121,8 @@ impl Reason {
 pub struct Counts {
     /// Snapshots sent, one for each horizon, by [`DerivedCause`].
     pub sent: [u64; DerivedCause::ALL.len()],
+    /// Those of them with a quote that contradicts others.
+    pub contradictory: u64,
     /// By [`Reason`].
     pub skipped: [u64; Reason::ALL.len()],
     /// Quotes forgotten before their time, because there were too many.

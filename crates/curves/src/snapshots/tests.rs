@@ -322,6 +322,50 @@ fn a_snapshot_waits_for_the_end_of_its_interval_and_is_sent_once() {
     assert_eq!(curve.take_counts().sent, [5, 0, 0]);
 }
 
+/// A quote of the first quarter of 2027 in a block.
+fn of_quarter(block: &str, (minutes, cents, offset): (i64, i64, i64)) -> LegPrice<'static> {
+    let instrument_id = match block {
+        "PEAK" => "PJM.W.Q1-27.PEAK.SETTLEMENT",
+        "OFF_PEAK" => "PJM.W.Q1-27.OFF_PEAK.SETTLEMENT",
+        _ => IDS[2],
+    };
+    LegPrice {
+        instrument_id,
+        ..given(0, minutes, cents, offset).leg()
+    }
+}
+
+#[test]
+fn the_largest_residual_is_told_until_the_quotes_agree_or_the_hold_time_is_over() {
+    let hold = 10 * MINUTE;
+    let mut curve = Snapshots::new("t", "C", Limits { hold, ..LIMITS });
+    let mut told = Vec::new();
+    let mut take = |curve: &mut Snapshots, legs: &[LegPrice<'static>]| {
+        for leg in legs {
+            curve.take(leg, leg.log_clock);
+        }
+        let end = curve.next_due().unwrap();
+        curve.advance(end, 1, &mut |_| ());
+        told.push((curve.contradiction(end), curve.take_counts().contradictory));
+        end
+    };
+    // Peak and off-peak imply 60.
+    take(
+        &mut curve,
+        &[of_quarter("PEAK", (0, 6_000, 1)), of_quarter("OFF_PEAK", (0, 6_000, 2))],
+    );
+    take(&mut curve, &[of_quarter("FLAT", (2, 7_500, 3))]);
+    take(&mut curve, &[of_quarter("FLAT", (4, 6_000, 4))]);
+    let end = take(&mut curve, &[of_quarter("FLAT", (6, -6_000, 5))]);
+    let expected = [(0.0, 0), (0.2, 5), (0.0, 0), (2.0, 5)];
+    for ((ratio, count), (expected, snapshots)) in told.iter().zip(expected) {
+        assert!((ratio - expected).abs() < 1e-9 && *count == snapshots, "{told:?}");
+    }
+    assert_eq!(told.len(), expected.len());
+    assert!(curve.contradiction(end + hold) > 1.0);
+    assert!(curve.contradiction(end + hold + 1) < 1e-9);
+}
+
 #[test]
 fn a_quote_after_the_hold_time_changes_only_what_is_held() {
     let mut curve = Snapshots::new(

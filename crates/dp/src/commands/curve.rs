@@ -4,7 +4,6 @@
 //! Failure: a file, header or curve that cannot be read ends with exit code 2. Rows that cannot be read, and quotes that contradict
 //! others, are listed, the rest is printed, and the exit code is 1.
 
-mod chart;
 mod report;
 mod shown;
 mod stored;

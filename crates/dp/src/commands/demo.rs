@@ -15,6 +15,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use bench::outputs::counts as figures;
 use bench::outputs::scrape::{Scrape, Usages};
+use curves::Horizon;
 use localstack::Stack;
 use ops::connection::Connection;
 use ops::ingest::Documents;
@@ -28,17 +29,23 @@ use ops::{catch_up, ingest, simulate, topics};
 use reconcile::verify::text::shown;
 use reconcile::verify::{self, VerifyOptions};
 
+use crate::curve_text;
+use crate::stored_curve::{self, Question, StoredCurve};
 use report::{DemoReport, Step};
 
 /// Rate of the latency measurement, low enough that nothing queues.
 const CALM_RATE: u64 = 1_000;
 const CALM_SECONDS: u64 = 10;
+/// The curve that is shown: its settlements are an example document.
+const CURVE: &str = "NG_HENRY_HUB";
+/// Largest difference of a quote that others imply: that of `dp curve show`.
+const TOLERANCE: f64 = 0.005;
 
 /// Run the whole pipeline once and show what arrived, how fast, and at what cost.
 ///
 /// Starts the local stack, publishes --ticks simulated messages at full speed, ingests its own example documents of seven markets
 /// and those of --data, then publishes 1,000 messages a second for ten seconds to measure latency. When every store has all of
-/// them, it prints counts, market days, derived series (a spark spread; day-ahead minus real-time), latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
+/// them, it prints counts, market days, derived series (a spark spread; day-ahead minus real-time), a forward curve, latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
 /// running, and a second run continues with the same data.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
@@ -85,6 +92,10 @@ impl Demo {
             print_json(&serde_json::json!({ "demo": report, "verify": verified }))?;
         } else {
             print_line(&report.shown())?;
+            if let Some(curve) = &report.curve {
+                let more = format!("{} curve show {CURVE}", own_command(place));
+                print_line(&curve_text::short(curve, &more))?;
+            }
             print_line(&self.what_next(&own_command(place)).await?)?;
             print_line(&shown(&verified))?;
         }
@@ -164,7 +175,22 @@ impl Demo {
             load,
             market_days: market_days::read(&self.connection, clickhouse).await?,
             derived: derived::read(&self.connection, clickhouse).await?,
+            curve: self.curve().await,
         })
+    }
+
+    /// The curve of the next year. A stack whose reference data were changed may have none, and is no failure of the pipeline.
+    async fn curve(&self) -> Option<StoredCurve> {
+        let question = Question {
+            tenant: &self.connection.settings.tenant_id,
+            curve_id: CURVE,
+            as_of: None,
+            horizon: Horizon::Year,
+            tolerance: TOLERANCE,
+        };
+        let read = stored_curve::read(&self.connection, &self.stores, question).await;
+        read.inspect_err(|error| say(&format!("no curve is shown: {error:#}")))
+            .ok()
     }
 
     async fn simulate(&self, args: &Args, ticks: u64, rate: Option<u64>) -> anyhow::Result<Counts> {
@@ -207,7 +233,7 @@ impl Demo {
              http://127.0.0.1:{projection}/prices/latest?instrument_id=MISO.INDIANA.HUB.RT5\n  \
              http://127.0.0.1:{normalization}/quality-rules   …/markets   …/health   …/metrics   (also on {enrichment}, {aggregation}, {projection})\n  \
              http://127.0.0.1:{clickhouse}/play                SQL in the browser, database {database}\n  \
-             {dp} curve show NG_HENRY_HUB     {dp} curve list     a forward curve of the settlements\n  \
+             {dp} curve show {CURVE}     {dp} curve list     a forward curve of the settlements\n  \
              {dp} tail normalized --follow --limit 10     {dp} tail dlq --limit 5     {dp} groups     {dp} status\n{sql}",
             projection = ports.projection,
             normalization = ports.normalization,

@@ -22,6 +22,8 @@ use crate::sql::moment;
 use crate::verify::derived::recomputed;
 use ops::rows::{number, text};
 
+/// Between the formula and the statistic in the kind of a rolling statistic.
+const ROLLING: &str = "_rolling_";
 /// A price counts in derived prices for a week at most.
 const LONGEST_USE: Micros = 7 * 86_400_000_000;
 
@@ -144,7 +146,11 @@ impl Session<'_> {
     /// Recomputes the value, and compares each leg with its tick.
     fn judge(&self, trace: &mut DerivedTrace) -> anyhow::Result<()> {
         // What these kinds use of a price is not in the rows of its trace.
-        let is_of_price = !matches!(trace.kind.as_str(), "bid_ask_spread" | "congestion");
+        let formula = trace
+            .kind
+            .split_once(ROLLING)
+            .map_or(trace.kind.as_str(), |(formula, _)| formula);
+        let is_of_price = !matches!(formula, "bid_ask_spread" | "congestion");
         for leg in &mut trace.legs {
             leg.differences = differences(leg, is_of_price);
             trace.agrees &= leg.differences.is_empty();
@@ -160,6 +166,11 @@ impl Session<'_> {
             .map(|leg| (leg.role.as_str(), leg.instrument_id.as_str(), leg.price.as_str()))
             .collect();
         match recomputed(self.connection, &trace.series, &trace.kind, &legs)? {
+            None if trace.kind.contains(ROLLING) => trace.notes.push(
+                "a rolling statistic follows from earlier values too, and is not recomputed here: dp verify does it; the legs are those of its last \
+                 value"
+                    .to_owned(),
+            ),
             None => trace.notes.push(
                 "the value is not recomputed: AGGREGATION_DERIVED_SERIES does not define this series with these legs, or a leg has no price"
                     .to_owned(),

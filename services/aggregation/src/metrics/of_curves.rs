@@ -32,6 +32,22 @@ pub(super) const SNAPSHOTS: Declared = Declared::new(
 )
 .labels(&["cause"])
 .with(&[&[("cause", "first")], &[("cause", "late")], &[("cause", "correction")]]);
+/// Of stage `curves`.
+pub(super) const CONTRADICTORY: Declared = Declared::new(
+    "curve_snapshots_contradictory_total",
+    Kind::Counter,
+    "snapshots",
+    "Snapshots of curves sent with a quote that contradicts others by more than half a cent, one for each horizon.",
+)
+.with(&[&[]]);
+/// Of all curves of a worker.
+pub(super) const RESIDUAL: Declared = Declared::new(
+    "curve_residual_ratio",
+    Kind::Gauge,
+    "ratio",
+    "Largest residual of a contradictory quote in the newest snapshots of all curves, as a part of the larger one of quoted and implied price; 0 without a contradiction.",
+)
+.with(&[&[]]);
 /// By [`Reason`].
 pub(super) const SKIPPED: Declared = Declared::new(
     "curve_quotes_skipped_total",
@@ -72,6 +88,8 @@ pub(super) const KEPT: Declared = Declared::new(
 #[derive(Clone)]
 pub struct CurveMeters {
     sent: [Counter; DerivedCause::ALL.len()],
+    contradictory: Counter,
+    residual: Gauge,
     skipped: [Counter; Reason::ALL.len()],
     evicted: Counter,
     kept: Gauge,
@@ -81,6 +99,8 @@ impl Default for CurveMeters {
     fn default() -> CurveMeters {
         CurveMeters {
             sent: DerivedCause::ALL.map(|cause| counter!(SNAPSHOTS.name, "cause" => cause.name())),
+            contradictory: counter!(CONTRADICTORY.name),
+            residual: gauge!(RESIDUAL.name),
             skipped: Reason::ALL.map(|reason| counter!(SKIPPED.name, "reason" => reason.name())),
             evicted: counter!(EVICTED.name),
             kept: gauge!(KEPT.name),
@@ -96,7 +116,13 @@ impl CurveMeters {
         for (counter, count) in sent.chain(skipped).filter(|(_, count)| *count > 0) {
             counter.increment(count);
         }
+        self.contradictory.increment(counts.contradictory);
         self.evicted.increment(counts.evicted);
+    }
+
+    /// Sets the largest residual of the newest snapshots.
+    pub fn residual(&self, ratio: f64) {
+        self.residual.set(ratio);
     }
 
     /// Sets the number of quotes in memory.

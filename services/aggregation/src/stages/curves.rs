@@ -119,6 +119,18 @@ impl Curves {
         }
         verdict
     }
+
+    /// The largest residual of the newest snapshots, as a part of the price.
+    fn residual(&self) -> f64 {
+        let shards = self.shards.values();
+        let ratios = shards.flat_map(|shard| {
+            shard
+                .lanes
+                .values()
+                .map(|lane| lane.snapshots.contradiction(shard.clock))
+        });
+        ratios.fold(0.0, f64::max)
+    }
 }
 
 impl Shard {
@@ -225,6 +237,7 @@ impl Stage for Curves {
     fn turn(&mut self) -> Result<(), StreamError> {
         let lanes = self.shards.values().flat_map(|shard| shard.lanes.values());
         self.meters.kept(lanes.map(|lane| lane.snapshots.len()).sum());
+        self.meters.residual(self.residual());
         Ok(())
     }
 

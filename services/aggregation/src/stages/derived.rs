@@ -58,7 +58,7 @@ pub struct Derive {
 impl Derive {
     /// A stage without legs.
     pub fn new(config: &DerivedConfig, wire: Wire, meters: DerivedMeters) -> Derive {
-        let longest = config.series.iter().map(|definition| definition.max_age).max();
+        let longest = config.series.iter().map(|definition| definition.reach()).max();
         let named = |definition: &Arc<Definition>| (definition.series.as_str().into(), Arc::clone(definition));
         Derive {
             wire,
@@ -229,7 +229,7 @@ mod tests {
     const REFERENCE: (&str, &str, &str) = ("basis", "reference", "R");
 
     fn stage() -> Derive {
-        let text = "basis:basis:local=L:reference=R,other:calendar_spread:near=L:far=R";
+        let text = "basis:basis:local=L:reference=R,other:calendar_spread:near=L:far=R,mean:basis:local=L:reference=R:rolling=mean:count=2";
         let env = Env::from([("AGGREGATION_DERIVED_SERIES".to_owned(), text.to_owned())]);
         let config = crate::config::read(&mut Reader::new(&env)).derived;
         Derive::new(&config, Wire::single_object(), DerivedMeters::default())
@@ -315,6 +315,26 @@ mod tests {
         assert_eq!(process(&mut stage, reference, 2), (Verdict::Done, vec![value]));
         assert_eq!(process(&mut stage, local, 3), (Verdict::Duplicate, Vec::new()));
         assert_eq!(process(&mut stage, reference, 4), (Verdict::Duplicate, Vec::new()));
+    }
+
+    #[test]
+    fn a_rolling_mean_is_sent_for_each_value_and_its_window_is_read_again() {
+        let mut stage = stage();
+        let leg = |role, instrument, rest| given(("mean", role, instrument), "t", rest);
+        let earlier = [leg("local", "L", (10, 7, 5)), leg("reference", "R", (10, 3, 6))];
+        assert_eq!(process(&mut stage, earlier[0], 0).1, []);
+        let row = |time, mean: Option<&str>, version| {
+            let (key, mean) = ("t|mean".to_owned(), mean.map(str::to_owned));
+            (key, time, mean, version, 0, DerivedCause::First)
+        };
+        assert_eq!(process(&mut stage, earlier[1], 1).1, [row(10, None, 1)]);
+        let next = leg("local", "L", (11, 9, 7));
+        assert_eq!(process(&mut stage, next, 2).1, [row(11, Some("5"), 2)]);
+        stage.forget(&message(earlier[0], 0).source);
+        for (offset, leg) in (0..).zip(earlier) {
+            stage.observe(&message(leg, offset).message()).unwrap();
+        }
+        assert_eq!(process(&mut stage, next, 2).1, [row(11, Some("5"), 2)]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! A curve of the pipeline as text: a chart, its points, and its quotes with their numbers and residuals.
 
 use curves::{SnapshotInput, SnapshotPoint, State};
-use ops::present::{iso, table, wrapped};
+use ops::present::{table, wrapped};
 
-use super::shown::{chart_of, contradictions, name, residual};
-use super::stored::Shown;
+use super::shown::{contradictions, residual};
 use crate::cells::shortened;
+use crate::curve_text::{chart_of, heading, name, price};
+use crate::stored_curve::StoredCurve;
 
 /// Instruments that are no quotes, and are written out.
 const LEFT_OUT: usize = 4;
@@ -15,21 +16,10 @@ const REASON: usize = 76;
 const WIDTH: usize = 80;
 /// Width of the numbers of quotes.
 const NUMBERS: usize = 6;
-/// Prices from here on have two decimals, so that columns keep their width.
-const LARGE: f64 = 999.0;
 
-pub(super) fn text(shown: &Shown) -> String {
+pub(super) fn text(shown: &StoredCurve) -> String {
     let snapshot = &shown.snapshot;
-    let mut parts = vec![
-        format!("{} ({})", snapshot.curve_id, shown.curve_name),
-        format!("as known at {}", iso(snapshot.as_of)),
-        format!(
-            "settlements of {}, {}, hours of {}",
-            snapshot.day,
-            snapshot.method.name(),
-            snapshot.market
-        ),
-    ];
+    let mut parts = heading(shown);
     parts.extend(shown.note.into_iter().flat_map(|note| wrapped(note, WIDTH)));
     parts.extend(chart_of(snapshot));
     parts.push(points(shown));
@@ -43,7 +33,7 @@ pub(super) fn text(shown: &Shown) -> String {
     parts.join("\n")
 }
 
-fn points(shown: &Shown) -> String {
+fn points(shown: &StoredCurve) -> String {
     let row = |point: &SnapshotPoint| {
         vec![
             date(&point.delivery_start),
@@ -60,14 +50,14 @@ fn points(shown: &Shown) -> String {
 }
 
 /// The numbers of the quotes that a point is made from.
-fn numbers(shown: &Shown, point: &SnapshotPoint) -> String {
+fn numbers(shown: &StoredCurve, point: &SnapshotPoint) -> String {
     let inputs = shown.snapshot.inputs.iter().zip(1..);
     let of_point = inputs.filter(|(input, _)| input.state == State::Repriced && point.sources.contains(&input.source));
     let numbers: Vec<String> = of_point.map(|(_, number): (_, usize)| number.to_string()).collect();
     numbers.join(",")
 }
 
-fn quotes(shown: &Shown) -> String {
+fn quotes(shown: &StoredCurve) -> String {
     let row = |(input, number): (&SnapshotInput, usize)| {
         vec![
             number.to_string(),
@@ -86,11 +76,4 @@ fn quotes(shown: &Shown) -> String {
 /// The local date of a time with its zone.
 fn date(time: &str) -> String {
     time.chars().take(10).collect()
-}
-
-fn price(value: f64) -> String {
-    match value.abs() < LARGE {
-        true => format!("{value:.4}"),
-        false => format!("{value:.2}"),
-    }
 }

@@ -1,11 +1,10 @@
 //! A curve as text: its points, the quotes that are not points, the rows that were rejected, and a chart.
 
-use curves::{Block, CurveSnapshot, SnapshotInput, SnapshotPoint, State};
+use curves::{CurveSnapshot, SnapshotInput, SnapshotPoint, State};
 use ops::present::table;
-use serde::Serialize;
 
-use super::chart;
 use crate::cells::shortened;
+use crate::curve_text::{chart_of, name};
 
 /// Rejected rows that are written out.
 const SHOWN: usize = 8;
@@ -99,17 +98,6 @@ pub(super) fn contradictions(snapshot: &CurveSnapshot) -> Vec<String> {
         .collect()
 }
 
-/// The flat prices if there are some, otherwise those of the block that has prices.
-pub(super) fn chart_of(snapshot: &CurveSnapshot) -> Option<String> {
-    let first = snapshot.points.first()?.block;
-    let has_flat = snapshot.points.iter().any(|point| point.block == Block::Flat);
-    let block = if has_flat { Block::Flat } else { first };
-    let drawn: Vec<&SnapshotPoint> = snapshot.points.iter().filter(|point| point.block == block).collect();
-    let prices: Vec<f64> = drawn.iter().map(|point| point.price).collect();
-    let ends = (drawn.first()?.contract.as_str(), drawn.last()?.contract.as_str());
-    chart::drawn(&prices, ends)
-}
-
 fn price(value: f64) -> String {
     format!("{value:.4}")
 }
@@ -118,12 +106,4 @@ pub(super) fn residual(input: &SnapshotInput) -> String {
     input
         .residual
         .map_or_else(String::new, |residual| format!("{residual:.4}"))
-}
-
-/// The public name of a value, as `--json` has it.
-pub(super) fn name(value: &impl Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(name)) => name,
-        _ => String::new(),
-    }
 }

@@ -1,35 +1,25 @@
 //! `dp curve show` and `dp curve list`: curves of reference data, from the quotes that the pipeline has stored.
 //!
-//! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`), as known at a time: the
-//! append time in the raw log. Of one instrument the last trade date counts, and of one trade date the price that came last.
+//! Role: arguments and printing; [`stored_curve`] reads and builds.
 //! Failure: an unknown curve, or one without quotes, ends with exit code 2 and what to do.
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use curves::{Builder, CurveSnapshot, Definition, DeliveryCalendar, Horizon, Month, PricedContract, Selected, Shape};
-use domain::instrument::IdPattern;
-use domain::{Decimal, Micros};
+use curves::Horizon;
 use jiff::Timestamp;
-use markets::contract::SETTLEMENT;
 use ops::connection::Connection;
-use ops::migrations::{Stores, stores};
-use ops::present::{found, iso, moment, print_json, print_line, table};
-use ops::rows::{number, text};
+use ops::migrations::stores;
+use ops::present::{found, moment, print_json, print_line, table};
 use serde::Serialize;
-use serde_json::{Map, Value};
-use stores::ReferenceStore;
-use stores::clickhouse::literal;
 use stores::postgres::CurveRow;
 
 use super::report;
 use crate::cells::shortened;
+use crate::stored_curve::{self, Question};
 
 /// Widths of columns of the list.
 const METHOD: usize = 10;
 const PATTERNS: usize = 32;
-/// Table `curve_metadata` keeps no history.
-const TODAYS_DEFINITION: &str = "the quotes are as known at that time; instruments, contract months and method are those of today's row of curve_metadata";
 
 /// Build a curve from its quotes in ClickHouse, as known at a time, and draw it
 ///
@@ -78,20 +68,6 @@ pub(super) struct ListArgs {
     tenant: Option<String>,
 }
 
-/// What `dp curve show --json` prints.
-#[derive(Debug, Serialize)]
-pub(super) struct Shown {
-    pub curve_name: String,
-    #[serde(flatten)]
-    pub snapshot: CurveSnapshot,
-    pub contradictory: bool,
-    /// What of it is not as known at the time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<&'static str>,
-    /// Instruments that fit the curve and name no contract.
-    pub left_out: Vec<String>,
-}
-
 /// What `dp curve list --json` prints.
 #[derive(Debug, Serialize)]
 struct Listed<'r> {
@@ -106,7 +82,7 @@ struct Listed<'r> {
 
 pub(super) async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCode> {
     let tenant = args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id);
-    let rows = rows(&stores(connection)?, tenant).await?;
+    let rows = stored_curve::rows(&stores(connection)?, tenant).await?;
     if connection.json {
         let listed: Vec<Listed<'_>> = rows.iter().map(Listed::of).collect();
         print_json(&listed)?;
@@ -147,25 +123,14 @@ impl Listed<'_> {
 
 pub(super) async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCode> {
     super::check_tolerance(args.tolerance)?;
-    let tenant = args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id);
-    let stores = stores(connection)?;
-    let rows = rows(&stores, tenant).await?;
-    let row = rows.iter().find(|row| row.curve_id == args.curve_id);
-    let row = row.with_context(|| unknown(tenant, &args.curve_id, &rows))?;
-    let as_of = args
-        .as_of
-        .map_or_else(stream::status::wall_clock, Timestamp::as_microsecond);
-    let definition = definition(row)?;
-    let table = connection.names.table("enriched_ticks");
-    let sql = statement(&table, tenant, &definition, as_of);
-    let found_rows = stores
-        .clickhouse
-        .query_json(&sql)
-        .await
-        .context("read enriched_ticks: is ClickHouse running (`dp status`)?")?;
-    let quoted = Quoted::of(&found_rows)?;
-    let shown = build(row, &definition, &quoted, as_of, args)
-        .with_context(|| format!("build curve {} as known at {}", args.curve_id, iso(as_of)))?;
+    let question = Question {
+        tenant: args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
+        curve_id: &args.curve_id,
+        as_of: args.as_of.map(Timestamp::as_microsecond),
+        horizon: args.horizon,
+        tolerance: args.tolerance,
+    };
+    let shown = stored_curve::read(connection, &stores(connection)?, question).await?;
     match connection.json {
         true => print_json(&shown)?,
         false => print_line(&report::text(&shown))?,
@@ -173,231 +138,20 @@ pub(super) async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Re
     Ok(found(shown.contradictory))
 }
 
-async fn rows(stores: &Stores, tenant: &str) -> anyhow::Result<Vec<CurveRow>> {
-    ReferenceStore::new(stores.postgres.clone())
-        .curves(tenant)
-        .await
-        .context(
-            "read curve_metadata: is Postgres running (`dp status`), and is the table of this release (`dp migrate`)?",
-        )
-}
-
-fn unknown(tenant: &str, curve_id: &str, rows: &[CurveRow]) -> String {
-    let known: Vec<&str> = rows.iter().map(|row| row.curve_id.as_str()).collect();
-    match known.is_empty() {
-        true => {
-            format!("tenant {tenant} has no curve \"{curve_id}\", and no other: docs/curves.md shows how to define one")
-        }
-        false => format!(
-            "tenant {tenant} has no curve \"{curve_id}\"; it has {}",
-            known.join(", ")
-        ),
-    }
-}
-
-fn definition(row: &CurveRow) -> anyhow::Result<Definition> {
-    if row.instruments.is_empty() {
-        bail!(
-            "curve {} has no instruments: list patterns of instrument ids in column instruments of curve_metadata, such as \
-             GAS.HENRY_HUB.*.SETTLEMENT (docs/curves.md)",
-            row.curve_id
-        );
-    }
-    Ok(Definition {
-        curve_id: row.curve_id.clone(),
-        method: row
-            .interpolation_method
-            .parse()
-            .context("column interpolation_method of curve_metadata")?,
-        instruments: row.instruments.iter().map(|text| IdPattern::new(text)).collect(),
-        contract_months: row.contract_months.clone(),
-    })
-}
-
-/// The newest price of each instrument that fits the definition.
-fn statement(table: &str, tenant: &str, definition: &Definition, as_of: Micros) -> String {
-    let fits: Vec<String> = definition
-        .instruments
-        .iter()
-        .map(|pattern| format!("instrument_id LIKE {}", literal(&pattern.like())))
-        .collect();
-    format!(
-        "SELECT instrument_id, market, toInt64(toUnixTimestamp64Micro(timestamp)) AS event_time, reinterpretAsInt64(price) AS unscaled, \
-         toString(if(isNull(volume), toInt64(-1), reinterpretAsInt64(assumeNotNull(volume)))) AS traded, tick_id AS origin FROM {table} \
-         WHERE tenant_id = {tenant} AND product = {product} AND ({fits}) \
-         AND appended_at <= fromUnixTimestamp64Micro(toInt64({as_of}), 'UTC') \
-         ORDER BY instrument_id, timestamp DESC, appended_at DESC, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC \
-         LIMIT 1 BY instrument_id",
-        tenant = literal(tenant),
-        product = literal(SETTLEMENT),
-        fits = fits.join(" OR "),
-    )
-}
-
-/// The prices of a curve's instruments.
-struct Quoted {
-    /// Of all of them; none without a price.
-    market: Option<String>,
-    prices: Vec<PricedContract>,
-}
-
-impl Quoted {
-    fn of(rows: &[Map<String, Value>]) -> anyhow::Result<Quoted> {
-        let mut quoted = Quoted {
-            market: None,
-            prices: Vec::with_capacity(rows.len()),
-        };
-        for row in rows {
-            let market = text(row, "market")?;
-            let first = quoted.market.get_or_insert_with(|| market.to_owned());
-            if *first != market {
-                bail!(
-                    "the instruments of the curve are of {first} and {market}, whose hours differ: correct column instruments of \
-                     curve_metadata"
-                );
-            }
-            quoted.prices.push(PricedContract {
-                instrument_id: text(row, "instrument_id")?.to_owned(),
-                event_time: number(row, "event_time")?,
-                price: decimal(number(row, "unscaled")?)?,
-                volume: Some(number(row, "traded")?)
-                    .filter(|traded: &i64| *traded >= 0)
-                    .map(decimal)
-                    .transpose()?,
-                origin: text(row, "origin")?.to_owned(),
-            });
-        }
-        Ok(quoted)
-    }
-}
-
-fn decimal(unscaled: i64) -> anyhow::Result<Decimal> {
-    Decimal::from_unscaled(unscaled).context("ClickHouse returned a number out of range")
-}
-
-fn build(
-    row: &CurveRow,
-    definition: &Definition,
-    quoted: &Quoted,
-    as_of: Micros,
-    args: &ShowArgs,
-) -> anyhow::Result<Shown> {
-    let Some(market) = quoted.market.as_deref() else {
-        bail!(
-            "no quote was in the log: ingest settlements (`dp ingest curve.settlements.csv`), use a later --as-of, or correct the patterns \
-             {}",
-            row.instruments.join(" ")
-        );
-    };
-    let calendar = DeliveryCalendar::of(market)?;
-    let Selected { day, quotes, left_out } = definition.select(&calendar, &quoted.prices)?;
-    let until = args.horizon.until(day).unwrap_or_else(|| Month::of(day));
-    let mut builder = Builder::new(calendar.clone(), definition.method, Shape::None, args.tolerance);
-    let curve = builder.build(day, until, &quotes)?;
-    let newest = quotes.iter().map(|quote| quote.known_at).max().unwrap_or_default();
-    let version = u64::try_from(newest).unwrap_or_default();
-    let name = (definition.curve_id.as_str(), definition.method);
-    Ok(Shown {
-        curve_name: row.curve_name.clone(),
-        snapshot: CurveSnapshot::of(&curve, &calendar, name, (as_of, version, day), args.horizon)?,
-        contradictory: curve.has_contradictions(),
-        note: args.as_of.map(|_| TODAYS_DEFINITION),
-        left_out,
-    })
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    fn row() -> CurveRow {
-        CurveRow {
-            tenant_id: "t".to_owned(),
-            curve_id: "P".to_owned(),
-            curve_name: "PJM".to_owned(),
-            commodity: "electricity".to_owned(),
-            region: "northeast".to_owned(),
-            contract_months: Vec::new(),
-            interpolation_method: "flat".to_owned(),
-            instruments: vec!["PJM.WESTERN%20HUB.*.SETTLEMENT".to_owned()],
-        }
-    }
-
-    fn price(instrument: &str, market: &str, unscaled: i64) -> Map<String, Value> {
-        // Midnight of 25 November 2026 in New York.
-        let row = serde_json::json!({
-            "instrument_id": instrument, "market": market, "event_time": "1795582800000000", "unscaled": unscaled.to_string(),
-            "traded": "-1", "origin": format!("raw/2/{unscaled}/0"),
-        });
-        row.as_object().unwrap().clone()
-    }
+    use crate::stored_curve::tests::{example, row};
 
     #[test]
-    fn a_statement_has_the_patterns_and_the_time_and_no_text_ends_it() {
-        let definition = definition(&row()).unwrap();
-        let sql = statement("db.enriched_ticks", "it's", &definition, 7);
-        for expected in [r"PJM.WESTERN", "%.SETTLEMENT", "toInt64(7)", "LIMIT 1 BY instrument_id"] {
-            assert!(sql.contains(expected), "{sql}");
+    fn a_curve_and_the_list_fit_80_columns() {
+        for (as_of, part) in [(None, "contradictory"), (Some(0), "curve_metadata")] {
+            let text = report::text(&example(as_of));
+            assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+            for expected in ["PJM", "2026-12-01", "2027-04-01", "40.1235", "┤", part] {
+                assert!(text.contains(expected), "{expected}: {text}");
+            }
         }
-        assert!(!sql.contains("'it's'"), "{sql}");
-    }
-
-    #[test]
-    fn a_curve_reprices_its_quotes_and_fits_80_columns() {
-        let rows = [
-            price("PJM.WESTERN%20HUB.2026-12.FLAT.SETTLEMENT", "PJM", 4_012_345_678),
-            price("PJM.WESTERN%20HUB.Q1-27.PEAK.SETTLEMENT", "PJM", 7_000_000_000),
-            price("PJM.WESTERN%20HUB.Q1-27.OFF_PEAK.SETTLEMENT", "PJM", 5_000_000_000),
-            price("PJM.WESTERN%20HUB.Q1-27.FLAT.SETTLEMENT", "PJM", 9_000_000_000),
-        ];
-        let args = ShowArgs {
-            curve_id: "P".to_owned(),
-            as_of: None,
-            horizon: Horizon::All,
-            tolerance: 0.005,
-            tenant: None,
-        };
-        let (row, quoted) = (row(), Quoted::of(&rows).unwrap());
-        let built =
-            |args: &ShowArgs| build(&row, &definition(&row).unwrap(), &quoted, 1_795_600_000_000_000, args).unwrap();
-        let shown = built(&args);
-        assert_eq!(shown.note, None);
-        let earlier = built(&ShowArgs {
-            as_of: Some(Timestamp::UNIX_EPOCH),
-            ..args.clone()
-        });
-        let text = report::text(&earlier);
-        assert!(text.contains("curve_metadata"), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(shown.contradictory);
-        assert_eq!(shown.snapshot.day.to_string(), "2026-11-25");
-        let text = report::text(&shown);
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        for expected in ["PJM", "2026-12-01", "2027-04-01", "contradictory", "40.1235", "┤"] {
-            assert!(text.contains(expected), "{expected}: {text}");
-        }
-    }
-
-    #[test]
-    fn instruments_of_two_markets_and_curves_without_patterns_are_refused() {
-        let rows = [price("A", "PJM", 1), price("B", "GAS", 1)];
-        assert!(Quoted::of(&rows).is_err());
-        let without = CurveRow {
-            instruments: Vec::new(),
-            ..row()
-        };
-        assert!(
-            definition(&without)
-                .unwrap_err()
-                .to_string()
-                .contains("GAS.HENRY_HUB.*.SETTLEMENT")
-        );
-        let unknown_method = CurveRow {
-            interpolation_method: "spline".to_owned(),
-            ..row()
-        };
-        assert!(definition(&unknown_method).is_err());
         assert!(listing(&[row()]).lines().all(|line| line.chars().count() <= 80));
     }
 }

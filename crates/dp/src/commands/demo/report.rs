@@ -14,6 +14,7 @@ use ops::simulation::Counts;
 
 use super::derived::NewestValue;
 use super::market_days::MarketDay;
+use crate::stored_curve::StoredCurve;
 
 /// The latency of one step, in the calm phase and under full load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -53,6 +54,8 @@ pub struct DemoReport {
     pub market_days: Vec<MarketDay>,
     /// The newest value of each derived series.
     pub derived: Vec<NewestValue>,
+    /// A forward curve of the example settlements; it is shown after the table.
+    pub curve: Option<StoredCurve>,
 }
 
 impl DemoReport {
@@ -339,6 +342,7 @@ mod tests {
                 unit: "USD/MWh".to_owned(),
                 times: 1_234,
             }],
+            curve: None,
         }
     }
 

@@ -1,17 +1,19 @@
 //! The rules of the check against the stage's own decisions: both must agree on every time, whatever order prices come in, wherever the
 //! check claims to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use curves::derived::{Definition, Formula, Limits, Series};
+use curves::derived::{Definition, Formula, Limits, RollingStatistic, Series, Statistic};
 use domain::{Decimal, Kind, LegPlace, LegPrice, LegPurpose, Micros, Tick};
 use proptest::prelude::*;
 
+use super::rolled::{self, Rolled};
 use super::rules::{Asked, Leg, Price, Times, Wanted, wanted};
 
 const HOUR: Micros = 3_600_000_000;
 const MAX_AGE: Micros = 2 * HOUR;
+const HOLD: Micros = 24 * HOUR;
 const ROLES: [&str; 2] = ["local", "reference"];
 const LEGS: [&str; 2] = ["X.local", "X.reference"];
 
@@ -77,12 +79,13 @@ impl Given {
 }
 
 /// What the stage sent last for each time: value, and offsets of the origins.
-fn sent(log: &[Given], hold: Micros) -> BTreeMap<Micros, (Option<i64>, Vec<i64>)> {
+fn sent(log: &[Given], hold: Micros, rolling: Option<RollingStatistic>) -> BTreeMap<Micros, (Option<i64>, Vec<i64>)> {
     let definition = Definition {
         series: "s".to_owned(),
         formula: Formula::Basis,
         legs: LEGS.map(str::to_owned).to_vec(),
         max_age: MAX_AGE,
+        rolling,
     };
     let limits = Limits {
         hold,
@@ -107,49 +110,93 @@ fn asked() -> Asked {
         roles: Formula::Basis.legs(),
         legs: LEGS.map(str::to_owned).to_vec(),
         max_age: MAX_AGE,
+        shown_kind: Formula::Basis.name().to_owned(),
+        rolled: None,
     }
+}
+
+/// Logs of up to ten days, with prices that come late, far ahead, or about the hold time late.
+fn logs() -> impl Strategy<Value = Vec<Given>> {
+    let step = (0usize..2, 0i64..5, -60i64..47, any::<bool>(), -500i64..500);
+    proptest::collection::vec(step, 2..120).prop_map(|steps| {
+        let mut clock = 1_000 * HOUR;
+        let given = |(leg, step, event, is_interval, price): (usize, i64, i64, bool, i64)| {
+            clock += step * HOUR / 2;
+            Given {
+                leg,
+                clock,
+                time: clock / HOUR * HOUR + event * HOUR,
+                is_interval,
+                price,
+            }
+        };
+        steps.into_iter().map(given).collect()
+    })
+}
+
+/// The legs as the check reads them.
+fn legs(log: &[Given], times: Times) -> [Leg; 2] {
+    let mut prices = [Vec::new(), Vec::new()];
+    for (at, given) in (0..).zip(log) {
+        let mut price = given.price(at);
+        if price.is_within_reach(times) {
+            prices[given.leg].push(price);
+        }
+    }
+    prices.map(|prices| Leg::new(prices, MAX_AGE))
+}
+
+/// Compares what the stage sent with what the check wants at each time; returns how many times it knows.
+fn agrees(
+    log: &[Given],
+    sent: &BTreeMap<Micros, (Option<i64>, Vec<i64>)>,
+    wanted: impl Fn(Micros) -> Wanted,
+) -> Result<usize, TestCaseError> {
+    let mut known = 0;
+    for time in log.iter().map(|given| given.time) {
+        let found = sent.get(&time);
+        match wanted(time) {
+            Wanted::Unknown => continue,
+            Wanted::Nothing => prop_assert_eq!(found, None),
+            Wanted::NoValue => prop_assert!(found.is_none_or(|(value, _)| value.is_none()), "{:?}", found),
+            Wanted::Row(row) => {
+                let origins: Vec<i64> = row.legs.iter().map(|leg| leg.origin.2).collect();
+                prop_assert_eq!(found, Some(&(row.value, origins)));
+            }
+        }
+        known += 1;
+    }
+    prop_assert!(sent.keys().all(|time| log.iter().any(|given| given.time == *time)));
+    Ok(known)
 }
 
 proptest! {
     #[test]
-    fn the_check_and_the_stage_agree_on_every_time(
-        steps in proptest::collection::vec((0usize..2, 0i64..5, -60i64..47, any::<bool>(), -500i64..500), 2..120),
-    ) {
-        let hold = 24 * HOUR;
-        let times = Times::of(hold);
-        let mut clock = 1_000 * HOUR;
-        let log: Vec<Given> = steps
-            .into_iter()
-            .map(|(leg, step, event, is_interval, price)| {
-                clock += step * HOUR / 2;
-                Given { leg, clock, time: clock / HOUR * HOUR + event * HOUR, is_interval, price }
-            })
-            .collect();
-        let mut prices = [Vec::new(), Vec::new()];
-        for (at, given) in (0..).zip(&log) {
-            let mut price = given.price(at);
-            if price.is_within_reach(times) {
-                prices[given.leg].push(price);
-            }
-        }
-        let legs = prices.map(|prices| Leg::new(prices, MAX_AGE));
-        let (sent, asked) = (sent(&log, hold), asked());
-        let mut known = 0;
-        for time in log.iter().map(|given| given.time) {
-            let found = sent.get(&time);
-            match wanted(time, &legs, &asked, times) {
-                Wanted::Unknown => continue,
-                Wanted::Nothing => prop_assert_eq!(found, None),
-                Wanted::NoValue => prop_assert!(found.is_none_or(|(value, _)| value.is_none()), "{:?}", found),
-                Wanted::Row(row) => {
-                    let origins: Vec<i64> = row.legs.iter().map(|leg| leg.origin.2).collect();
-                    prop_assert_eq!(found, Some(&(row.value, origins)));
-                }
-            }
-            known += 1;
-        }
+    fn the_check_and_the_stage_agree_on_every_time(log in logs()) {
+        let times = Times::of(HOLD);
+        let (legs, asked) = (legs(&log, times), asked());
+        let known = agrees(&log, &sent(&log, HOLD, None), |time| wanted(time, &legs, &asked, times))?;
         // The check must not give up: only prices within an hour of the hold time leave it without an answer.
         prop_assert!(known > 0 || log.len() < 20, "nothing is known of {} prices", log.len());
-        prop_assert!(sent.keys().all(|time| log.iter().any(|given| given.time == *time)));
+    }
+
+    #[test]
+    fn the_check_and_the_stage_agree_on_every_rolling_statistic(
+        log in logs(),
+        statistic in proptest::sample::select(Statistic::ALL.to_vec()),
+        count in proptest::option::of(2usize..6),
+        hours in 1i64..30,
+    ) {
+        let times = Times::of(HOLD);
+        let (legs, asked) = (legs(&log, times), asked());
+        let width = hours * HOUR;
+        let stage = sent(&log, HOLD, Some(RollingStatistic { statistic, count, width }));
+        let of_legs: BTreeSet<Micros> = legs.iter().flat_map(Leg::times).collect();
+        let values: Vec<(Micros, Wanted)> = of_legs
+            .into_iter()
+            .map(|time| (time, wanted(time, &legs, &asked, times)))
+            .collect();
+        let rolled = Rolled { statistic: statistic.name(), count, width };
+        agrees(&log, &stage, |time| rolled::wanted(time, &values, rolled))?;
     }
 }

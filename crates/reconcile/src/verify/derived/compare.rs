@@ -6,7 +6,11 @@ use domain::Micros;
 use ops::present::iso;
 
 use super::super::report::{Wrong, WrongRow};
+<<<<<<< HEAD
 use super::super::versions::{Compared, decimal, place, tenant_option};
+=======
+use super::rolled;
+>>>>>>> hc
 use super::rows::Stored;
 use super::rules::{Leg, Row, Times, Used, Wanted, wanted};
 use super::sql::{Lane, Part};
@@ -37,16 +41,30 @@ impl Comparison<'_> {
         times.retain(|time| part.contains(*time));
         times.extend(stored.keys());
         let mut compared = Compared::default();
+        let values = self.values(legs);
         for time in times {
             let found = stored.remove(&time);
-            self.one(
-                time,
-                wanted(time, legs, self.lane.asked, self.times),
-                found,
-                &mut compared,
-            );
+            let wanted = match self.lane.asked.rolled {
+                Some(rolled) => rolled::wanted(time, &values, rolled),
+                None => self.wanted(time, legs),
+            };
+            self.one(time, wanted, found, &mut compared);
         }
         compared
+    }
+
+    /// What the formula gives at this time.
+    fn wanted(&self, time: Micros, legs: &[Leg]) -> Wanted {
+        wanted(time, legs, self.lane.asked, self.times)
+    }
+
+    /// What the formula gives at each time of the legs, if windows are made of it. They reach back before the part.
+    fn values(&self, legs: &[Leg]) -> Vec<(Micros, Wanted)> {
+        if self.lane.asked.rolled.is_none() {
+            return Vec::new();
+        }
+        let times: BTreeSet<Micros> = legs.iter().flat_map(Leg::times).collect();
+        times.into_iter().map(|time| (time, self.wanted(time, legs))).collect()
     }
 
     fn one(&self, time: Micros, wanted: Wanted, found: Option<Stored>, compared: &mut Compared) {
@@ -100,7 +118,7 @@ impl Comparison<'_> {
             let mut legs = asked.roles.iter().zip(&asked.legs);
             legs.any(|(known, leg)| *known == role && leg == instrument)
         };
-        found.kind == asked.kind && found.legs.iter().all(|leg| is_leg(&leg.role, &leg.instrument))
+        found.kind == asked.shown_kind && found.legs.iter().all(|leg| is_leg(&leg.role, &leg.instrument))
     }
 
     fn surplus(&self, found: &Stored, why: &str) -> WrongRow {

@@ -1,7 +1,7 @@
 //! Compares derived prices with a recomputation from the ticks of their legs.
 //!
-//! Role: [`rules`] says what a series is worth at a time, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when
-//! an instrument is a leg. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
+//! Role: [`rules`] says what a series is worth at a time, [`rolled`] what the statistic of its last values is, [`compare`] names what
+//! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when an instrument is a leg. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
 //! Invariants: every value of the newest version follows from the rows of `enriched_ticks` (quotes: `market_ticks`), whatever order they
 //! came in. Each query covers a part of the time, which bounds the memory of the server and of this process.
 //! Failure: a value that depends on what cannot be known (the clock of the stage near the hold time, expired rows, accepted gaps) is
@@ -12,6 +12,7 @@
 mod agreement;
 mod begun;
 mod compare;
+mod rolled;
 mod rows;
 mod rules;
 mod sql;
@@ -32,6 +33,7 @@ use compare::{Comparison, Kept};
 use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
+use rolled::Rolled;
 use rows::{PriceRow, StoredRow};
 use rules::{Asked, LONGEST_INTERVAL, Leg, Times};
 use sql::{Hour, Lane, Part, Source};
@@ -73,11 +75,17 @@ fn asked(definition: &Definition) -> Asked {
         roles: definition.formula.legs(),
         legs: definition.legs.clone(),
         max_age: definition.max_age,
+        shown_kind: definition.kind(),
+        rolled: definition.rolling.map(|rolling| Rolled {
+            statistic: rolling.statistic.name(),
+            count: rolling.count,
+            width: rolling.width,
+        }),
     }
 }
 
 /// The value of a row of this series that names these legs (role, instrument, price), as text; `null` if the formula has no number. `None`
-/// if the series is not configured with this kind and exactly these legs.
+/// if the series is not configured with this kind and exactly these legs, or shows a statistic, which follows from more than these prices.
 ///
 /// # Errors
 /// A setting cannot be used, or a price is no number.
@@ -95,7 +103,11 @@ pub(crate) fn recomputed(
         role == known && instrument == leg
     };
     let is_whole = legs.len() == asked.legs.len();
-    if asked.kind != kind || !is_whole || !legs.iter().zip(asked.roles.iter().zip(&asked.legs)).all(is_leg) {
+    if asked.rolled.is_some()
+        || asked.kind != kind
+        || !is_whole
+        || !legs.iter().zip(asked.roles.iter().zip(&asked.legs)).all(is_leg)
+    {
         return Ok(None);
     }
     let mut figures = Vec::new();
@@ -241,7 +253,12 @@ impl Derived<'_> {
         times: Times,
         values_since: Micros,
     ) -> anyhow::Result<Compared> {
+<<<<<<< HEAD
         let back = lane.asked.max_age.max(LONGEST_INTERVAL);
+=======
+        let back = lane.asked.max_age.max(LONGEST_INTERVAL) + lane.asked.width();
+        let lost_until = self.expired.iter().map(Expired::until).max();
+>>>>>>> hc
         let comparison = Comparison {
             lane,
             times,

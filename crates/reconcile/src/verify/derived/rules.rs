@@ -10,7 +10,11 @@
 
 use domain::Micros;
 
+<<<<<<< HEAD
 use super::super::versions::Origin;
+=======
+use super::rolled::Rolled;
+>>>>>>> hc
 
 const HOUR: Micros = 3_600_000_000;
 /// How far ahead of the log clock a price may lie.
@@ -19,7 +23,7 @@ const AHEAD: Micros = 48 * HOUR;
 pub(super) const LONGEST_INTERVAL: Micros = 25 * HOUR;
 /// By how much the log clock of the stage may be ahead of the append time of the message that it reads.
 const MOST_SLACK: Micros = HOUR;
-const ONE: i128 = 100_000_000;
+pub(super) const ONE: i128 = 100_000_000;
 /// Decimals are smaller than this, at scale 8.
 const LIMIT: i128 = 1_000_000_000_000_000_000;
 
@@ -34,6 +38,17 @@ pub(super) struct Asked {
     /// Instruments, in the order of the roles.
     pub legs: Vec<String>,
     pub max_age: Micros,
+    /// The kind of its rows: with the statistic, if it shows one.
+    pub shown_kind: String,
+    /// The statistic that it shows in place of its values.
+    pub rolled: Option<Rolled>,
+}
+
+impl Asked {
+    /// How long before a value its window reaches.
+    pub(super) fn width(&self) -> Micros {
+        self.rolled.map_or(0, |rolled| rolled.width)
+    }
 }
 
 /// Until when prices change a value.
@@ -120,7 +135,7 @@ pub(super) fn figure(kind: &str, first: Option<i64>, second: Option<i64>) -> Opt
     is_decimal(figure)
 }
 
-fn is_decimal(number: i128) -> Option<i64> {
+pub(super) fn is_decimal(number: i128) -> Option<i64> {
     i64::try_from(number).ok().filter(|_| number.abs() < LIMIT)
 }
 
@@ -299,7 +314,7 @@ fn value(asked: &Asked, figures: &[i128]) -> Option<i128> {
 }
 
 /// The quotient by a positive number, rounded half to even.
-fn divided(number: i128, by: i128) -> i128 {
+pub(super) fn divided(number: i128, by: i128) -> i128 {
     let (floor, rest) = (number.div_euclid(by), number.rem_euclid(by));
     let is_up = match (rest * 2).cmp(&by) {
         std::cmp::Ordering::Less => false,
@@ -322,6 +337,8 @@ pub(super) mod tests {
             roles: &["local", "reference"],
             legs: vec!["A".to_owned(), "B".to_owned()],
             max_age: 60,
+            shown_kind: kind.to_owned(),
+            rolled: None,
         }
     }
 

@@ -149,8 +149,8 @@ impl Source<'_> {
         let text = |column: &str| format!("if(isNull({column}), NULL, toString({column}))");
         let reach = format!(
             "(kind = 'interval'{}) OR (kind = 'trade'{})",
-            part.condition(LONGEST_INTERVAL),
-            part.condition(asked.max_age)
+            part.condition(LONGEST_INTERVAL + asked.width()),
+            part.condition(asked.max_age + asked.width())
         );
         format!(
             "SELECT toString(indexOf([{legs}], toString(instrument_id))) AS leg, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
@@ -180,7 +180,7 @@ impl Source<'_> {
             self.names.table("market_ticks"),
             literal(lane.tenant),
             list(&lane.asked.legs),
-            part.condition(LONGEST_INTERVAL.max(lane.asked.max_age))
+            part.condition(LONGEST_INTERVAL.max(lane.asked.max_age) + lane.asked.width())
         )
     }
 

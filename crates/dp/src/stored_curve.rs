@@ -1,0 +1,308 @@
+//! A curve of reference data, built from the quotes that the pipeline has stored: what `dp curve show` and `dp demo` show.
+//!
+//! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`), as known at a time: the
+//! append time in the raw log. Of one instrument the last trade date counts, and of one trade date the price that came last.
+//! Failure: an unknown curve, or one without quotes, is an error that says what to do.
+
+use anyhow::{Context as _, bail};
+use curves::{Builder, CurveSnapshot, Definition, DeliveryCalendar, Horizon, Month, PricedContract, Selected, Shape};
+use domain::instrument::IdPattern;
+use domain::{Decimal, Micros};
+use markets::contract::SETTLEMENT;
+use ops::connection::Connection;
+use ops::migrations::Stores;
+use ops::present::iso;
+use ops::rows::{number, text};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use stores::ReferenceStore;
+use stores::clickhouse::literal;
+use stores::postgres::CurveRow;
+
+/// Table `curve_metadata` keeps no history.
+const TODAYS_DEFINITION: &str = "the quotes are as known at that time; instruments, contract months and method are those of today's row of curve_metadata";
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// Tenant.
+    pub tenant: &'q str,
+    /// The curve, as `dp curve list` names it.
+    pub curve_id: &'q str,
+    /// Only quotes that were in the log by this time; `None`: now.
+    pub as_of: Option<Micros>,
+    /// How far it reaches.
+    pub horizon: Horizon,
+    /// Largest difference of a quote that others imply, in the unit of the prices.
+    pub tolerance: f64,
+}
+
+/// A curve, and how its quotes fit it: what `dp curve show --json` prints.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoredCurve {
+    /// Its name in words.
+    pub curve_name: String,
+    /// Its points and quotes.
+    #[serde(flatten)]
+    pub snapshot: CurveSnapshot,
+    /// Whether quotes contradict each other.
+    pub contradictory: bool,
+    /// What of it is not as known at the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
+    /// Instruments that fit the curve and name no contract.
+    pub left_out: Vec<String>,
+}
+
+/// Builds the curve.
+///
+/// # Errors
+/// The tenant has no such curve, it has no quotes, no curve follows from them, or a store does not answer.
+pub async fn read(connection: &Connection, stores: &Stores, question: Question<'_>) -> anyhow::Result<StoredCurve> {
+    let Question { tenant, curve_id, .. } = question;
+    let rows = rows(stores, tenant).await?;
+    let row = rows.iter().find(|row| row.curve_id == curve_id);
+    let row = row.with_context(|| unknown(tenant, curve_id, &rows))?;
+    let as_of = question.as_of.unwrap_or_else(stream::status::wall_clock);
+    let definition = definition(row)?;
+    let table = connection.names.table("enriched_ticks");
+    let sql = statement(&table, tenant, &definition, as_of);
+    let found_rows = stores
+        .clickhouse
+        .query_json(&sql)
+        .await
+        .context("read enriched_ticks: is ClickHouse running (`dp status`)?")?;
+    let quoted = Quoted::of(&found_rows)?;
+    build(row, &definition, &quoted, as_of, question)
+        .with_context(|| format!("build curve {curve_id} as known at {}", iso(as_of)))
+}
+
+/// The curves of a tenant.
+///
+/// # Errors
+/// Postgres does not answer.
+pub async fn rows(stores: &Stores, tenant: &str) -> anyhow::Result<Vec<CurveRow>> {
+    ReferenceStore::new(stores.postgres.clone())
+        .curves(tenant)
+        .await
+        .context(
+            "read curve_metadata: is Postgres running (`dp status`), and is the table of this release (`dp migrate`)?",
+        )
+}
+
+fn unknown(tenant: &str, curve_id: &str, rows: &[CurveRow]) -> String {
+    let known: Vec<&str> = rows.iter().map(|row| row.curve_id.as_str()).collect();
+    match known.is_empty() {
+        true => {
+            format!("tenant {tenant} has no curve \"{curve_id}\", and no other: docs/curves.md shows how to define one")
+        }
+        false => format!(
+            "tenant {tenant} has no curve \"{curve_id}\"; it has {}",
+            known.join(", ")
+        ),
+    }
+}
+
+fn definition(row: &CurveRow) -> anyhow::Result<Definition> {
+    if row.instruments.is_empty() {
+        bail!(
+            "curve {} has no instruments: list patterns of instrument ids in column instruments of curve_metadata, such as \
+             GAS.HENRY_HUB.*.SETTLEMENT (docs/curves.md)",
+            row.curve_id
+        );
+    }
+    Ok(Definition {
+        curve_id: row.curve_id.clone(),
+        method: row
+            .interpolation_method
+            .parse()
+            .context("column interpolation_method of curve_metadata")?,
+        instruments: row.instruments.iter().map(|text| IdPattern::new(text)).collect(),
+        contract_months: row.contract_months.clone(),
+    })
+}
+
+/// The newest price of each instrument that fits the definition.
+fn statement(table: &str, tenant: &str, definition: &Definition, as_of: Micros) -> String {
+    let fits: Vec<String> = definition
+        .instruments
+        .iter()
+        .map(|pattern| format!("instrument_id LIKE {}", literal(&pattern.like())))
+        .collect();
+    format!(
+        "SELECT instrument_id, market, toInt64(toUnixTimestamp64Micro(timestamp)) AS event_time, reinterpretAsInt64(price) AS unscaled, \
+         toString(if(isNull(volume), toInt64(-1), reinterpretAsInt64(assumeNotNull(volume)))) AS traded, tick_id AS origin FROM {table} \
+         WHERE tenant_id = {tenant} AND product = {product} AND ({fits}) \
+         AND appended_at <= fromUnixTimestamp64Micro(toInt64({as_of}), 'UTC') \
+         ORDER BY instrument_id, timestamp DESC, appended_at DESC, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC \
+         LIMIT 1 BY instrument_id",
+        tenant = literal(tenant),
+        product = literal(SETTLEMENT),
+        fits = fits.join(" OR "),
+    )
+}
+
+/// The prices of a curve's instruments.
+struct Quoted {
+    /// Of all of them; none without a price.
+    market: Option<String>,
+    prices: Vec<PricedContract>,
+}
+
+impl Quoted {
+    fn of(rows: &[Map<String, Value>]) -> anyhow::Result<Quoted> {
+        let mut quoted = Quoted {
+            market: None,
+            prices: Vec::with_capacity(rows.len()),
+        };
+        for row in rows {
+            let market = text(row, "market")?;
+            let first = quoted.market.get_or_insert_with(|| market.to_owned());
+            if *first != market {
+                bail!(
+                    "the instruments of the curve are of {first} and {market}, whose hours differ: correct column instruments of \
+                     curve_metadata"
+                );
+            }
+            quoted.prices.push(PricedContract {
+                instrument_id: text(row, "instrument_id")?.to_owned(),
+                event_time: number(row, "event_time")?,
+                price: decimal(number(row, "unscaled")?)?,
+                volume: Some(number(row, "traded")?)
+                    .filter(|traded: &i64| *traded >= 0)
+                    .map(decimal)
+                    .transpose()?,
+                origin: text(row, "origin")?.to_owned(),
+            });
+        }
+        Ok(quoted)
+    }
+}
+
+fn decimal(unscaled: i64) -> anyhow::Result<Decimal> {
+    Decimal::from_unscaled(unscaled).context("ClickHouse returned a number out of range")
+}
+
+fn build(
+    row: &CurveRow,
+    definition: &Definition,
+    quoted: &Quoted,
+    as_of: Micros,
+    question: Question<'_>,
+) -> anyhow::Result<StoredCurve> {
+    let Some(market) = quoted.market.as_deref() else {
+        bail!(
+            "no quote was in the log: ingest settlements (`dp ingest curve.settlements.csv`), use a later --as-of, or correct the patterns \
+             {}",
+            row.instruments.join(" ")
+        );
+    };
+    let calendar = DeliveryCalendar::of(market)?;
+    let Selected { day, quotes, left_out } = definition.select(&calendar, &quoted.prices)?;
+    let until = question.horizon.until(day).unwrap_or_else(|| Month::of(day));
+    let mut builder = Builder::new(calendar.clone(), definition.method, Shape::None, question.tolerance);
+    let curve = builder.build(day, until, &quotes)?;
+    let newest = quotes.iter().map(|quote| quote.known_at).max().unwrap_or_default();
+    let version = u64::try_from(newest).unwrap_or_default();
+    let name = (definition.curve_id.as_str(), definition.method);
+    Ok(StoredCurve {
+        curve_name: row.curve_name.clone(),
+        snapshot: CurveSnapshot::of(&curve, &calendar, name, (as_of, version, day), question.horizon)?,
+        contradictory: curve.has_contradictions(),
+        note: question.as_of.map(|_| TODAYS_DEFINITION),
+        left_out,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn row() -> CurveRow {
+        CurveRow {
+            tenant_id: "t".to_owned(),
+            curve_id: "P".to_owned(),
+            curve_name: "PJM".to_owned(),
+            commodity: "electricity".to_owned(),
+            region: "northeast".to_owned(),
+            contract_months: Vec::new(),
+            interpolation_method: "flat".to_owned(),
+            instruments: vec!["PJM.WESTERN%20HUB.*.SETTLEMENT".to_owned()],
+        }
+    }
+
+    fn price(instrument: &str, market: &str, unscaled: i64) -> Map<String, Value> {
+        // Midnight of 25 November 2026 in New York.
+        let row = serde_json::json!({
+            "instrument_id": instrument, "market": market, "event_time": "1795582800000000", "unscaled": unscaled.to_string(),
+            "traded": "-1", "origin": format!("raw/2/{unscaled}/0"),
+        });
+        row.as_object().unwrap().clone()
+    }
+
+    /// A curve with a contradictory quote, as known at 2026-11-25.
+    pub(crate) fn example(as_of: Option<Micros>) -> StoredCurve {
+        let rows = [
+            price("PJM.WESTERN%20HUB.2026-12.FLAT.SETTLEMENT", "PJM", 4_012_345_678),
+            price("PJM.WESTERN%20HUB.Q1-27.PEAK.SETTLEMENT", "PJM", 7_000_000_000),
+            price("PJM.WESTERN%20HUB.Q1-27.OFF_PEAK.SETTLEMENT", "PJM", 5_000_000_000),
+            price("PJM.WESTERN%20HUB.Q1-27.FLAT.SETTLEMENT", "PJM", 9_000_000_000),
+        ];
+        let question = Question {
+            tenant: "t",
+            curve_id: "P",
+            as_of,
+            horizon: Horizon::All,
+            tolerance: 0.005,
+        };
+        let (row, quoted) = (row(), Quoted::of(&rows).unwrap());
+        build(
+            &row,
+            &definition(&row).unwrap(),
+            &quoted,
+            1_795_600_000_000_000,
+            question,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_statement_has_the_patterns_and_the_time_and_no_text_ends_it() {
+        let definition = definition(&row()).unwrap();
+        let sql = statement("db.enriched_ticks", "it's", &definition, 7);
+        for expected in [r"PJM.WESTERN", "%.SETTLEMENT", "toInt64(7)", "LIMIT 1 BY instrument_id"] {
+            assert!(sql.contains(expected), "{sql}");
+        }
+        assert!(!sql.contains("'it's'"), "{sql}");
+    }
+
+    #[test]
+    fn an_earlier_time_is_noted_and_a_quote_that_contradicts_others_is_marked() {
+        let shown = example(None);
+        assert_eq!((shown.note, example(Some(0)).note), (None, Some(TODAYS_DEFINITION)));
+        assert!(shown.contradictory);
+        assert_eq!(shown.snapshot.day.to_string(), "2026-11-25");
+    }
+
+    #[test]
+    fn instruments_of_two_markets_and_curves_without_patterns_are_refused() {
+        let rows = [price("A", "PJM", 1), price("B", "GAS", 1)];
+        assert!(Quoted::of(&rows).is_err());
+        let without = CurveRow {
+            instruments: Vec::new(),
+            ..row()
+        };
+        assert!(
+            definition(&without)
+                .unwrap_err()
+                .to_string()
+                .contains("GAS.HENRY_HUB.*.SETTLEMENT")
+        );
+        let unknown_method = CurveRow {
+            interpolation_method: "spline".to_owned(),
+            ..row()
+        };
+        assert!(definition(&unknown_method).is_err());
+    }
+}
