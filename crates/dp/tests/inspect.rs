@@ -16,8 +16,11 @@ use localstack::{Server, Temporary};
 use ops::connection::Connection;
 use ops::migrations::{Stores, stores};
 use serde_json::Value;
+use stream::Pace;
 use stream::dead_letter::header;
+use stream::kafka::consumer::{GroupConsumer, GroupEvent};
 use stream::kafka::publisher::{Publisher, Record};
+use stream::kafka::settings;
 
 /// Exit code, stdout and stderr of `dp` with a stack.
 fn dp(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -155,6 +158,44 @@ fn kafka(dir: &Path, connection: &Connection) {
 
     let (code, _, stderr) = dp(dir, &["kafka", "groups", "--group", "nobody"]);
     assert!(code == 2 && stderr.contains("normalization-local"), "{code} {stderr}");
+    owned(dir, connection);
+}
+
+/// Partitions without an owner, and with one that this test is.
+fn owned(dir: &Path, connection: &Connection) {
+    let group = "normalization-local";
+    let owners = || -> Vec<Value> {
+        let groups = json(dir, 1, &["kafka", "lag", "--group", group, "--over", "0"]);
+        let partitions = groups[0]["partitions"].as_array().unwrap().iter();
+        partitions.map(|partition| partition["owner"].clone()).collect()
+    };
+    assert!(owners().iter().all(Value::is_null));
+    let free = shown(dir, 1, &["kafka", "groups", "--group", group]);
+    assert!(free.contains("none: 0 1"), "{free}");
+
+    let brokers = &connection.settings.kafka_bootstrap;
+    let client = settings::consumer(brokers, group, "test-owner", Pace::PROMPT);
+    let member = GroupConsumer::subscribe(brokers, &client, &connection.names.raw).unwrap();
+    until("the member has its partitions", || {
+        member.poll(Duration::from_millis(5)).unwrap();
+        let events = member.take_events();
+        let assigned = events.iter().any(|event| matches!(event, GroupEvent::Assigned(_)));
+        assigned.then(|| member.acknowledge_assignment().unwrap())
+    });
+    let owners = owners();
+    assert!(!owners.is_empty());
+    for owner in &owners {
+        let shown = (owner["client_id"].as_str(), owner["host"].as_str());
+        assert_eq!(shown, (Some("test-owner"), Some("127.0.0.1")), "{owner}");
+    }
+    for arguments in [
+        &["groups", "--partitions"][..],
+        &["kafka", "lag"],
+        &["kafka", "groups", "--group", group],
+    ] {
+        let (_, text, _) = dp(dir, arguments);
+        assert!(text.contains("test-owner at 127.0.0.1"), "{arguments:?}\n{text}");
+    }
 }
 
 /// Sends the dead letter of a message, with the headers of a service.

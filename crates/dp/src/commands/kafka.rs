@@ -50,10 +50,11 @@ impl Args {
     }
 }
 
-/// Show every consumer group with its state, members and lag
+/// Show every consumer group with its state, the partitions of each member, and its lag
 ///
 /// Exit code 1 if a group has messages to read and no member: its service does not run, or is not in the group. State `Empty`
-/// means that the group has no members; `none`, that the broker does not know it.
+/// means that the group has no members; `none`, that the broker does not know it. A member is shown with the name of its service and
+/// stage, and with the address from which it is connected.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp kafka groups\n  dp kafka groups --group enrichment-local\n  \
@@ -65,14 +66,16 @@ struct GroupsArgs {
     group: Option<String>,
 }
 
-/// Show how many messages each group still has to read, by partition
+/// Show how many messages each group still has to read, by partition, and who reads it
 ///
-/// Exit code 1 if a group is more messages behind than --over. Lag is no position: only the stages of normalization and
-/// enrichment continue from their committed offsets (see `dp position show`).
+/// The owner is the member that the partition is assigned to: none while the service does not run or the group rebalances. Exit code 1
+/// if a group is more messages behind than --over. Lag is no position: only the stages of normalization and enrichment continue from
+/// their committed offsets (see `dp position show`).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp kafka lag\n  dp kafka lag --over 10000 || echo behind\n  \
-    dp kafka lag --group projection-local --json"
+    dp kafka lag --group projection-local --json\n  \
+    dp kafka lag --json | jq '.[].partitions[] | {partition, lag, owner}'"
 )]
 struct LagArgs {
     /// Show only this group

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub mod admin;
+mod assignment;
 pub mod brokers;
 mod connect;
 pub mod consumer;
