@@ -134,6 +134,15 @@ fn publish(connection: &Connection, topic: &str, key: &str, payload: &str) {
 fn kafka(dir: &Path, connection: &Connection) {
     let topics = json(dir, 0, &["kafka", "topics"]);
     assert!(topics.as_array().unwrap().iter().any(|topic| topic["name"] == "dlq"));
+    assert_eq!(
+        json(dir, 0, &["kafka", "topics", "--under-replicated"]),
+        serde_json::json!([])
+    );
+    let complete = shown(dir, 0, &["kafka", "topics", "--under-replicated"]);
+    assert!(
+        complete.starts_with("all ") && complete.lines().count() == 1,
+        "{complete}"
+    );
     // No service runs, and there is nothing to read.
     json(dir, 0, &["kafka", "groups"]);
     json(dir, 0, &["kafka", "lag", "--over", "0"]);
