@@ -81,6 +81,7 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     let (stack, connection) = servers();
     let dir = stack.config().dir.clone();
     kafka(&dir, &connection);
+    produced(&dir, &connection);
     for command in ["list", "stats"] {
         assert!(shown(&dir, 0, &["dlq", command]).starts_with("there are no open dead letters"));
         let filtered = shown(&dir, 0, &["dlq", command, "--code", "no_price"]);
@@ -204,6 +205,52 @@ fn owned(dir: &Path, connection: &Connection) {
     ] {
         let (_, text, _) = dp(dir, arguments);
         assert!(text.contains("test-owner at 127.0.0.1"), "{arguments:?}\n{text}");
+    }
+}
+
+/// A load in a topic of its own, which is deleted afterwards unless it existed or is kept.
+fn produced(dir: &Path, connection: &Connection) {
+    let bench = |more: &[&str]| {
+        let mut arguments = vec!["bench", "produce", "--topic", "load-test"];
+        arguments.extend(["--records", "300", "--size", "200"]);
+        arguments.extend(more);
+        json(dir, 0, &arguments)
+    };
+    let messages = || {
+        let (code, stdout, _) = dp(dir, &["kafka", "offsets", "load-test", "--json"]);
+        let offsets: Value = serde_json::from_str(&stdout).ok().filter(|_| code == 0)?;
+        let partitions = offsets.as_array()?.iter();
+        Some(
+            partitions
+                .filter_map(|partition| partition["messages"].as_i64())
+                .sum::<i64>(),
+        )
+    };
+    let figures = bench(&[]);
+    assert_eq!(
+        (&figures["records"], &figures["created"], &figures["deleted"]),
+        (&300.into(), &true.into(), &true.into())
+    );
+    let latencies = ["p50_ms", "p95_ms", "p99_ms", "max_ms"].map(|name| figures[name].as_f64().unwrap());
+    assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{figures}");
+    assert!(figures["mb_per_second"].as_f64().unwrap() > 0.0, "{figures}");
+    until("the topic is deleted", || messages().is_none().then_some(()));
+
+    let kept = bench(&["--keep", "--rate", "3000"]);
+    assert_eq!(kept["deleted"], false);
+    // The last record is due 299 intervals after the first.
+    assert!(kept["seconds"].as_f64().unwrap() >= 299.0 / 3000.0, "{kept}");
+    assert_eq!(messages(), Some(300));
+    let again = bench(&[]);
+    assert_eq!((&again["created"], &again["deleted"]), (&false.into(), &false.into()));
+    assert_eq!(messages(), Some(600));
+
+    for topic in ["dlq", connection.names.raw[0].as_str(), connection.names.bars.as_str()] {
+        let (code, _, stderr) = dp(dir, &["bench", "produce", "--topic", topic]);
+        assert!(
+            code == 2 && stderr.contains("belongs to the pipeline"),
+            "{topic}: {stderr}"
+        );
     }
 }
 

@@ -25,6 +25,7 @@ mod refused_topic;
 pub mod replicas;
 pub mod settings;
 mod standing;
+pub mod timed;
 pub mod token;
 pub mod topic_settings;
 pub mod trouble;
