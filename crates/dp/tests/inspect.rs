@@ -582,6 +582,7 @@ fn postgres(dir: &Path, stores: &Stores) {
             .unwrap();
     }
     json(dir, 0, &["postgres", "locks"]);
+    counted(dir);
 
     let all = json(dir, 0, &["postgres", "indexes"]);
     assert!(all.as_array().unwrap().iter().any(|index| index["is_unique"] == true));
@@ -596,6 +597,25 @@ fn postgres(dir: &Path, stores: &Stores) {
     );
     let sizes = shown(dir, 0, &["postgres", "sizes"]);
     assert!(sizes.contains("taxonomy_instruments"), "{sizes}");
+}
+
+/// The sleep of eight seconds is one of the statements with the most time.
+fn counted(dir: &Path) {
+    let statements = json(dir, 0, &["postgres", "statements", "--limit", "3"]);
+    let statements = statements.as_array().unwrap();
+    assert_eq!(statements.len(), 3);
+    let total = |statement: &Value| statement["total_ms"].as_f64().unwrap();
+    assert!(statements.is_sorted_by(|a, b| total(a) >= total(b)), "{statements:?}");
+    let is_sleep = |statement: &&Value| statement["query"].as_str().unwrap().contains("pg_sleep(");
+    let slept = statements.iter().find(is_sleep).unwrap();
+    assert!(total(slept) >= 8_000.0, "{slept}");
+    let (calls, mean) = (slept["calls"].as_u64().unwrap(), slept["mean_ms"].as_f64().unwrap());
+    assert!((mean * calls as f64 - total(slept)).abs() < 1.0, "{slept}");
+    let text = shown(dir, 0, &["postgres", "statements"]);
+    assert!(
+        text.contains("pg_sleep($1)") && text.contains("share of time"),
+        "{text}"
+    );
 }
 
 async fn redis(dir: &Path, stores: &Stores) {
