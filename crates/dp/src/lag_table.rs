@@ -1,6 +1,6 @@
 //! The lag of consumer groups as a table: what `dp groups` and `dp kafka` show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ops::lag::{GroupLag, Owner};
 use ops::present::{grouped, printable, table};
@@ -50,20 +50,16 @@ pub fn by_partition(lags: &[GroupLag]) -> String {
 
 /// The partitions of each member, which shows whether they are spread evenly. Members with the same name have a line each.
 fn owners(lag: &GroupLag) -> String {
-    let mut by_owner: BTreeMap<&Owner, Vec<String>> = BTreeMap::new();
-    let mut unowned = Vec::new();
+    let mut by_owner: BTreeMap<Option<&Owner>, BTreeSet<i32>> = BTreeMap::new();
     for partition in &lag.partitions {
-        let number = partition.partition.to_string();
-        match &partition.owner {
-            Some(owner) => by_owner.entry(owner).or_default().push(number),
-            None => unowned.push(number),
-        }
+        let owned = by_owner.entry(partition.owner.as_ref()).or_default();
+        owned.insert(partition.partition);
     }
-    let owned = by_owner.iter().map(|(owner, numbers)| (named(owner), numbers));
-    let nobody = (!unowned.is_empty()).then(|| (NOBODY.to_owned(), &unowned));
-    let lines = owned
-        .chain(nobody)
-        .map(|(name, numbers)| format!("{name}: {}", numbers.join(" ")));
+    let lines = by_owner.iter().map(|(owner, numbers)| {
+        let name = owner.map_or_else(|| NOBODY.to_owned(), named);
+        let numbers: Vec<String> = numbers.iter().map(i32::to_string).collect();
+        format!("{name}: {}", numbers.join(" "))
+    });
     lines.collect::<Vec<String>>().join("\n")
 }
 
@@ -110,7 +106,7 @@ mod tests {
 
     #[test]
     fn members_with_the_same_name_are_told_apart_and_free_partitions_are_shown() {
-        assert_eq!(owners(&lag()), "n-raw at 10.0.0.1: 1\nn-raw at 10.0.0.1: 0 2\nnone: 3");
+        assert_eq!(owners(&lag()), "none: 3\nn-raw at 10.0.0.1: 1\nn-raw at 10.0.0.1: 0 2");
     }
 
     #[test]
