@@ -1,8 +1,8 @@
 //! Measures the pipeline on this machine, compared with the bare Kafka client.
 //!
 //! Role: one file for each benchmark; [`figures`], [`goals`], [`report`] and [`statistics`] are their arithmetic, [`outputs`] reads what the
-//! pipeline has written and what its processes have used. All benchmarks run on a separate stack ([`stage`]), with the programs
-//! and settings of production.
+//! pipeline has written and what its processes have used. All benchmarks but [`produce`] run on a separate stack ([`stage`]), with the
+//! programs and settings of production.
 //! Invariant: the JSON keys of [`figures::Figures`] are a contract with tools that compare runs.
 //! Failure: the stack is always stopped and removed, unless it is kept on request. Figures from before an error are reported.
 
@@ -20,6 +20,7 @@ mod new_instruments;
 mod observe;
 pub mod outputs;
 mod pipeline;
+pub mod produce;
 mod recovery;
 pub mod report;
 pub mod requests;
@@ -92,6 +93,13 @@ pub enum Which {
     ///
     /// With --instruments it measures instead how many bytes a new instrument costs in each process.
     Memory(memory::Args),
+    /// Send records to a topic of their own and measure their acknowledgements
+    ///
+    /// The only benchmark without a stack of its own: it uses the Kafka of the settings, as `kafka-producer-perf-test` does. It creates
+    /// the topic if it is missing, and then deletes it again, unless --keep is given; topics of the pipeline are refused. Records have
+    /// the producer settings of the services and go to all partitions in turn. Latency is the time to the acknowledgement. Without
+    /// --rate it includes the wait in the client's queue.
+    Produce(produce::Args),
     #[command(hide = true)]
     BareClient(bare::ClientArgs),
 }
@@ -190,7 +198,8 @@ async fn measure(stage: &Stage, which: Option<&Which>, sections: &mut Vec<Sectio
         Some(Which::History(args)) => history::run(stage, args).await?,
         Some(Which::Scaling(args)) => scaling::run(stage, args).await?,
         Some(Which::Memory(args)) => with_baseline(stage, memory::run(stage, args).await?).await?,
-        Some(Which::BareClient(_)) | None => return everything(stage, sections).await,
+        // Neither of the first two uses this stack: their callers run them before.
+        Some(Which::BareClient(_) | Which::Produce(_)) | None => return everything(stage, sections).await,
     });
     Ok(())
 }

@@ -16,8 +16,11 @@ use localstack::{Server, Temporary};
 use ops::connection::Connection;
 use ops::migrations::{Stores, stores};
 use serde_json::Value;
+use stream::Pace;
 use stream::dead_letter::header;
+use stream::kafka::consumer::{GroupConsumer, GroupEvent};
 use stream::kafka::publisher::{Publisher, Record};
+use stream::kafka::settings;
 
 /// Exit code, stdout and stderr of `dp` with a stack.
 fn dp(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -78,6 +81,7 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     let (stack, connection) = servers();
     let dir = stack.config().dir.clone();
     kafka(&dir, &connection);
+    produced(&dir, &connection);
     for command in ["list", "stats"] {
         assert!(shown(&dir, 0, &["dlq", command]).starts_with("there are no open dead letters"));
         let filtered = shown(&dir, 0, &["dlq", command, "--code", "no_price"]);
@@ -131,6 +135,15 @@ fn publish(connection: &Connection, topic: &str, key: &str, payload: &str) {
 fn kafka(dir: &Path, connection: &Connection) {
     let topics = json(dir, 0, &["kafka", "topics"]);
     assert!(topics.as_array().unwrap().iter().any(|topic| topic["name"] == "dlq"));
+    assert_eq!(
+        json(dir, 0, &["kafka", "topics", "--under-replicated"]),
+        serde_json::json!([])
+    );
+    let complete = shown(dir, 0, &["kafka", "topics", "--under-replicated"]);
+    assert!(
+        complete.starts_with("all ") && complete.lines().count() == 1,
+        "{complete}"
+    );
     // No service runs, and there is nothing to read.
     json(dir, 0, &["kafka", "groups"]);
     json(dir, 0, &["kafka", "lag", "--over", "0"]);
@@ -155,6 +168,90 @@ fn kafka(dir: &Path, connection: &Connection) {
 
     let (code, _, stderr) = dp(dir, &["kafka", "groups", "--group", "nobody"]);
     assert!(code == 2 && stderr.contains("normalization-local"), "{code} {stderr}");
+    owned(dir, connection);
+}
+
+/// Partitions without an owner, and with one that this test is.
+fn owned(dir: &Path, connection: &Connection) {
+    let group = "normalization-local";
+    let owners = || -> Vec<Value> {
+        let groups = json(dir, 1, &["kafka", "lag", "--group", group, "--over", "0"]);
+        let partitions = groups[0]["partitions"].as_array().unwrap().iter();
+        partitions.map(|partition| partition["owner"].clone()).collect()
+    };
+    assert!(owners().iter().all(Value::is_null));
+    let free = shown(dir, 1, &["kafka", "groups", "--group", group]);
+    assert!(free.contains("none: 0 1"), "{free}");
+
+    let brokers = &connection.settings.kafka_bootstrap;
+    let client = settings::consumer(brokers, group, "test-owner", Pace::PROMPT);
+    let member = GroupConsumer::subscribe(brokers, &client, &connection.names.raw).unwrap();
+    until("the member has its partitions", || {
+        member.poll(Duration::from_millis(5)).unwrap();
+        let events = member.take_events();
+        let assigned = events.iter().any(|event| matches!(event, GroupEvent::Assigned(_)));
+        assigned.then(|| member.acknowledge_assignment().unwrap())
+    });
+    let owners = owners();
+    assert!(!owners.is_empty());
+    for owner in &owners {
+        let shown = (owner["client_id"].as_str(), owner["host"].as_str());
+        assert_eq!(shown, (Some("test-owner"), Some("127.0.0.1")), "{owner}");
+    }
+    for arguments in [
+        &["groups", "--partitions"][..],
+        &["kafka", "lag"],
+        &["kafka", "groups", "--group", group],
+    ] {
+        let (_, text, _) = dp(dir, arguments);
+        assert!(text.contains("test-owner at 127.0.0.1"), "{arguments:?}\n{text}");
+    }
+}
+
+/// A load in a topic of its own, which is deleted afterwards unless it existed or is kept.
+fn produced(dir: &Path, connection: &Connection) {
+    let bench = |more: &[&str]| {
+        let mut arguments = vec!["bench", "produce", "--topic", "load-test"];
+        arguments.extend(["--records", "300", "--size", "200"]);
+        arguments.extend(more);
+        json(dir, 0, &arguments)
+    };
+    let messages = || {
+        let (code, stdout, _) = dp(dir, &["kafka", "offsets", "load-test", "--json"]);
+        let offsets: Value = serde_json::from_str(&stdout).ok().filter(|_| code == 0)?;
+        let partitions = offsets.as_array()?.iter();
+        Some(
+            partitions
+                .filter_map(|partition| partition["messages"].as_i64())
+                .sum::<i64>(),
+        )
+    };
+    let figures = bench(&[]);
+    assert_eq!(
+        (&figures["records"], &figures["created"], &figures["deleted"]),
+        (&300.into(), &true.into(), &true.into())
+    );
+    let latencies = ["p50_ms", "p95_ms", "p99_ms", "max_ms"].map(|name| figures[name].as_f64().unwrap());
+    assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{figures}");
+    assert!(figures["mb_per_second"].as_f64().unwrap() > 0.0, "{figures}");
+    until("the topic is deleted", || messages().is_none().then_some(()));
+
+    let kept = bench(&["--keep", "--rate", "3000"]);
+    assert_eq!(kept["deleted"], false);
+    // The last record is due 299 intervals after the first.
+    assert!(kept["seconds"].as_f64().unwrap() >= 299.0 / 3000.0, "{kept}");
+    assert_eq!(messages(), Some(300));
+    let again = bench(&[]);
+    assert_eq!((&again["created"], &again["deleted"]), (&false.into(), &false.into()));
+    assert_eq!(messages(), Some(600));
+
+    for topic in ["dlq", connection.names.raw[0].as_str(), connection.names.bars.as_str()] {
+        let (code, _, stderr) = dp(dir, &["bench", "produce", "--topic", topic]);
+        assert!(
+            code == 2 && stderr.contains("belongs to the pipeline"),
+            "{topic}: {stderr}"
+        );
+    }
 }
 
 /// Sends the dead letter of a message, with the headers of a service.
@@ -485,6 +582,7 @@ fn postgres(dir: &Path, stores: &Stores) {
             .unwrap();
     }
     json(dir, 0, &["postgres", "locks"]);
+    counted(dir);
 
     let all = json(dir, 0, &["postgres", "indexes"]);
     assert!(all.as_array().unwrap().iter().any(|index| index["is_unique"] == true));
@@ -499,6 +597,25 @@ fn postgres(dir: &Path, stores: &Stores) {
     );
     let sizes = shown(dir, 0, &["postgres", "sizes"]);
     assert!(sizes.contains("taxonomy_instruments"), "{sizes}");
+}
+
+/// The sleep of eight seconds is one of the statements with the most time.
+fn counted(dir: &Path) {
+    let statements = json(dir, 0, &["postgres", "statements", "--limit", "3"]);
+    let statements = statements.as_array().unwrap();
+    assert_eq!(statements.len(), 3);
+    let total = |statement: &Value| statement["total_ms"].as_f64().unwrap();
+    assert!(statements.is_sorted_by(|a, b| total(a) >= total(b)), "{statements:?}");
+    let is_sleep = |statement: &&Value| statement["query"].as_str().unwrap().contains("pg_sleep(");
+    let slept = statements.iter().find(is_sleep).unwrap();
+    assert!(total(slept) >= 8_000.0, "{slept}");
+    let (calls, mean) = (slept["calls"].as_u64().unwrap(), slept["mean_ms"].as_f64().unwrap());
+    assert!((mean * calls as f64 - total(slept)).abs() < 1.0, "{slept}");
+    let text = shown(dir, 0, &["postgres", "statements"]);
+    assert!(
+        text.contains("pg_sleep($1)") && text.contains("share of time"),
+        "{text}"
+    );
 }
 
 async fn redis(dir: &Path, stores: &Stores) {

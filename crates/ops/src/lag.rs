@@ -1,6 +1,7 @@
 //! The consumer groups of the pipeline, and how far behind they are.
 //!
-//! Role: lists every group with its topics, and reads committed offsets, ends of logs and the states of the groups.
+//! Role: lists every group with its topics, and reads committed offsets, ends of logs, the states of the groups and who owns which
+//! partition.
 //! Failure: a broker that does not answer or a topic that does not exist is an error; nothing is guessed.
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use service::Names;
 use stream::Brokers;
-use stream::kafka::groups::{GroupReader, PartitionLag};
+use stream::kafka::groups::{GroupReader, GroupState, Member, PartitionLag};
 use stream::kafka::reader::LogReader;
 use stream::{Partition, StreamError};
 
@@ -144,6 +145,29 @@ pub struct PartitionOffsets {
     pub end: i64,
     /// Messages that are not committed yet.
     pub lag: i64,
+    /// The member that reads it; `null` if the group has no members, or is rebalancing.
+    pub owner: Option<Owner>,
+}
+
+/// The member of a group that owns a partition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Owner {
+    /// Name that its program has given itself: service and stage.
+    pub client_id: String,
+    /// Address from which it is connected, as the broker sees it.
+    pub host: String,
+    /// Id that the broker has given it: tells members with the same name apart.
+    pub member: String,
+}
+
+impl Owner {
+    fn of(member: &Member) -> Owner {
+        Owner {
+            client_id: member.client_id.clone(),
+            host: member.host.clone(),
+            member: member.id.clone(),
+        }
+    }
 }
 
 /// Reads lag and state of every group. Blocks.
@@ -165,8 +189,12 @@ pub fn survey(bootstrap: &Brokers, names: &Names) -> Result<Vec<GroupLag>, Strea
             state: state
                 .as_ref()
                 .map_or_else(|| "none".to_owned(), |state| state.state.clone()),
-            members: state.map_or(0, |state| state.members),
-            partitions: lag.partitions.iter().map(offsets_of).collect(),
+            members: state.as_ref().map_or(0, |state| state.members.len()),
+            partitions: lag
+                .partitions
+                .iter()
+                .map(|lag| offsets_of(lag, state.as_ref()))
+                .collect(),
             group: lag.subscription.group,
             topic: lag.subscription.topic,
         });
@@ -174,11 +202,12 @@ pub fn survey(bootstrap: &Brokers, names: &Names) -> Result<Vec<GroupLag>, Strea
     Ok(listed)
 }
 
-fn offsets_of(lag: &PartitionLag) -> PartitionOffsets {
+fn offsets_of(lag: &PartitionLag, state: Option<&GroupState>) -> PartitionOffsets {
     PartitionOffsets {
         partition: lag.partition.number,
         committed: lag.committed,
         end: lag.end,
         lag: lag.lag(),
+        owner: state.and_then(|state| state.owner(&lag.partition)).map(Owner::of),
     }
 }

@@ -107,6 +107,11 @@ impl Names {
         }
     }
 
+    /// Whether the pipeline reads or writes this topic, in any generation, or Kafka keeps it for itself.
+    pub fn owns(&self, topic: &str) -> bool {
+        is_internal(topic) || topic.starts_with("__") || self.raw.iter().any(|raw| raw == topic)
+    }
+
     /// The raw topic of this name, or without a name the first one; `raw` stands for the first one too.
     ///
     /// # Errors
@@ -359,5 +364,14 @@ mod tests {
             assert!(is_internal(topic), "{topic}");
         }
         assert!(!is_internal("ingestion.market.raw.v1") && !is_internal("dlq2"));
+        for topic in [
+            "ingestion.market.raw.v1",
+            "dlq",
+            "aggregation.bars.v1",
+            "__consumer_offsets",
+        ] {
+            assert!(names.owns(topic), "{topic}");
+        }
+        assert!(!names.owns("test-topic"));
     }
 }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use domain::{Classified as _, ErrorClass};
 use stream::kafka::consumer::{GroupConsumer, GroupEvent};
+use stream::kafka::groups::GroupReader;
 use stream::kafka::membership::{INSTANCE_ID_TAKEN, join_as};
 use stream::kafka::settings;
-use stream::{Brokers, Pace, StreamError};
+use stream::{Brokers, Pace, Partition, StreamError};
 
 const TOPIC: &str = "ticks";
 const PARTITIONS: i32 = 4;
@@ -65,6 +66,29 @@ impl Member {
     }
 }
 
+/// What the broker says about the members: each owns the partitions that it was assigned.
+fn check_owners(brokers: &Brokers, group: &str, members: &[&Member]) {
+    let state = GroupReader::new(brokers, group).unwrap().state().unwrap().unwrap();
+    assert_eq!(state.members.len(), members.len(), "{state:?}");
+    let mut ids = BTreeSet::new();
+    for member in members {
+        let owner = |number: &i32| {
+            let (topic, number) = (TOPIC.into(), *number);
+            let owner = state.owner(&Partition { topic, number }).unwrap();
+            (owner.id.as_str(), owner.client_id.as_str(), owner.host.as_str())
+        };
+        let owners: BTreeSet<_> = member.assigned.iter().map(owner).collect();
+        let owners: Vec<_> = owners.into_iter().collect();
+        assert!(
+            matches!(owners.as_slice(), [(_, "test", "127.0.0.1")]),
+            "{owners:?} own {:?}",
+            member.assigned
+        );
+        ids.extend(owners.into_iter().map(|(id, ..)| id.to_owned()));
+    }
+    assert_eq!(ids.len(), members.len(), "{state:?}");
+}
+
 #[test]
 fn a_stable_name_gets_its_partitions_back_and_gives_them_up() {
     let broker = broker::with_topics(&[(TOPIC, PARTITIONS)]);
@@ -77,6 +101,7 @@ fn a_stable_name_gets_its_partitions_back_and_gives_them_up() {
     let mut second = Member::join(brokers, "g", Some("two"));
     second.until_owner_of(2, &mut [&mut first]);
     first.until_owner_of(2, &mut []);
+    check_owners(brokers, "g", &[&first, &second]);
     let (owned, revoked) = (first.assigned.clone(), second.revoked);
 
     // A process with the name of the first joins, while the first still lives.

@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bench::{Run, Which};
+use bench::{Run, Which, produce};
+use ops::connection::Connection;
 use ops::place::Place;
-use ops::present::{print_json, print_line};
+use ops::present::{print_either, print_json, print_line};
 
 /// Measure throughput, latency, recovery and memory of the pipeline on this machine.
 ///
@@ -22,11 +23,12 @@ use ops::present::{print_json, print_line};
                   dp bench hop --ticks 1000000                # one stage against the bare Kafka client\n  \
                   dp bench pipeline --ticks 1000000 --json | jq .ticks_per_second\n  \
                   dp bench hop --keep                         # keep the stack, to read its logs\n  \
-                  dp bench hop --against target/image         # and the services of the container image\n\n\
+                  dp bench hop --against target/image         # and the services of the container image\n  \
+                  dp bench produce                            # the Kafka that runs, without the pipeline\n\n\
                   Exit codes: 0 measured and correct; 1 ticks were lost or doubled, or bars are wrong; 2 the benchmark failed"
 )]
 pub struct Args {
-    /// Keep the stack running and keep its folder
+    /// Keep the stack running and keep its folder; for produce, keep the topic
     #[arg(long, global = true)]
     keep: bool,
     /// Then measure the same with the services of this folder, on a new stack: two builds in one run
@@ -34,6 +36,30 @@ pub struct Args {
     against: Option<PathBuf>,
     #[command(subcommand)]
     which: Option<Which>,
+}
+
+impl Args {
+    /// The load for the Kafka of the settings, if that is the benchmark.
+    pub fn produces(&self) -> Option<&produce::Args> {
+        match &self.which {
+            Some(Which::Produce(args)) => Some(args),
+            _ => None,
+        }
+    }
+}
+
+/// Runs `dp bench produce`.
+///
+/// # Errors
+/// The topic is one of the pipeline, Kafka does not answer, or Ctrl-C.
+pub async fn produce(connection: &Connection, args: &Args, load: &produce::Args) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        args.against.is_none(),
+        "produce uses no services, so there is nothing to compare: omit --against"
+    );
+    let (produced, removed) = produce::run(connection, load, args.keep).await?;
+    print_either(connection.json, &produced, || produced.shown())?;
+    removed.map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs `dp bench`.

@@ -9,9 +9,9 @@ use crate::lag_table::{by_group, by_partition};
 
 /// Show the lag of every consumer group.
 ///
-/// Use it to see which stage is behind. Only the stages of normalization and enrichment continue from their committed
-/// offsets. All other consumers store their positions with their outputs (see `dp position show`), so a reset of their group
-/// offsets changes only the lag shown here.
+/// Use it to see which stage is behind, and which member owns which partition. Only the stages of normalization and
+/// enrichment continue from their committed offsets. All other consumers store their positions with their outputs (see
+/// `dp position show`), so a reset of their group offsets changes only the lag shown here.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp groups\n  dp groups --partitions\n  dp groups --json | jq '.[] | {group, lag}'"

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use ops::connection::Connection;
 use ops::hints::localized;
-use ops::inspect::kafka::{PartitionRange, offsets};
+use ops::inspect::kafka::{PartitionRange, UnderReplicated, offsets, under_replicated};
 use ops::lag::{GroupLag, survey};
 use ops::present::{found, grouped, print_either, print_line, table};
 use ops::topic_names::resolve;
@@ -22,8 +22,8 @@ use crate::lag_table::{by_group, by_partition};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 Kafka is unavailable, or wrong usage\n\n\
-    Examples:\n  dp kafka groups\n  dp kafka lag --over 10000\n  dp kafka topics\n  dp kafka offsets raw\n  \
-    dp kafka reset-offsets --group normalization-local --to earliest"
+    Examples:\n  dp kafka groups\n  dp kafka lag --over 10000\n  dp kafka topics --under-replicated\n  \
+    dp kafka offsets raw\n  dp kafka reset-offsets --group normalization-local --to earliest"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -34,7 +34,7 @@ pub struct Args {
 enum Command {
     Groups(GroupsArgs),
     Lag(LagArgs),
-    Topics,
+    Topics(TopicsArgs),
     Offsets(OffsetsArgs),
     ResetOffsets(reset::Args),
     PlanReassign(reassign::Args),
@@ -50,10 +50,11 @@ impl Args {
     }
 }
 
-/// Show every consumer group with its state, members and lag
+/// Show every consumer group with its state, the partitions of each member, and its lag
 ///
 /// Exit code 1 if a group has messages to read and no member: its service does not run, or is not in the group. State `Empty`
-/// means that the group has no members; `none`, that the broker does not know it.
+/// means that the group has no members; `none`, that the broker does not know it. A member is shown with the name of its service and
+/// stage, and with the address from which it is connected.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp kafka groups\n  dp kafka groups --group enrichment-local\n  \
@@ -65,14 +66,16 @@ struct GroupsArgs {
     group: Option<String>,
 }
 
-/// Show how many messages each group still has to read, by partition
+/// Show how many messages each group still has to read, by partition, and who reads it
 ///
-/// Exit code 1 if a group is more messages behind than --over. Lag is no position: only the stages of normalization and
-/// enrichment continue from their committed offsets (see `dp position show`).
+/// The owner is the member that the partition is assigned to: none while the service does not run or the group rebalances. Exit code 1
+/// if a group is more messages behind than --over. Lag is no position: only the stages of normalization and enrichment continue from
+/// their committed offsets (see `dp position show`).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp kafka lag\n  dp kafka lag --over 10000 || echo behind\n  \
-    dp kafka lag --group projection-local --json"
+    dp kafka lag --group projection-local --json\n  \
+    dp kafka lag --json | jq '.[].partitions[] | {partition, lag, owner}'"
 )]
 struct LagArgs {
     /// Show only this group
@@ -81,6 +84,21 @@ struct LagArgs {
     /// Report a group that is more messages behind
     #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(i64).range(0..))]
     over: Option<i64>,
+}
+
+/// Show each topic of the pipeline with its id, partitions and messages
+///
+/// Exit code 1 if a topic does not exist or has another number of partitions than configured; with --under-replicated, if a partition
+/// lacks copies: fewer of its replicas are in sync than it has, or no broker leads it, so that it can be neither read nor written.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp kafka topics\n  dp kafka topics --under-replicated\n  \
+    dp kafka topics --under-replicated --json | jq '.[].missing'"
+)]
+struct TopicsArgs {
+    /// Show only partitions that lack copies, with the brokers that should have them
+    #[arg(long)]
+    under_replicated: bool,
 }
 
 /// Show the oldest and the next offset of each partition of a topic
@@ -118,15 +136,12 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
             print_either(connection.json, &lags, || by_partition(&lags))?;
             Ok(found(lags.iter().any(behind)))
         }
-        Command::Topics => {
-            let listed = topics::list(connection).await?;
-            let problems = problems(connection, &listed);
-            print_either(connection.json, &listed, || by_topic(&listed))?;
-            if !connection.json {
-                problems.iter().try_for_each(|problem| print_line(problem))?;
-            }
-            Ok(found(!problems.is_empty()))
+        Command::Topics(args) if args.under_replicated => {
+            let (lacking, looked_at) = under_replicated(connection).await?;
+            print_either(connection.json, &lacking, || by_replica(&lacking, looked_at))?;
+            Ok(found(!lacking.is_empty()))
         }
+        Command::Topics(_) => listed(connection).await,
         Command::Offsets(args) => {
             let ranges = ranges(connection, args).await?;
             print_either(connection.json, &ranges, || by_offset(&ranges))?;
@@ -135,6 +150,16 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
         Command::ResetOffsets(args) => reset::run(connection, args, yes).await,
         Command::PlanReassign(args) => reassign::run(connection, args).await,
     }
+}
+
+async fn listed(connection: &Connection) -> anyhow::Result<ExitCode> {
+    let listed = topics::list(connection).await?;
+    let problems = problems(connection, &listed);
+    print_either(connection.json, &listed, || by_topic(&listed))?;
+    if !connection.json {
+        problems.iter().try_for_each(|problem| print_line(problem))?;
+    }
+    Ok(found(!problems.is_empty()))
 }
 
 async fn lags(connection: &Connection, group: Option<&str>) -> anyhow::Result<Vec<GroupLag>> {
@@ -203,6 +228,35 @@ fn by_topic(listed: &[Listed]) -> String {
     table(&["topic", "id", "partitions", "messages"], 2, rows)
 }
 
+fn by_replica(lacking: &[UnderReplicated], looked_at: usize) -> String {
+    if lacking.is_empty() {
+        return format!("all {looked_at} partitions have a leader and all their replicas in sync");
+    }
+    let rows = lacking.iter().map(|one| {
+        let missing: Vec<String> = one.missing.iter().map(i32::to_string).collect();
+        vec![
+            one.topic.clone(),
+            if one.has_leader { "yes" } else { "none" }.to_owned(),
+            missing.join(" "),
+            one.partition.to_string(),
+            one.in_sync.to_string(),
+            one.replicas.to_string(),
+        ]
+    });
+    table(
+        &[
+            "topic",
+            "leader",
+            "brokers that lack it",
+            "partition",
+            "in sync",
+            "replicas",
+        ],
+        3,
+        rows,
+    )
+}
+
 fn by_offset(ranges: &[PartitionRange]) -> String {
     let rows = ranges.iter().map(|range| {
         vec![
@@ -214,4 +268,28 @@ fn by_offset(ranges: &[PartitionRange]) -> String {
         ]
     });
     table(&["partition", "oldest", "next", "messages", "at that time"], 0, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_lacks_copies_is_shown_with_the_brokers_that_should_have_it() {
+        let lacking = UnderReplicated {
+            topic: "dlq".to_owned(),
+            partition: 4,
+            has_leader: false,
+            replicas: 3,
+            in_sync: 1,
+            missing: vec![2, 7],
+        };
+        let text = by_replica(&[lacking], 9);
+        assert!(["dlq", "none", "2 7"].iter().all(|part| text.contains(part)), "{text}");
+        let none = by_replica(&[], 9);
+        assert!(
+            none.starts_with("all 9 partitions") && none.lines().count() == 1,
+            "{none}"
+        );
+    }
 }

@@ -198,7 +198,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Gaps(args) => return gaps::run(&connect()?, args).await,
         Command::Curve(args) => return curve::run(args, connect, json).await,
         Command::CheckMarket(args) => return check_market::run(&connect()?, args).await,
-        Command::Bench(args) => return bench::run(place, args, json).await,
+        Command::Bench(args) => match args.produces() {
+            Some(load) => return bench::produce(&publisher(cli, place).await?, args, load).await,
+            None => return bench::run(place, args, json).await,
+        },
         Command::Demo(args) => return demo::run(place, args, json).await,
     }?;
     Ok(ExitCode::SUCCESS)

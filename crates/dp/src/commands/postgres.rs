@@ -1,4 +1,4 @@
-//! `dp postgres`: sessions, pools, locks, indexes, sizes, and the end of sessions. Only the last one changes something.
+//! `dp postgres`: sessions, pools, locks, statements, indexes, sizes, and the end of sessions. Only the last one changes something.
 
 mod terminate;
 
@@ -9,6 +9,7 @@ use ops::connection::Connection;
 use ops::inspect::postgres::{
     Activity, Blocked, Index, Pool, SessionRow, TableSize, activity, blocked, indexes, long_running, pools, sizes,
 };
+use ops::inspect::statements::{Statement, statements};
 use ops::migrations::stores;
 use ops::present::{bytes, duration, found, milliseconds, print_either, printable, table};
 
@@ -17,14 +18,14 @@ use crate::cells::{count, shortened};
 /// Characters of a statement in a table; `--json` shows more.
 const SHOWN_CHARACTERS: usize = 70;
 
-/// Look into PostgreSQL: sessions, pools, locks, indexes, sizes
+/// Look into PostgreSQL: sessions, pools, locks, statements, indexes, sizes
 ///
 /// Only terminate changes something. A role that is not a superuser sees no statements of other roles.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 PostgreSQL is unavailable, or wrong usage\n\n\
     Examples:\n  dp postgres activity\n  dp postgres pool\n  dp postgres locks\n  dp postgres long-running --over 5m\n  \
-    dp postgres indexes --unused\n  dp postgres sizes\n  dp postgres terminate --idle-in-transaction 5m --dry-run"
+    dp postgres statements\n  dp postgres indexes --unused\n  dp postgres sizes\n  dp postgres terminate --idle-in-transaction 5m --dry-run"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -63,6 +64,7 @@ enum Command {
     )]
     Locks,
     LongRunning(LongRunningArgs),
+    Statements(StatementsArgs),
     Indexes(IndexesArgs),
     /// Show the size of each table with its indexes
     #[command(
@@ -81,6 +83,21 @@ struct LongRunningArgs {
     /// Show transactions that have been open at least this long
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
     over: Duration,
+}
+
+/// Show the statements that take the most time in total, by `pg_stat_statements`
+///
+/// Calls, total and mean time to execute, and rows, since the statistics were reset; constants are shown as $1, so that all calls of a
+/// kind count together. Exit code 2 if the server does not count statements; the message says how to switch it on.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp postgres statements\n  dp postgres statements --limit 3\n  \
+    dp postgres statements --json | jq '.[] | {query, calls, mean_ms}'"
+)]
+struct StatementsArgs {
+    /// How many to show
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    limit: u64,
 }
 
 /// Show each index with its uses and its size
@@ -128,6 +145,11 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
                 sessions_text(&sessions, "no transaction has been open that long")
             })?;
             !sessions.is_empty()
+        }
+        Command::Statements(args) => {
+            let statements = statements(&postgres, args.limit).await?;
+            print_either(json, &statements, || statements_text(&statements))?;
+            false
         }
         Command::Indexes(args) => {
             let mut indexes = indexes(&postgres).await?;
@@ -239,6 +261,25 @@ fn locks_text(blocked: &[Blocked]) -> String {
         "holds for",
     ];
     table(&headers, 3, rows)
+}
+
+fn statements_text(statements: &[Statement]) -> String {
+    if statements.is_empty() {
+        return "no statement has been counted yet".to_owned();
+    }
+    let rows = statements.iter().map(|statement| {
+        vec![
+            shortened(&statement.query, SHOWN_CHARACTERS),
+            printable(&statement.user),
+            count(statement.calls),
+            milliseconds(statement.total_ms.round() as i64),
+            format!("{:.2} ms", statement.mean_ms),
+            count(statement.rows),
+            format!("{:.1} %", statement.percent),
+        ]
+    });
+    let headers = ["statement", "user", "calls", "total", "mean", "rows", "share of time"];
+    table(&headers, 2, rows)
 }
 
 fn indexes_text(indexes: &[Index]) -> String {

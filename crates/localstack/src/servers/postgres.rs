@@ -23,6 +23,14 @@ const DATABASE: &str = "db";
 /// Marker of data that was created with a role that is not a superuser.
 const MARK: &str = "role-without-privileges";
 
+/// Marker of data whose database has the statistics of statements.
+const COUNTED_MARK: &str = "statement-statistics";
+const COUNTER: &str = "pg_stat_statements";
+/// Only a superuser may create it. Not in `public`, where all tables are the pipeline's.
+const CREATE_COUNTER: &str = "CREATE SCHEMA IF NOT EXISTS statistics;\n\
+                              GRANT USAGE ON SCHEMA statistics TO PUBLIC;\n\
+                              CREATE EXTENSION IF NOT EXISTS pg_stat_statements SCHEMA statistics;\n";
+
 const FORMER_RUN_LIMIT: Duration = Duration::from_secs(20);
 
 const SETTINGS: [&str; 6] = [
@@ -40,19 +48,24 @@ pub(super) fn prepare(config: &StackConfig, account: &Account, dir: &Path) -> Re
     let postgres = config.tools().find(tools::POSTGRES)?;
     account.check_runs(config, &postgres)?;
     let data = dir.join("data");
-    if data.is_dir() {
+    let is_new = !data.is_dir();
+    if is_new {
+        create(config, account, dir, &data)?;
+    } else {
         check_version(&postgres, &data)?;
         check_role(dir)?;
         await_former_run(&data)?;
-    } else {
-        create(config, account, dir, &data)?;
     }
+    let counts = counts_statements(config, account, dir, is_new)?;
     let mut command = account.launcher(config, &postgres)?;
     command
         .arg("-D")
         .arg(data)
         .args(["-p", &config.ports.postgres.to_string()]);
     command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+    if counts {
+        command.args(["-c", &format!("shared_preload_libraries={COUNTER}")]);
+    }
     Ok(command)
 }
 
@@ -73,6 +86,37 @@ pub(super) fn is_ready(config: &StackConfig) -> bool {
         ROLE,
     ]);
     process::run_to_end(&mut command).is_ok()
+}
+
+/// Whether the server counts statements (`dp postgres statements`): the library is installed, and the database has its view.
+///
+/// Data of an earlier version gets the view too.
+fn counts_statements(config: &StackConfig, account: &Account, dir: &Path, is_new: bool) -> Result<bool, StackError> {
+    let postgres = config.tools().find(tools::POSTGRES)?;
+    if !has_library(&postgres) {
+        return Ok(false);
+    }
+    let mark = dir.join(COUNTED_MARK);
+    if is_new || !mark.exists() {
+        let command = account.command(config, &postgres)?;
+        // The pipeline does not need it: an installation without the rest of the extension must not keep the stack from starting.
+        if run_single(command, &dir.join("data"), DATABASE, CREATE_COUNTER).is_err() {
+            return Ok(false);
+        }
+        write_secret(account, &mark, "")?;
+    }
+    Ok(true)
+}
+
+/// Whether the library is in a folder of this installation; the server does not start if it cannot load it.
+fn has_library(postgres: &Path) -> bool {
+    let program = fs::canonicalize(postgres).unwrap_or_else(|_| postgres.to_owned());
+    let Some(root) = program.parent().and_then(Path::parent) else {
+        return false;
+    };
+    let folders = ["lib", "lib/postgresql", "lib64/pgsql"];
+    let files = folders.map(|folder| root.join(folder).join(format!("{COUNTER}.so")));
+    files.iter().any(|file| file.is_file())
 }
 
 /// Waits until no process of an earlier run uses the data, and removes the lock file that the run left behind.
@@ -123,13 +167,22 @@ fn create(config: &StackConfig, account: &Account, dir: &Path, data: &Path) -> R
     process::run_until(&mut initdb, &config.interrupted)?;
     fs::remove_file(&password_file).map_err(StackError::io("remove", &password_file))?;
     let postgres = config.tools().find(tools::POSTGRES)?;
-    create_database(account.command(config, &postgres)?, &unfinished)?;
+    let statements = format!(
+        "CREATE ROLE \"{ROLE}\" LOGIN PASSWORD '{PASSWORD}';\n\
+         CREATE DATABASE {DATABASE} OWNER \"{ROLE}\";\n"
+    );
+    run_single(
+        account.command(config, &postgres)?,
+        &unfinished,
+        "postgres",
+        &statements,
+    )?;
     write_secret(account, &dir.join(MARK), "")?;
     fs::rename(&unfinished, data).map_err(StackError::io("rename into", data))
 }
 
-/// Creates role and database in single-user mode, without a server. This mode reads one statement per line.
-fn create_database(mut command: Command, data: &Path) -> Result<(), StackError> {
+/// Runs statements as superuser in single-user mode, without a server. This mode reads one statement per line.
+fn run_single(mut command: Command, data: &Path, database: &str, statements: &str) -> Result<(), StackError> {
     let failed = |message: String| StackError::Command {
         program: "postgres --single".to_owned(),
         message,
@@ -137,16 +190,12 @@ fn create_database(mut command: Command, data: &Path) -> Result<(), StackError> 
     command
         .args(["--single", "-D"])
         .arg(data)
-        .arg("postgres")
+        .arg(database)
         .current_dir(data);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let statements = format!(
-        "CREATE ROLE \"{ROLE}\" LOGIN PASSWORD '{PASSWORD}';\n\
-         CREATE DATABASE {DATABASE} OWNER \"{ROLE}\";\n"
-    );
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     if let Some(mut input) = child.stdin.take() {
         input
@@ -205,6 +254,21 @@ fn major_version(output: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_library_is_searched_in_the_installation_of_the_program() -> std::io::Result<()> {
+        let root = tempfile::tempdir()?;
+        let (programs, libraries) = (root.path().join("bin"), root.path().join("lib"));
+        fs::create_dir(&programs)?;
+        fs::create_dir(&libraries)?;
+        let (postgres, link) = (programs.join("postgres"), root.path().join("postgres"));
+        fs::write(&postgres, "")?;
+        std::os::unix::fs::symlink(&postgres, &link)?;
+        assert!(!has_library(&link));
+        fs::write(libraries.join("pg_stat_statements.so"), "")?;
+        assert!(has_library(&link) && has_library(&postgres));
+        Ok(())
+    }
 
     #[test]
     fn the_major_version_is_parsed_from_the_program_output() {

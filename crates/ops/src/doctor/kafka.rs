@@ -93,7 +93,11 @@ pub(super) fn replicas(topics: &[Replication], brokers: usize, single: bool) -> 
         if !lines.is_empty() {
             let evidence = lines.into_iter().take(SHOWN);
             let finding = Finding::new(severity, Area::Replicas, what, place.clone());
-            findings.push(finding.shown_by(evidence).because(cause, "dp kafka topics"));
+            findings.push(
+                finding
+                    .shown_by(evidence)
+                    .because(cause, "dp kafka topics --under-replicated"),
+            );
         }
     };
     found(
@@ -208,6 +212,7 @@ mod tests {
                 has_leader: in_sync > 0,
                 replicas,
                 in_sync,
+                missing: Vec::new(),
             }],
             min_in_sync: Some(min_in_sync),
         }

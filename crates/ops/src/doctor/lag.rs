@@ -179,6 +179,7 @@ mod tests {
                     committed: *committed,
                     end: committed.unwrap_or(0) + lag,
                     lag: *lag,
+                    owner: None,
                 })
                 .collect(),
         }

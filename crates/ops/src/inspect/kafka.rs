@@ -1,9 +1,15 @@
-//! Offsets of a topic, and where its records of a given time begin.
+//! Offsets of a topic, and where its records of a given time begin; partitions that lack copies.
 
+use anyhow::Context as _;
 use domain::Micros;
 use serde::Serialize;
 use stream::kafka::reader::LogReader;
+use stream::kafka::replicas::Replicas;
 use stream::{Brokers, StreamError};
+
+use crate::connection::Connection;
+use crate::threads::reading;
+use crate::topics::specs;
 
 /// The log of one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,4 +50,91 @@ pub fn offsets(bootstrap: &Brokers, topic: &str, time: Option<Micros>) -> Result
     }
     ranges.sort_by_key(|range| range.partition);
     Ok(ranges)
+}
+
+/// A partition that lacks copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnderReplicated {
+    /// Topic.
+    pub topic: String,
+    /// Number of the partition.
+    pub partition: i32,
+    /// Whether a broker leads it; without a leader it can be neither read nor written.
+    pub has_leader: bool,
+    /// Brokers that should have it.
+    pub replicas: usize,
+    /// Of these, the brokers that have all of it.
+    pub in_sync: usize,
+    /// Ids of the brokers that lack some of it: they are down, or do not keep up.
+    pub missing: Vec<i32>,
+}
+
+/// The partitions of the pipeline's topics that lack copies, and how many partitions were looked at.
+///
+/// # Errors
+/// Kafka does not answer, or none of the topics exists.
+pub async fn under_replicated(connection: &Connection) -> anyhow::Result<(Vec<UnderReplicated>, usize)> {
+    let bootstrap = connection.settings.kafka_bootstrap.clone();
+    let specs = specs(&connection.names, &connection.settings, None);
+    let topics: Vec<String> = specs.into_iter().map(|spec| spec.name).collect();
+    let cluster = reading(move || LogReader::new(&bootstrap)?.replicas(&topics))
+        .await
+        .context("read the replicas: is Kafka running (`dp status`)?")?;
+    anyhow::ensure!(
+        !cluster.partitions.is_empty(),
+        "none of the pipeline's topics exists, so nothing could be checked: create them with `dp topics create`"
+    );
+    let looked_at = cluster.partitions.len();
+    Ok((lacking(cluster.partitions), looked_at))
+}
+
+/// Those with fewer replicas in sync than they should have. The last copy of a partition counts as in sync while its broker is down, so
+/// those without a leader are taken too.
+fn lacking(partitions: Vec<Replicas>) -> Vec<UnderReplicated> {
+    let lacks = |one: &Replicas| one.in_sync < one.replicas || !one.has_leader;
+    let mut lacking: Vec<UnderReplicated> = partitions
+        .into_iter()
+        .filter(lacks)
+        .map(|one| UnderReplicated {
+            topic: one.topic,
+            partition: one.partition,
+            has_leader: one.has_leader,
+            replicas: one.replicas,
+            in_sync: one.in_sync,
+            missing: one.missing,
+        })
+        .collect();
+    lacking.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    lacking
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(partition: i32, replicas: usize, missing: &[i32], has_leader: bool) -> Replicas {
+        Replicas {
+            topic: "t".to_owned(),
+            partition,
+            has_leader,
+            replicas,
+            in_sync: replicas - missing.len(),
+            missing: missing.to_vec(),
+        }
+    }
+
+    #[test]
+    fn partitions_with_all_their_copies_are_left_out() {
+        let found = lacking(vec![
+            partition(3, 1, &[], false),
+            partition(2, 3, &[1, 2], true),
+            partition(1, 3, &[], true),
+            partition(0, 1, &[], true),
+        ]);
+        let shown: Vec<_> = found
+            .iter()
+            .map(|one| (one.partition, one.in_sync, one.missing.as_slice(), one.has_leader))
+            .collect();
+        assert_eq!(shown, [(2, 1, &[1, 2][..], true), (3, 1, &[][..], false)]);
+    }
 }

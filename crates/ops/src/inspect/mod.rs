@@ -10,3 +10,4 @@ pub mod postgres;
 pub mod projection;
 pub mod redis;
 pub mod silent;
+pub mod statements;

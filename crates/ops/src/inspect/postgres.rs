@@ -334,14 +334,14 @@ pub async fn sizes(postgres: &Postgres) -> anyhow::Result<Vec<TableSize>> {
         .collect()
 }
 
-struct Row(Vec<Option<String>>);
+pub(super) struct Row(Vec<Option<String>>);
 
 impl Row {
-    fn text(&self, column: usize) -> String {
+    pub(super) fn text(&self, column: usize) -> String {
         self.0.get(column).cloned().flatten().unwrap_or_default()
     }
 
-    fn number<T: std::str::FromStr>(&self, column: usize) -> anyhow::Result<T> {
+    pub(super) fn number<T: std::str::FromStr>(&self, column: usize) -> anyhow::Result<T> {
         self.optional(column)?
             .with_context(|| format!("PostgreSQL returned no number in column {}", column + 1))
     }
@@ -361,7 +361,7 @@ impl Row {
     }
 }
 
-async fn ask(postgres: &Postgres, sql: &str, what: &str) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn ask(postgres: &Postgres, sql: &str, what: &str) -> anyhow::Result<Vec<Row>> {
     let rows = postgres
         .query_text(sql)
         .await

@@ -38,7 +38,7 @@ pub async fn active(connection: &Connection, groups: &[String]) -> anyhow::Resul
         let mut found = Vec::new();
         for group in groups {
             let state = GroupReader::new(&bootstrap, &group)?.state()?;
-            let members = state.map_or(0, |state| state.members);
+            let members = state.map_or(0, |state| state.members.len());
             if members > 0 {
                 found.push(Active { group, members });
             }

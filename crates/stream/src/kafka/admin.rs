@@ -1,8 +1,10 @@
-//! Creates topics (for `dp topics create` and tests), and removes the oldest records of a partition (`dp dlq purge`).
+//! Creates topics (for `dp topics create` and tests), removes the oldest records of a partition (`dp dlq purge`), and deletes topics of
+//! a benchmark (`dp bench produce`).
 
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -11,6 +13,7 @@ use super::reader::LogReader;
 use super::{MISSING_RIGHT, classify, connect, refused_topic};
 use crate::{Partition, StreamError};
 
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long new topics may take until every partition has a leader.
 const LEADERS_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -40,11 +43,8 @@ pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<V
                 .fold(topic, |topic, (key, value)| topic.set(key, value))
         })
         .collect();
-    let options = AdminOptions::new()
-        .operation_timeout(Some(Duration::from_secs(30)))
-        .request_timeout(Some(Duration::from_secs(30)));
     let results = admin
-        .create_topics(&topics, &options)
+        .create_topics(&topics, &options())
         .await
         .map_err(|e| bootstrap.explain(classify("create topics", &e)))?;
     let mut created = Vec::new();
@@ -67,6 +67,30 @@ pub async fn create_topics(bootstrap: &Brokers, specs: &[TopicSpec]) -> Result<V
             .map_err(|e| StreamError::transient("kafka_unavailable", format!("wait for leaders: {e}")))??;
     }
     Ok(created)
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .operation_timeout(Some(ANSWER_WITHIN))
+        .request_timeout(Some(ANSWER_WITHIN))
+}
+
+/// Deletes a topic with all its records; one that does not exist is no error.
+///
+/// # Errors
+/// Kafka does not answer, or the user may not delete the topic.
+pub async fn delete_topic(bootstrap: &Brokers, topic: &str) -> Result<(), StreamError> {
+    let what = format!("delete topic {topic}");
+    let refused = |error: &KafkaError| bootstrap.explain(classify(&what, error));
+    let admin = connect::admin(bootstrap).await?;
+    let results = admin.delete_topics(&[topic], &options()).await;
+    for result in results.map_err(|error| refused(&error))? {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {}
+            Err((_, code)) => return Err(refused(&KafkaError::Global(code))),
+        }
+    }
+    Ok(())
 }
 
 /// Removes all records of the partition before this offset.

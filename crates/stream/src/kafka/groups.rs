@@ -1,4 +1,5 @@
-//! Reads what a consumer group has committed without joining it: lag for operators (`dp groups`, `dp demo`).
+//! Reads what a consumer group has committed, and which member owns which partition, without joining it: for operators (`dp groups`,
+//! `dp demo`).
 //!
 //! Committed offsets serve lag tools and the stateless stages; the other stages store their positions elsewhere.
 //! [`GroupReader::commit`] moves the position of a stateless stage whose service is stopped (`dp position`).
@@ -7,16 +8,19 @@ use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::groups::{GroupInfo, GroupMemberInfo};
 
 use super::brokers::Brokers;
 use super::connect::Renewal;
 use super::consumer::{Commit, Committed};
 use super::lists::commit_list;
 use super::watch::Watch;
-use super::{classify, connect, settings};
+use super::{assignment, classify, connect, settings};
 use crate::{Partition, StreamError};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Protocol of the groups whose members own partitions; other programs use groups for other purposes.
+const CONSUMERS: &str = "consumer";
 
 /// How far a group is in one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +42,54 @@ impl PartitionLag {
     }
 }
 
-/// State and size of a group.
+/// State and members of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupState {
     /// The broker's term: `Stable`, `PreparingRebalance`, `Empty`, …
     pub state: String,
-    /// Number of members.
-    pub members: usize,
+    /// Its members.
+    pub members: Vec<Member>,
+}
+
+impl GroupState {
+    fn of(group: &GroupInfo) -> GroupState {
+        let owns = group.protocol_type() == CONSUMERS;
+        GroupState {
+            state: group.state().to_owned(),
+            members: group.members().iter().map(|member| Member::of(member, owns)).collect(),
+        }
+    }
+
+    /// The member that owns this partition; `None` while nobody does.
+    pub fn owner(&self, partition: &Partition) -> Option<&Member> {
+        self.members.iter().find(|member| member.partitions.contains(partition))
+    }
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Id that the broker has given it, unique in the group.
+    pub id: String,
+    /// Name that its program has given itself; several members may have the same.
+    pub client_id: String,
+    /// Address from which it is connected, as the broker sees it.
+    pub host: String,
+    /// The partitions that it owns; none while the group rebalances.
+    pub partitions: Vec<Partition>,
+}
+
+impl Member {
+    fn of(member: &GroupMemberInfo, owns: bool) -> Member {
+        let assigned = member.assignment().filter(|_| owns);
+        Member {
+            id: member.id().to_owned(),
+            client_id: member.client_id().to_owned(),
+            // The broker writes an address as `name/address`, mostly without the name.
+            host: member.client_host().trim_start_matches('/').to_owned(),
+            partitions: assigned.and_then(assignment::owned).unwrap_or_default(),
+        }
+    }
 }
 
 /// Reads one group.
@@ -135,13 +180,7 @@ impl GroupReader {
             .consumer
             .fetch_group_list(Some(&self.group), CALL_TIMEOUT)
             .map_err(|e| classify("describe group", &e))?;
-        Ok(list
-            .groups()
-            .iter()
-            .find(|group| group.name() == self.group)
-            .map(|group| GroupState {
-                state: group.state().to_owned(),
-                members: group.members().len(),
-            }))
+        let found = list.groups().iter().find(|group| group.name() == self.group);
+        Ok(found.map(GroupState::of))
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub mod admin;
+mod assignment;
 pub mod brokers;
 mod connect;
 pub mod consumer;
@@ -25,6 +26,7 @@ mod refused_topic;
 pub mod replicas;
 pub mod settings;
 mod standing;
+pub mod timed;
 pub mod token;
 pub mod topic_settings;
 pub mod trouble;

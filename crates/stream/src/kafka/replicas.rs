@@ -24,6 +24,8 @@ pub struct Replicas {
     pub replicas: usize,
     /// Of these, the brokers that have all of it.
     pub in_sync: usize,
+    /// Ids of the others: they are down, or do not keep up.
+    pub missing: Vec<i32>,
 }
 
 /// The replicas of some topics.
@@ -33,6 +35,11 @@ pub struct Cluster {
     pub brokers: usize,
     /// By topic and partition.
     pub partitions: Vec<Replicas>,
+}
+
+fn missing(replicas: &[i32], in_sync: &[i32]) -> Vec<i32> {
+    let lacks = |broker: &i32| !in_sync.contains(broker);
+    replicas.iter().copied().filter(lacks).collect()
 }
 
 /// Topic, partition, and its brokers.
@@ -61,6 +68,7 @@ impl LogReader {
                     has_leader: partition.leader() >= 0,
                     replicas: partition.replicas().len(),
                     in_sync: partition.isr().len(),
+                    missing: missing(partition.replicas(), partition.isr()),
                 }));
         }
         Ok(cluster)
@@ -89,5 +97,16 @@ impl LogReader {
         brokers.dedup();
         assignments.sort();
         Ok((brokers, assignments))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_that_are_not_in_sync_are_missing_whatever_their_order() {
+        assert_eq!(missing(&[3, 1, 2], &[2, 3]), [1]);
+        assert!(missing(&[1, 2], &[2, 1]).is_empty());
     }
 }
