@@ -33,7 +33,6 @@ use super::report::{Check, Differences, NAMED, Subject};
 use super::versions::{Compared, Outcome, Versions, notes};
 use begun::Begun;
 use compare::{Comparison, Kept};
-use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
 use rows::{GoneRow, QuoteRow, StoredRow};

@@ -6,11 +6,8 @@ use domain::Micros;
 use ops::present::iso;
 
 use super::super::report::{Wrong, WrongRow};
-<<<<<<< HEAD
 use super::super::versions::{Compared, decimal, place, tenant_option};
-=======
 use super::rolled;
->>>>>>> hc
 use super::rows::Stored;
 use super::rules::{Leg, Row, Times, Used, Wanted, wanted};
 use super::sql::{Lane, Part};

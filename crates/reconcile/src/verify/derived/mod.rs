@@ -253,12 +253,7 @@ impl Derived<'_> {
         times: Times,
         values_since: Micros,
     ) -> anyhow::Result<Compared> {
-<<<<<<< HEAD
-        let back = lane.asked.max_age.max(LONGEST_INTERVAL);
-=======
         let back = lane.asked.max_age.max(LONGEST_INTERVAL) + lane.asked.width();
-        let lost_until = self.expired.iter().map(Expired::until).max();
->>>>>>> hc
         let comparison = Comparison {
             lane,
             times,

@@ -10,11 +10,8 @@
 
 use domain::Micros;
 
-<<<<<<< HEAD
 use super::super::versions::Origin;
-=======
 use super::rolled::Rolled;
->>>>>>> hc
 
 const HOUR: Micros = 3_600_000_000;
 /// How far ahead of the log clock a price may lie.
