@@ -13,7 +13,8 @@ a command may say what its output contains, as a regular expression:
 `exit N or M` names the exit codes that are right (0 without it). `soon` repeats the command until all of this holds.
 A word of PLACEHOLDERS, such as SERVICE, is replaced by a value of this run, in commands and in patterns.
 Pages of docs/runbooks have many commands in common. There a command that only reads is not run again before something has changed, and
-a restart that another page has run is not run again; the output of the first time must have the pattern, or it is run after all.
+a restart or a replay of dead letters that another page has run is not run again: the output of the first time counts. If that lacks the
+pattern, the command is run after all.
 The ports of the guide (8080 to 8083 and those of the servers) are moved by --port-offset. `dp` is that of --bin, on this stack.
 Failure: each command that failed, timed out or lacks its pattern, with its output; an exception that no page needs; exit code 1.
 """
@@ -65,10 +66,10 @@ PLACEHOLDER = re.compile(r"(?<![\w$])(%s)(?!\w)" % "|".join(PLACEHOLDERS))
 # What changes nothing; and what may be left out if it has been run.
 READS = re.compile(
     r"(dp (alerts list|backup (list|verify)|check-market|clickhouse|config|curve|dlq (list|stats)|doctor|explain|gaps|groups|health"
-    r"|kafka (groups|lag|offsets|topics)|logs (?!level)|pause$|position show|postgres (?!terminate)|projection (list|silent)|reconcile$"
-    r"|redis|retention show|sql (?!--write)|status|tail|topics list|top|verify)|curl -s |df |du |ss |.*--dry-run)"
+    r"|incident collect|kafka (groups|lag|offsets|topics)|logs (?!level)|pause$|position show|postgres (?!terminate)|profile|projection (list|silent)|reconcile$"
+    r"|redis|retention show|sql (?!--write)|status|tail|topics list|top|verify)|curl -s |df |du |kill -USR1 |ss |.*--dry-run)"
 )
-RESTART = re.compile(r"dp restart \w+$")
+ONCE = re.compile(r"dp (restart \w+|dlq replay)$")
 PORTS = ("8080", "8081", "8082", "8083", "9092", "8123", "5432", "6379")
 NOTE = re.compile(
     r"\s#\s.*?(?:\bexit (?P<codes>\d(?: or \d)*)(?:;\s+|\s+|$))?(?P<soon>\bsoon(?:\s+|$))?(?:→\s(?P<pattern>.+))?$"
@@ -135,7 +136,7 @@ class Shell:
         self.variables = kept | {"PATH": f"{folder}:{binaries}:{kept['PATH']}", "NO_COLOR": "1", "RUN": str(folder)}
         self.values: dict[str, str] = {}
         self.read: dict[str, tuple[int | None, str]] = {}
-        self.restarts: dict[str, tuple[int | None, str]] = {}
+        self.once: dict[str, tuple[int | None, str]] = {}
 
     def filled(self, text: str) -> str:
         """The text with a value of this run in the place of each placeholder."""
@@ -151,12 +152,12 @@ class Shell:
 
     def known(self, text: str) -> tuple[int | None, str] | None:
         """Exit code and output of this command, if running it again would tell nothing new."""
-        return self.read.get(text) or self.restarts.get(text)
+        return self.read.get(text) or self.once.get(text)
 
     def run_and_remember(self, text: str) -> tuple[int | None, str]:
         done = self.run(text)
-        if RESTART.match(text):
-            self.restarts[text] = done
+        if ONCE.match(text):
+            self.once[text] = done
         if READS.match(text) and "$" not in text:
             self.read[text] = done
         elif not READS.match(text):
