@@ -55,7 +55,7 @@ PLACEHOLDERS = {
     "TIME": "dp sql --json \"SELECT replace(toString(window_start), ' ', 'T') || 'Z' AS start FROM bars_latest WHERE interval = '1h'"
     " AND instrument_id = 'INSTRUMENT' ORDER BY window_start DESC LIMIT 1\" | jq -r '.[].start'",
     "TICK_ID": "dp sql --json \"SELECT tick_id FROM market_ticks ORDER BY ingested_at DESC, 1 LIMIT 1\" | jq -r '.[].tick_id'",
-    "CODE": "dp dlq stats --by code --json | jq -r '.groups[0].code'",
+    "CODE": "(dp dlq stats --by code --json || true) | jq -er '.groups[0].code'",
     "DATE": "date -u +%F",
     "FILE": "echo examples/documents/henry_hub_daily_spot.csv",
     "DOCUMENTS": "echo examples/documents",
