@@ -60,7 +60,7 @@ test-monitoring: bootstrap ## Break the running pipeline and see each alert at t
 test-backup: bootstrap ## Back up all stores under load, destroy and restore them, then check every number (4 minutes)
 	cargo test --release --workspace --test backup
 
-test-guide: bootstrap ## Run each local command of README, docs and runbooks on a stack with a demo load, and compare its output (11 minutes)
+test-guide: bootstrap ## Run each local command of README, docs and runbooks on a stack with a demo load, and compare its output (15 minutes)
 	cargo build --release $(PROGRAMS) --bins
 	$(BIN)/dp $(GUIDE_STACK) clean-data --yes
 	@trap '$(BIN)/dp $(GUIDE_STACK) down' EXIT; $(BIN)/dp $(GUIDE_STACK) demo --ticks 20000; \
