@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
 # The test programs that start the whole pipeline. Those of PIPELINE_TESTS belong into every run; they run beside all other tests.
 ALL_PIPELINE_TESTS := $(notdir $(wildcard tests/tests/*))
-PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup monitoring outages scenarios,$(ALL_PIPELINE_TESTS)))
+PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup monitoring outages,$(ALL_PIPELINE_TESTS)))
 # The stack of test-guide, in parallel with any other. It is stopped at the end; its logs stay until the next run.
 GUIDE_STACK := --port-offset 3000
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
@@ -60,7 +60,7 @@ test-monitoring: bootstrap ## Break the running pipeline and see each alert at t
 test-backup: bootstrap ## Back up all stores under load, destroy and restore them, then check every number (4 minutes)
 	cargo test --release --workspace --test backup
 
-test-guide: bootstrap ## Run each local command of README and docs on a stack with a demo load, and compare its output (5 minutes)
+test-guide: bootstrap ## Run each local command of README, docs and runbooks on a stack with a demo load, and compare its output (15 minutes)
 	cargo build --release $(PROGRAMS) --bins
 	$(BIN)/dp $(GUIDE_STACK) clean-data --yes
 	@trap '$(BIN)/dp $(GUIDE_STACK) down' EXIT; $(BIN)/dp $(GUIDE_STACK) demo --ticks 20000; \

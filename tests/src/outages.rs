@@ -22,7 +22,7 @@ use crate::fault_run::check::Judge;
 use crate::fault_run::groups_of;
 use crate::fault_run::pulse::{Output, Pulse};
 use crate::{PATIENCE, Pipeline, RAW, SERVICES, root};
-pub use disk::SmallDisk;
+pub use disk::{Mounted, SmallDisk};
 pub use kind::Outage;
 
 /// Within this time after the outage, every consumer must have caught up.
@@ -320,10 +320,9 @@ pub fn on_own_stack(
     service_env.insert("DATA_PROC_CLICKHOUSE_URL".to_owned(), url);
     service_env.extend([crate::prompt_rows()]);
     let mut outages = outages.to_vec();
-    let disk = if outages.contains(&Outage::FullDisk) {
-        SmallDisk::mount(&stack.config().dir.join("clickhouse/data"), DISK_MB)?
-    } else {
-        None
+    let disk = match outages.contains(&Outage::FullDisk) {
+        true => SmallDisk::mount(&stack.config().dir.join("clickhouse/data"), DISK_MB)?.or_skipped(),
+        false => None,
     };
     if disk.is_none() {
         outages.retain(|outage| *outage != Outage::FullDisk);

@@ -142,10 +142,11 @@ pub fn time(text: &str) -> Result<jiff::Timestamp, String> {
 /// # Errors
 /// The message shows valid ones.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let parsed: Option<jiff::SignedDuration> = text.parse().ok();
+    let parsed: Option<jiff::Span> = text.parse().ok();
     parsed
+        .and_then(|length| length.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|length| std::time::Duration::try_from(length).ok())
-        .ok_or_else(|| "not a valid length of time; use a number with a unit: 500ms, 30s, 5m, 2h".to_owned())
+        .ok_or_else(|| "not a valid length of time; use a number with a unit: 500ms, 30s, 5m, 2h, 7d".to_owned())
 }
 
 /// Parses a time of the command line, or a length of time before now.
@@ -158,7 +159,7 @@ pub fn moment(text: &str) -> Result<jiff::Timestamp, String> {
             .checked_sub(length)
             .map_err(|_| "that long ago there was no time".to_owned());
     }
-    time(text).map_err(|refused| format!("{refused}, or a length of time before now: 5m, 2h"))
+    time(text).map_err(|refused| format!("{refused}, or a length of time before now: 5m, 2h, 7d"))
 }
 
 /// Milliseconds in the unit that fits: `870 ms`, `12.5 s`, `7 min`, `3.2 h`.
@@ -227,10 +228,11 @@ mod tests {
             ("5m", 300_000),
             ("2h", 7_200_000),
             ("1m30s", 90_000),
+            ("7d", 604_800_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["5", "-5s", "soon", ""] {
+        for text in ["5", "-5s", "1mo", "soon", ""] {
             let refused = duration(text).err().unwrap_or_default();
             assert!(refused.contains("5m"), "{text}: {refused}");
         }

@@ -12,20 +12,41 @@ pub struct SmallDisk {
     _watch: (ChildStdin, Child),
 }
 
+/// What became of the wish for a small disk.
+pub enum Mounted {
+    /// It is mounted until this is dropped.
+    Here(SmallDisk),
+    /// This user or this container may not mount; with the reason and what helps.
+    Refused(String),
+}
+
+impl Mounted {
+    /// The disk, or a message that the test of a full disk is skipped.
+    pub fn or_skipped(self) -> Option<SmallDisk> {
+        match self {
+            Mounted::Here(disk) => Some(disk),
+            Mounted::Refused(why) => {
+                eprintln!("SKIPPED, the full disk: {why}");
+                None
+            }
+        }
+    }
+}
+
 /// Lazy, because a process may still have a file open there.
 const UNMOUNT: &str = "cat >/dev/null; umount --lazy \"$1\" && rmdir \"$1\"";
 
 impl SmallDisk {
-    /// Mounts it on the folder. Only root may mount, and not in every container; otherwise prints a message and returns
-    /// `None`.
+    /// Mounts it on the folder. Only root may mount, and not in every container.
     ///
     /// # Errors
     /// If mounting fails for another reason.
-    pub fn mount(folder: &Path, megabytes: u32) -> anyhow::Result<Option<SmallDisk>> {
+    pub fn mount(folder: &Path, megabytes: u32) -> anyhow::Result<Mounted> {
         let user = Command::new("id").arg("-u").output().context("run id")?;
         if String::from_utf8_lossy(&user.stdout).trim() != "0" {
-            eprintln!("SKIPPED: the full-disk test mounts a small file system, which only root may do");
-            return Ok(None);
+            return Ok(Mounted::Refused(
+                "a small file system must be mounted, which only root may do: run this as root".to_owned(),
+            ));
         }
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let size = format!("size={megabytes}m");
@@ -37,15 +58,14 @@ impl SmallDisk {
         if !mounted.status.success() {
             let why = String::from_utf8_lossy(&mounted.stderr).into_owned();
             if why.to_lowercase().contains("permi") {
-                eprintln!(
-                    "SKIPPED: the full-disk test mounts a small file system, which is not permitted here: {}",
+                return Ok(Mounted::Refused(format!(
+                    "a small file system must be mounted, which is not permitted here; a container needs CAP_SYS_ADMIN: {}",
                     why.trim()
-                );
-                return Ok(None);
+                )));
             }
             bail!("mount a small disk on {}: {}", folder.display(), why.trim());
         }
-        Ok(Some(SmallDisk {
+        Ok(Mounted::Here(SmallDisk {
             folder: folder.to_owned(),
             _watch: watch,
         }))

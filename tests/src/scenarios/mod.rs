@@ -10,6 +10,7 @@ mod certificate;
 mod crowd;
 mod feed;
 mod lock;
+mod look;
 mod page;
 mod redis_full;
 mod scratch;
@@ -19,7 +20,7 @@ mod throttle;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use localstack::Temporary;
 use serde::Serialize;
 
@@ -27,16 +28,16 @@ pub use cause::Cause;
 pub use feed::Message;
 pub use page::{Described, Kind, Sign};
 
-use crate::outages::SmallDisk;
+use crate::outages::{Mounted, SmallDisk};
 use crate::watch::Watch;
 use crate::{Pipeline, build_programs, prompt_rows, root};
 use cause::Source;
 use certificate::Certificates;
 use feed::Feed;
+use look::{Look, Wanted};
 
 /// Good messages per second while a fault is there.
 const RATE: u32 = 200;
-const POLL: Duration = Duration::from_millis(500);
 /// Within this time after the cure, every sign must be gone.
 const RECOVERY: Duration = Duration::from_secs(240);
 
@@ -99,7 +100,7 @@ pub fn described() -> anyhow::Result<Vec<(Described, Cause)>> {
 /// A pipeline and its monitoring, on which faults are caused.
 pub struct Ground {
     /// Of ClickHouse, if a fault fills it. Unmounted before the stack is removed, because it is mounted in its folder.
-    disk: Option<SmallDisk>,
+    disk: Option<Mounted>,
     /// If a fault lets one expire.
     certificates: Option<Certificates>,
     pipeline: Pipeline,
@@ -116,7 +117,10 @@ impl Ground {
         let mut stack = Temporary::new()?;
         stack.config_mut().service_env.extend([prompt_rows()]);
         let disk = match causes.contains(&Cause::FullDisk) {
-            true => SmallDisk::mount(&stack.config().dir.join("clickhouse/data"), scratch::DISK_MB)?,
+            true => Some(SmallDisk::mount(
+                &stack.config().dir.join("clickhouse/data"),
+                scratch::DISK_MB,
+            )?),
             false => None,
         };
         let certificates = match causes.iter().any(|cause| cause.needs_tls()) {
@@ -139,11 +143,6 @@ impl Ground {
         })
     }
 
-    /// Whether the fault can be caused here: only root may mount a small disk, and not in every container.
-    pub fn can_cause(&self, cause: Cause) -> bool {
-        cause != Cause::FullDisk || self.disk.is_some()
-    }
-
     /// Runs one fault under load, and calls `report` with each step as it ends.
     ///
     /// # Errors
@@ -159,6 +158,13 @@ impl Ground {
             fault: fault.title.clone(),
             ..Outcome::default()
         };
+        if cause == Cause::FullDisk {
+            // Left out silently, it would count as a fault with all its signs.
+            if let Err(why) = self.has_small_disk() {
+                outcome.findings.push(format!("it cannot be caused here: {why}"));
+                return Ok(outcome);
+            }
+        }
         let load = Feed::start(&self.pipeline.bootstrap(), Message::Good, RATE, &format!("good-{seed}"))?;
         // The fault before may have left a sign that is fading.
         self.all_gone(fault, Instant::now(), "before the fault", &mut outcome);
@@ -167,15 +173,7 @@ impl Ground {
         self.all_shown(fault, begun, cause.patience(), &mut outcome, report);
         let source = source.map(Source::correct).transpose()?.flatten();
         let cured = Instant::now();
-        for command in &fault.cure {
-            let certificates = self.certificates.as_ref();
-            let typed = certificates.map_or_else(|| command.clone(), |files| files.knowing_the_folder(command));
-            let (succeeded, said) = self.pipeline.typed(&typed)?;
-            report(command);
-            if !succeeded {
-                outcome.findings.push(format!("the cure `{command}` failed: {said}"));
-            }
-        }
+        self.cure(fault, &mut outcome, report)?;
         if let Some(source) = source {
             source.end(&self.pipeline)?;
         }
@@ -194,8 +192,34 @@ impl Ground {
         Ok(outcome)
     }
 
-    /// Looks for every sign until each has been seen once. They are looked for in turn, because one may be fading while another
-    /// is still to come.
+    /// Whether the disk of ClickHouse is a small one. To fill that of the machine would break whatever else runs on it.
+    fn has_small_disk(&self) -> Result<(), &str> {
+        match &self.disk {
+            Some(Mounted::Here(_)) => Ok(()),
+            Some(Mounted::Refused(why)) => Err(why),
+            None => Err("the stack was started without a small disk"),
+        }
+    }
+
+    /// Runs the commands of the page.
+    fn cure(&self, fault: &Described, outcome: &mut Outcome, report: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        for command in &fault.cure {
+            let certificates = self.certificates.as_ref();
+            let typed = certificates.map_or_else(|| command.clone(), |files| files.knowing_the_folder(command));
+            let (succeeded, said) = self.pipeline.typed(&typed)?;
+            report(command);
+            if !succeeded {
+                outcome.findings.push(format!("the cure `{command}` failed: {said}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self) -> Look<'_> {
+        Look::at(&self.pipeline, &self.watch)
+    }
+
+    /// Looks for every sign until each has been seen once.
     fn all_shown(
         &self,
         fault: &Described,
@@ -204,110 +228,28 @@ impl Ground {
         outcome: &mut Outcome,
         report: &mut dyn FnMut(&str),
     ) {
-        let mut missing: Vec<&Sign> = fault.signs.iter().collect();
-        loop {
-            let is_last = begun.elapsed() >= patience;
-            missing.retain(|sign| match self.is_shown(sign) {
-                Ok(()) => {
-                    let seconds = begun.elapsed().as_secs_f64();
+        let signs: Vec<&Sign> = fault.signs.iter().collect();
+        self.look()
+            .for_each(&signs, Wanted::Shown, begun, patience, |sign, found| match found {
+                Ok(after) => {
+                    let seconds = after.as_secs_f64();
                     report(&format!("{} after {seconds:.0} s", sign.kind));
                     outcome.seen_after_seconds.push((sign.kind.to_string(), seconds));
-                    false
                 }
-                Err(error) => {
-                    if is_last {
-                        let finding = format!(
-                            "{} does not show it within {} s: {error:#}",
-                            sign.kind,
-                            patience.as_secs()
-                        );
-                        outcome.findings.push(finding);
-                    }
-                    true
-                }
+                Err(error) => outcome
+                    .findings
+                    .push(format!("{} does not show it: {error:#}", sign.kind)),
             });
-            if missing.is_empty() || is_last {
-                return;
-            }
-            std::thread::sleep(POLL);
-        }
     }
 
     /// Waits until no sign is there. What was written to a log stays.
     fn all_gone(&self, fault: &Described, since: Instant, when: &str, outcome: &mut Outcome) {
-        for sign in fault.signs.iter().filter(|sign| sign.kind != Kind::Log) {
-            if let Err(error) = await_sign(since, RECOVERY, || self.is_gone(sign)) {
-                outcome.findings.push(format!("{} {when}: {error:#}", sign.kind));
-            }
-        }
-    }
-
-    /// Succeeds if the sign is there; otherwise the error says what is there instead.
-    fn is_shown(&self, sign: &Sign) -> anyhow::Result<()> {
-        match self.look(sign)? {
-            Sight::Present => Ok(()),
-            Sight::Absent(instead) => bail!("{instead}"),
-        }
-    }
-
-    fn is_gone(&self, sign: &Sign) -> anyhow::Result<()> {
-        match self.look(sign)? {
-            Sight::Present => bail!("`{}` is still there {:?}", sign.what, sign.shows),
-            Sight::Absent(_) => Ok(()),
-        }
-    }
-
-    /// Looks for the sign. An error means that nothing could be seen, so it is neither presence nor absence.
-    fn look(&self, sign: &Sign) -> anyhow::Result<Sight> {
-        let expression = match sign.kind {
-            Kind::Metric => sign.what.clone(),
-            Kind::Alert => firing(&sign.what),
-            Kind::Health | Kind::Log | Kind::Doctor => return self.read(sign),
-        };
-        Ok(match self.watch.has_series(&expression)? {
-            true => Sight::Present,
-            false => Sight::Absent(format!("no series of `{expression}`")),
-        })
-    }
-
-    /// The output of a command. Its exit code only says whether it found something.
-    fn read(&self, sign: &Sign) -> anyhow::Result<Sight> {
-        let (_, said) = self.pipeline.typed(&sign.what)?;
-        let has_all = |line: &str| sign.shows.iter().all(|text| line.contains(text.as_str()));
-        Ok(match said.lines().any(has_all) {
-            true => Sight::Present,
-            false => Sight::Absent(format!(
-                "no line with {:?} in the output of `{}`:\n{said}",
-                sign.shows, sign.what
-            )),
-        })
-    }
-}
-
-/// What a look for a sign has seen.
-enum Sight {
-    Present,
-    /// With what is there instead.
-    Absent(String),
-}
-
-/// `Name{label="value"}` as a query for the firing alert.
-fn firing(alert: &str) -> String {
-    let (name, labels) = alert.split_once('{').unwrap_or((alert, "}"));
-    format!(r#"ALERTS{{alertname="{name}",alertstate="firing",{labels}"#)
-}
-
-/// Polls until it succeeds, or returns its last error.
-fn await_sign(begun: Instant, patience: Duration, mut holds: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    // Others may have used up the time. Then one look must be enough.
-    let deadline = begun + patience;
-    loop {
-        match holds() {
-            Ok(()) => return Ok(()),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error.context(format!("not within {} s", patience.as_secs())));
-            }
-            Err(_) => std::thread::sleep(POLL),
-        }
+        let signs: Vec<&Sign> = fault.signs.iter().filter(|sign| sign.kind != Kind::Log).collect();
+        self.look()
+            .for_each(&signs, Wanted::Gone, since, RECOVERY, |sign, found| {
+                if let Err(error) = found {
+                    outcome.findings.push(format!("{} {when}: {error:#}", sign.kind));
+                }
+            });
     }
 }
