@@ -258,6 +258,12 @@ impl Names {
             .collect()
     }
 
+    /// Topics of this generation whose offsets the stores keep beside rows.
+    pub fn stored_topics(&self) -> [&str; 7] {
+        let [normalized, enriched, bars, late, state] = self.aligned_topics();
+        [normalized, enriched, bars, late, state, &self.derived, &self.curves]
+    }
+
     /// Topics that are written with the partition number of the input: their partition counts must agree (INV-4).
     pub fn aligned_topics(&self) -> [&str; 5] {
         [&self.normalized, &self.enriched, &self.bars, &self.late, &self.state]

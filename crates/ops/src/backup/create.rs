@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use service::Names;
 use service::writer::TABLES;
 use stores::postgres::copies::{Snapshot, newest_version, tables, text};
 use stores::{ClickHouse, Projection};
@@ -95,10 +96,9 @@ fn begin(backup: &Path) -> anyhow::Result<()> {
 /// The topics that rows and positions refer to.
 async fn used_topics(connection: &Connection) -> anyhow::Result<Vec<Topic>> {
     let names = &connection.names;
-    let used =
-        |listed: &&Listed| names.raw.contains(&listed.name) || names.aligned_topics().contains(&listed.name.as_str());
     let all = topics::list(connection).await?;
-    let described = all.iter().filter(used).map(|listed| {
+    let used = all.iter().filter(|listed| is_used(names, &listed.name));
+    let described = used.map(|listed: &Listed| {
         let id = listed.id.clone().with_context(|| {
             format!(
                 "topic {} does not exist: create it with `dp topics create`",
@@ -114,6 +114,10 @@ async fn used_topics(connection: &Connection) -> anyhow::Result<Vec<Topic>> {
     described.collect()
 }
 
+fn is_used(names: &Names, topic: &str) -> bool {
+    names.raw.iter().any(|raw| raw == topic) || names.stored_topics().contains(&topic)
+}
+
 /// All positions first, then the rows before them: writers may go on meanwhile.
 async fn clickhouse(
     connection: &Connection,
@@ -127,8 +131,11 @@ async fn clickhouse(
         let topic = (spec.topic)(names);
         let table =
             fenced_table(clickhouse, names, spec.name).with_context(|| format!("no writer fills {}", spec.name))?;
-        let partitions = manifest.topics.iter().find(|known| known.name == *topic);
-        for partition in 0..partitions.map_or(0, |topic| topic.partitions) {
+        let known = manifest.topics.iter().find(|known| known.name == *topic);
+        let partitions = known
+            .with_context(|| format!("topic {topic}, which fills {}, is not described", spec.name))?
+            .partitions;
+        for partition in 0..partitions {
             if let Some(position) = table.read_back(topic, partition).await? {
                 manifest.positions.push(Place {
                     store: Store::ClickHouse,
@@ -216,4 +223,21 @@ fn projected(row: &[Option<String>]) -> anyhow::Result<Place> {
         next_offset: cell(2)?.parse().context("read an offset")?,
         sequencer,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use service::settings::{Env, load};
+
+    use super::*;
+
+    #[test]
+    fn the_topic_of_every_table_is_described_also_in_a_generation() {
+        let env = Env::from([("DATA_PROC_GENERATION".to_owned(), "g2".to_owned())]);
+        let names = Names::new(&load(&env, 8080, |_| ()).unwrap().settings);
+        for spec in TABLES {
+            assert!(is_used(&names, (spec.topic)(&names)), "{}", spec.name);
+        }
+        assert!(!is_used(&names, "dlq") && !is_used(&names, "aggregation.bars.v1"));
+    }
 }

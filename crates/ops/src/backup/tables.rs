@@ -103,7 +103,7 @@ fn own_rows(names: &Names, columns: &[String]) -> String {
             .raw
             .iter()
             .map(|raw| remembered_name(raw, true, names.generation()));
-        let written = names.aligned_topics().map(str::to_owned);
+        let written = names.stored_topics().map(str::to_owned);
         let topics: Vec<String> = feeds.chain(written).map(|topic| text(&topic)).collect();
         return format!("topic IN ({})", topics.join(", "));
     }
