@@ -2,24 +2,25 @@
 //!
 //! `OASISReport/MessagePayload/RTO/REPORT_ITEM` with a `REPORT_HEADER` (market, seconds of an interval) and one `REPORT_DATA`
 //! for each component of each price. Names are compared without their namespace prefix. A document that is not closed is
-//! refused as a whole. Entities that it declares itself are never expanded.
+//! refused as a whole. Entities that it declares itself are never expanded. quick-xml reads the document; rows that differ from an earlier
+//! one in their texts only are read by [`Markup`].
 
-use domain::{QualityFlag, QualityFlags};
+use std::io::BufRead as _;
+
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::assemble::{Assembled, Part, RUNS, Run, check_hour, component};
+use super::assemble::{RUNS, Run};
+use super::markup::{LONGEST, Markup, Seen, TEXTS};
+use super::oasis_rows::Rows;
 use super::report::run_of;
-use crate::clock::{self, SECOND};
-use crate::document::{Document, Spot};
+use crate::clock::SECOND;
+use crate::document::Document;
 use crate::encoding::document_text;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, decimal, located};
 
 /// Deepest nesting of a report is 7.
 const DEEPEST: usize = 32;
-/// Longest text of one element. The longest known is a disclaimer.
-const LONGEST: usize = 64 * 1024;
 /// The code of an answer without data.
 const NO_DATA: &str = "1000";
 
@@ -34,7 +35,7 @@ enum Name {
     Other,
 }
 
-/// An element whose text is read.
+/// An element whose text is read. Those of a row are the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Item,
@@ -53,7 +54,7 @@ enum Slot {
 impl Slot {
     const COUNT: usize = 11;
     /// Those of a row.
-    const OF_ROW: [Slot; 7] = [
+    const OF_ROW: [Slot; TEXTS] = [
         Slot::Item,
         Slot::Node,
         Slot::Day,
@@ -101,6 +102,14 @@ impl Texts {
         self.0.get(slot as usize).map_or("", |text| text.trim())
     }
 
+    /// Sets those of a row.
+    fn set(&mut self, texts: &[&str; TEXTS]) {
+        for (slot, text) in self.0.iter_mut().zip(texts) {
+            slot.clear();
+            slot.push_str(text);
+        }
+    }
+
     fn clear(&mut self, slots: &[Slot]) {
         for slot in slots {
             if let Some(text) = self.slot(*slot) {
@@ -115,37 +124,45 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
     if !text.trim_ascii_start().starts_with('<') {
         return Err(broken("it does not begin with '<'"));
     }
-    let mut report = Report {
-        expected: run_of(format),
-        assembled: Assembled::default(),
-        texts: Texts::default(),
-        path: Vec::new(),
-        rows: 0,
-        component: 0,
-    };
-    report.read(text)?;
-    Ok(Box::new(report.assembled))
+    let mut report = Report::new(text, run_of(format));
+    report.read()?;
+    Ok(Box::new(report.rows.assembled))
 }
 
-struct Report {
+struct Report<'a> {
+    text: &'a str,
     /// The run that the format names.
     expected: Option<&'static Run>,
-    assembled: Assembled,
     texts: Texts,
     path: Vec<Name>,
-    rows: usize,
-    /// That of the last row.
-    component: usize,
+    rows: Rows,
+    markup: Option<Markup<'a>>,
+    seen: Seen,
 }
 
-impl Report {
-    fn read(&mut self, text: &str) -> Result<(), Rejection> {
-        let mut reader = Reader::from_str(text);
+impl<'a> Report<'a> {
+    fn new(text: &'a str, expected: Option<&'static Run>) -> Report<'a> {
+        Report {
+            text,
+            expected,
+            texts: Texts::default(),
+            path: Vec::new(),
+            rows: Rows::new(),
+            markup: None,
+            seen: Seen::default(),
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Rejection> {
+        let mut reader = Reader::from_str(self.text);
         let mut is_report = false;
         loop {
             let event = reader
                 .read_event()
                 .map_err(|error| broken(&format!("at byte {}: {error}", reader.error_position())))?;
+            if !matches!(event, Event::Start(_) | Event::End(_) | Event::Text(_)) {
+                self.seen.other();
+            }
             match event {
                 Event::Start(element) => {
                     self.path.push(Name::of(&element));
@@ -155,9 +172,13 @@ impl Report {
                             "its root is not OASISReport: an HTML page, perhaps an error page of the source",
                         ));
                     }
-                    self.begin()?;
+                    self.begin(place(&reader))?;
                 }
                 Event::Text(part) => {
+                    let end = place(&reader);
+                    if let Some(Name::Text(slot)) = self.path.last() {
+                        self.seen.text(end.saturating_sub(part.len())..end, *slot as usize);
+                    }
                     let part = part.decode().map_err(|error| broken(&error.to_string()))?;
                     self.text(&part)?;
                 }
@@ -170,7 +191,12 @@ impl Report {
                     let name = name.decode().map_err(|error| broken(&error.to_string()))?;
                     self.text(entity(&name))?;
                 }
-                Event::End(_) => self.end()?,
+                Event::End(_) => {
+                    self.end(place(&reader))?;
+                    if self.path.last() == Some(&Name::Item) {
+                        self.read_alike(&mut reader);
+                    }
+                }
                 Event::Eof if self.path.is_empty() && is_report => return Ok(()),
                 Event::Eof => return Err(broken("it ends before its elements are closed")),
                 _ => {}
@@ -178,14 +204,44 @@ impl Report {
         }
     }
 
-    fn begin(&mut self) -> Result<(), Rejection> {
+    /// Reads the rows that follow here and have the known markup.
+    fn read_alike(&mut self, reader: &mut Reader<&[u8]>) {
+        let start = place(reader);
+        let mut end = start;
+        let (mut run, mut last) = (None, None);
+        if let Some(markup) = self.markup.as_ref().filter(|markup| markup.depth == self.path.len()) {
+            while let Some(row) = self.text.get(end..).and_then(|rest| markup.read(rest)) {
+                end += row.length;
+                let run = run.get_or_insert_with(|| self.run());
+                self.rows.add(run, &row.texts, row.interval);
+                last = Some(row.texts);
+            }
+        }
+        if let Some(texts) = last {
+            self.texts.set(&texts);
+            reader.stream().consume(end - start);
+        }
+        self.seen.begin(end);
+    }
+
+    fn begin(&mut self, place: usize) -> Result<(), Rejection> {
         if self.path.len() > DEEPEST {
             return Err(broken("it is nested too deep"));
         }
-        match self.path.last() {
-            Some(Name::Item) => self.texts = Texts::default(),
-            Some(Name::Row) => self.texts.clear(&Slot::OF_ROW),
-            _ => {}
+        match self.path.as_slice() {
+            [.., Name::Item] => {
+                self.texts = Texts::default();
+                self.seen.begin(place);
+            }
+            [.., parent, Name::Row] => {
+                if *parent != Name::Item {
+                    self.seen.other();
+                }
+                self.texts.clear(&Slot::OF_ROW);
+            }
+            [.., Name::Text(slot)] if Slot::OF_ROW.contains(slot) => {}
+            [.., Name::Other] => {}
+            _ => self.seen.other(),
         }
         Ok(())
     }
@@ -204,18 +260,28 @@ impl Report {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Rejection> {
+    fn end(&mut self, place: usize) -> Result<(), Rejection> {
         match self.path.pop() {
             Some(Name::Error) => Err(self.error()),
             Some(Name::Row) => {
-                let spot = Spot::Item("REPORT_DATA", self.rows);
-                self.rows += 1;
-                if let Err(rejection) = self.row(spot) {
-                    self.assembled.refuse(located(spot, rejection));
-                }
+                let run = self.run();
+                self.rows.add(&run, &Slot::OF_ROW.map(|slot| self.texts.of(slot)), None);
+                self.learn(place);
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Takes the markup of the row that ends here.
+    fn learn(&mut self, end: usize) {
+        if self.path.last() != Some(&Name::Item) {
+            return;
+        }
+        let markup = self.seen.markup(self.text, end, self.path.len());
+        if markup.is_some() && markup != self.markup {
+            self.markup = markup;
+            self.rows.forget_intervals();
         }
     }
 
@@ -247,44 +313,11 @@ impl Report {
             Rejection::new(RejectCode::SchemaViolation, message)
         })
     }
+}
 
-    fn row(&mut self, spot: Spot) -> Result<(), Rejection> {
-        let run = self.run()?;
-        let texts = &self.texts;
-        let component = component(texts.of(Slot::Item), self.component).ok_or_else(|| {
-            let message = format!("DATA_ITEM is \"{}\", which is not known", excerpt(texts.of(Slot::Item)));
-            Rejection::new(RejectCode::SchemaViolation, message)
-        })?;
-        self.component = component;
-        let node = texts.of(Slot::Node);
-        if node.is_empty() {
-            return Err(Rejection::new(RejectCode::MissingInstrument, "RESOURCE_NAME is empty"));
-        }
-        let start = clock::utc(texts.of(Slot::Start), "INTERVAL_START_GMT")?;
-        let end = clock::utc(texts.of(Slot::End), "INTERVAL_END_GMT")?;
-        let day = clock::date(texts.of(Slot::Day), "OPR_DATE")?;
-        // INTERVAL_NUM counts hours of the day only in hourly reports.
-        if run.product == "da" {
-            check_hour(start, day, texts.of(Slot::Hour))?;
-        }
-        let column = Column {
-            name: "VALUE",
-            at: None,
-        };
-        let mut remarks = QualityFlags::NONE;
-        let value = decimal(texts.of(Slot::Value), RejectCode::InvalidPrice, column, &mut remarks)
-            .map(|value| (value, remarks.contains(QualityFlag::Rounded)));
-        self.assembled.add(Part {
-            spot,
-            node,
-            component,
-            run,
-            start,
-            end,
-            value: &value,
-        });
-        Ok(())
-    }
+/// The place in the document after the last event.
+fn place(reader: &Reader<&[u8]>) -> usize {
+    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
 }
 
 fn entity(name: &str) -> &'static str {
@@ -304,4 +337,128 @@ fn broken(why: &str) -> Rejection {
         RejectCode::SchemaViolation,
         format!("the XML document cannot be read: {why}"),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rows of a document as text, or the rejection without places.
+    fn read(text: &str) -> Result<Vec<String>, String> {
+        let mut report = Report::new(text, None);
+        report.read().map_err(|rejection| {
+            let message = rejection.message.replace(|digit: char| digit.is_ascii_digit(), "");
+            format!("{:?} {message}", rejection.code)
+        })?;
+        let mut rows = vec![format!(
+            "{} {}",
+            report.rows.assembled.rows(),
+            report.rows.assembled.is_part()
+        )];
+        let visited = report
+            .rows
+            .assembled
+            .for_each(domain::Decimal::ZERO, &mut |index, row| {
+                rows.push(format!("{index} {row:?}"));
+            });
+        visited.unwrap();
+        Ok(rows)
+    }
+
+    /// The document with a comment before each row: such a row has no markup that is known.
+    fn with_comments(text: &str) -> String {
+        text.replace("<m:REPORT_DATA>", "<!---->\n<m:REPORT_DATA>")
+    }
+
+    fn element(name: &'static str, text: &'static str) -> impl Strategy<Value = String> {
+        (text, "(|||| |<!--c-->|<x/>|<x>1</x>)")
+            .prop_map(move |(text, inner)| format!("<m:{name}>{text}{inner}</m:{name}>\n"))
+    }
+
+    fn row() -> impl Strategy<Value = String> {
+        let elements = (
+            element("DATA_ITEM", "(LMP_PRC|LMP_PRC|LMP_ENE_PRC|LMP_CONG_PRC|LMP_LOSS_PRC|X)"),
+            element("RESOURCE_NAME", "(A|A|A|B|A&amp;B|é|<!\\[CDATA\\[A\\]\\]>|)"),
+            element("OPR_DATE", "(2019-11-03|2019-11-03|2019-11-03|2019-11-04)"),
+            element("INTERVAL_NUM", "(1|1|1|2| 1 )"),
+            element("INTERVAL_START_GMT", "2019-11-03T0[77778]:00:00-00:00"),
+            element("INTERVAL_END_GMT", "2019-11-03T0[88889]:00:00-00:00"),
+            element("VALUE", "(1|2.5|-3| 4 |x||1&#49;|&bad)"),
+            "(|||||||||<m:MKT_TYPE>RTM</m:MKT_TYPE>|<m:VALUE>7</m:VALUE>|<m:ERR_CODE>1</m:ERR_CODE>|</m:OPR_DATE>|<m:REPORT_ITEM></m:REPORT_ITEM>)",
+            0..20_u8,
+        );
+        elements.prop_map(|(item, node, day, hour, start, end, value, other, order)| {
+            let inner = match order {
+                0 => format!("{value}{item}{node}{day}{hour}{start}{end}"),
+                1 => format!("{item}{node}{day}{start}{value}{end}{hour}"),
+                2 => format!("{item}{node}{day}{hour}{end}{start}{value}"),
+                3 => format!("{item}{node}{start}{end}{value}"),
+                4 => format!("{item}{node}{day}{hour}{start}{end}<m:REPORT_DATA>{value}</m:REPORT_DATA>"),
+                _ => format!("{item}{node}{day}{hour}{start}{end}{value}"),
+            };
+            format!("<m:REPORT_DATA>\n{inner}{other}</m:REPORT_DATA>")
+        })
+    }
+
+    fn item() -> impl Strategy<Value = String> {
+        let between = "(\n|\n|\n|\n|\n|<m:VALUE>5</m:VALUE>|text|<m:SEC_PER_INTERVAL>300</m:SEC_PER_INTERVAL>)";
+        let rows = prop::collection::vec((between, row()), 0..8);
+        ("(DAM|DAM|RTPD|X)", rows).prop_map(|(market, rows)| {
+            let rows: String = rows.into_iter().map(|(between, row)| between + &row).collect();
+            format!("<m:REPORT_ITEM><h><m:MKT_TYPE>{market}</m:MKT_TYPE></h>{rows}\n</m:REPORT_ITEM>")
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn rows_of_a_known_markup_are_those_that_quick_xml_finds(items in prop::collection::vec(item(), 1..4), cut in 0..20_000_usize) {
+            let mut text = format!("<m:OASISReport xmlns:m=\"x\">{}</m:OASISReport>", items.concat());
+            if let Some(at) = (0..=cut).rev().find(|at| text.is_char_boundary(*at)) {
+                text.truncate(at);
+            }
+            prop_assert_eq!(read(&text), read(&with_comments(&text)), "{}", text);
+        }
+    }
+
+    #[test]
+    fn rows_that_differ_in_their_texts_only_have_one_markup() {
+        let row = |hour: usize, item: &str| {
+            format!(
+                "<m:REPORT_DATA>\n<m:DATA_ITEM>{item}</m:DATA_ITEM>\n<m:RESOURCE_NAME>A</m:RESOURCE_NAME>\n<m:OPR_DATE>2019-11-04</m:OPR_DATE>\n\
+                 <m:INTERVAL_NUM>{}</m:INTERVAL_NUM>\n<m:INTERVAL_START_GMT>2019-11-04T{hour:02}:00:00-00:00</m:INTERVAL_START_GMT>\n\
+                 <m:INTERVAL_END_GMT>2019-11-04T{:02}:00:00-00:00</m:INTERVAL_END_GMT>\n<m:VALUE>{hour}.5</m:VALUE>\n</m:REPORT_DATA>\n",
+                hour - 7,
+                hour + 1,
+            )
+        };
+        let rows: String = (8..20).map(|hour| row(hour, "LMP_PRC")).collect();
+        let text = format!(
+            "<m:OASISReport><m:REPORT_ITEM><m:MKT_TYPE>DAM</m:MKT_TYPE>\n{rows}</m:REPORT_ITEM></m:OASISReport>"
+        );
+        let mut report = Report::new(&text, None);
+        report.read().unwrap();
+        let markup = report.markup.unwrap();
+        let second = row(9, "LMP_ENE_PRC");
+        let texts = [
+            "LMP_ENE_PRC",
+            "A",
+            "2019-11-04",
+            "2",
+            "2019-11-04T09:00:00-00:00",
+            "2019-11-04T10:00:00-00:00",
+            "9.5",
+        ];
+        // The end of the row before belongs to the markup.
+        assert!(markup.read(&second).is_none());
+        let follows = format!("\n{second}");
+        let found = markup.read(&follows).map(|row| (row.texts, row.interval.is_some()));
+        assert_eq!(found, Some((texts, true)));
+        assert_eq!(report.rows.assembled.rows(), 12);
+        assert_eq!(read(&text), read(&with_comments(&text)));
+    }
 }
