@@ -40,6 +40,17 @@ impl Intervals {
         self.places.iter_mut().for_each(|place| *place = None);
     }
 
+    /// The text of the interval that is expected next.
+    pub(super) fn expected(&self) -> Option<&str> {
+        let next = self.places.get(self.likely())?.as_ref();
+        next.map(|next| next.text.as_str())
+    }
+
+    fn likely(&self) -> usize {
+        let last = self.places.get(self.last).and_then(Option::as_ref);
+        last.map_or(0, |last| last.next)
+    }
+
     /// Start and end of the interval with this text; `read` reads and checks one that is not known.
     pub(super) fn read(
         &mut self,
@@ -50,11 +61,7 @@ impl Intervals {
             let known = self.places.get(place)?.as_ref();
             known.filter(|known| known.text == text)
         };
-        let likely = self
-            .places
-            .get(self.last)
-            .and_then(Option::as_ref)
-            .map_or(0, |last| last.next);
+        let likely = self.likely();
         if let Some(known) = known(likely) {
             self.last = likely;
             return Ok((known.start, known.end));

@@ -40,20 +40,32 @@ pub(super) struct Alike<'a> {
 }
 
 impl<'a> Markup<'a> {
-    /// Reads the row at the beginning of a text, if it has this markup.
-    pub(super) fn read(&self, text: &'a str) -> Option<Alike<'a>> {
+    /// Reads the row at the beginning of a text, if it has this markup. If its interval has the text that is expected, which is one of
+    /// a row with this markup, its four texts are left empty.
+    pub(super) fn read(&self, text: &'a str, expected: Option<&str>) -> Option<Alike<'a>> {
         let mut texts = [""; TEXTS];
         let (mut rest, mut interval) = (text, 0..0);
-        for (place, (markup, number)) in self.before.iter().enumerate() {
+        let mut pieces = self.before.iter().enumerate();
+        while let Some((place, (markup, number))) = pieces.next() {
             let inner = rest.strip_prefix(markup)?;
+            if let Some((first, last)) = self.interval
+                && first == place
+            {
+                interval.start = text.len() - inner.len();
+                // The markup that follows shows that the last of its texts ends there.
+                if let Some(after) = expected.and_then(|expected| inner.strip_prefix(expected)) {
+                    interval.end = text.len() - after.len();
+                    rest = after;
+                    pieces.nth(last - first - 1);
+                    continue;
+                }
+            }
             // The markup that follows begins with the bracket: it does not fit an entity.
             let length = memchr2(b'<', b'&', inner.as_bytes()).filter(|length| *length <= LONGEST)?;
             let (written, after) = inner.split_at_checked(length)?;
             *texts.get_mut(*number)? = written;
-            match self.interval {
-                Some((first, _)) if first == place => interval.start = text.len() - inner.len(),
-                Some((_, last)) if last == place => interval.end = text.len() - after.len(),
-                _ => {}
+            if self.interval.is_some_and(|(_, last)| last == place) {
+                interval.end = text.len() - after.len();
             }
             rest = after;
         }
@@ -124,5 +136,67 @@ impl Seen {
             after,
             depth,
         })
+    }
+}
+
+/// What quick-xml has read since the last row of an item: the end of this item, and the beginning and the header of the next one, if
+/// nothing else. Then the same text, right behind the rows of that next item, is the same end and the same header again.
+#[derive(Debug, Default)]
+pub(super) struct Between {
+    start: usize,
+    /// Number of open elements around the rows.
+    depth: usize,
+    /// The name of the item that has ended, as written.
+    name: Vec<u8>,
+    step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Step {
+    /// Something else has been read.
+    #[default]
+    Other,
+    Rows,
+    Ended,
+    Begun,
+}
+
+impl Between {
+    /// Begins behind a row.
+    pub(super) fn begin(&mut self, start: usize, depth: usize) {
+        (self.start, self.depth, self.step) = (start, depth, Step::Rows);
+    }
+
+    /// An element begins, inside of as many others. `is_item` is `None` if it is neither an item nor one that a header may have.
+    pub(super) fn element(&mut self, name: &[u8], is_item: Option<bool>, depth: usize) {
+        self.step = match (self.step, is_item) {
+            (Step::Ended, Some(true)) if depth + 1 == self.depth && self.name == name => Step::Begun,
+            (Step::Begun, Some(false)) => Step::Begun,
+            _ => Step::Other,
+        };
+    }
+
+    /// An element ends, inside of as many others.
+    pub(super) fn end(&mut self, name: &[u8], depth: usize) {
+        self.step = match self.step {
+            Step::Rows if depth + 1 == self.depth => {
+                self.name.clear();
+                self.name.extend(name);
+                Step::Ended
+            }
+            Step::Begun if depth >= self.depth => Step::Begun,
+            _ => Step::Other,
+        };
+    }
+
+    /// Says that there is something else than elements and their texts.
+    pub(super) fn other(&mut self) {
+        self.step = Step::Other;
+    }
+
+    /// The text between the rows of two items, if a row begins here, inside of as many elements.
+    pub(super) fn text<'a>(&self, document: &'a str, end: usize, depth: usize) -> Option<&'a str> {
+        let is_all = self.step == Step::Begun && depth == self.depth;
+        document.get(self.start..end).filter(|_| is_all)
     }
 }

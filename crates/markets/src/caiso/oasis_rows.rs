@@ -39,6 +39,12 @@ impl Rows {
         self.intervals.clear();
     }
 
+    /// The text of the interval that the next row of this run nearly always has. Its own texts need not be known then.
+    pub(super) fn expected(&self, run: &Result<&'static Run, Rejection>) -> Option<&str> {
+        let is_known = run.as_ref().is_ok_and(|run| is_hourly(run) == self.are_hourly);
+        if is_known { self.intervals.expected() } else { None }
+    }
+
     /// Adds a row with these texts. `interval` is the text of its interval, if that is one text.
     pub(super) fn add(&mut self, run: &Result<&'static Run, Rejection>, texts: &[&str; TEXTS], interval: Option<&str>) {
         let spot = Spot::Item("REPORT_DATA", self.count);
@@ -68,8 +74,7 @@ impl Rows {
         if node.is_empty() {
             return Err(Rejection::new(RejectCode::MissingInstrument, "RESOURCE_NAME is empty"));
         }
-        // INTERVAL_NUM counts hours of the day only in hourly reports.
-        let is_hourly = run.product == "da";
+        let is_hourly = is_hourly(run);
         let (start, end) = match interval {
             Some(text) => {
                 if is_hourly != self.are_hourly {
@@ -98,6 +103,11 @@ impl Rows {
         });
         Ok(())
     }
+}
+
+// INTERVAL_NUM counts hours of the day only in hourly reports.
+fn is_hourly(run: &Run) -> bool {
+    run.product == "da"
 }
 
 /// Start and end of the interval with these texts.

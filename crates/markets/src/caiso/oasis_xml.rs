@@ -11,7 +11,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::assemble::{RUNS, Run};
-use super::markup::{LONGEST, Markup, Seen, TEXTS};
+use super::markup::{Between, LONGEST, Markup, Seen, TEXTS};
 use super::oasis_rows::Rows;
 use super::report::run_of;
 use crate::clock::SECOND;
@@ -53,6 +53,19 @@ enum Slot {
 
 impl Slot {
     const COUNT: usize = 11;
+    const ALL: [Slot; Slot::COUNT] = [
+        Slot::Item,
+        Slot::Node,
+        Slot::Day,
+        Slot::Hour,
+        Slot::Start,
+        Slot::End,
+        Slot::Value,
+        Slot::Market,
+        Slot::Seconds,
+        Slot::ErrorCode,
+        Slot::ErrorText,
+    ];
     /// Those of a row.
     const OF_ROW: [Slot; TEXTS] = [
         Slot::Item,
@@ -138,6 +151,7 @@ struct Report<'a> {
     rows: Rows,
     markup: Option<Markup<'a>>,
     seen: Seen,
+    between: Between,
 }
 
 impl<'a> Report<'a> {
@@ -150,6 +164,7 @@ impl<'a> Report<'a> {
             rows: Rows::new(),
             markup: None,
             seen: Seen::default(),
+            between: Between::default(),
         }
     }
 
@@ -162,10 +177,19 @@ impl<'a> Report<'a> {
                 .map_err(|error| broken(&format!("at byte {}: {error}", reader.error_position())))?;
             if !matches!(event, Event::Start(_) | Event::End(_) | Event::Text(_)) {
                 self.seen.other();
+                self.between.other();
             }
             match event {
                 Event::Start(element) => {
-                    self.path.push(Name::of(&element));
+                    let name = Name::of(&element);
+                    let is_item = match name {
+                        Name::Item => Some(true),
+                        Name::Text(slot) if Slot::OF_ROW.contains(&slot) => None,
+                        Name::Text(_) | Name::Other => Some(false),
+                        _ => None,
+                    };
+                    self.between.element(element.name().as_ref(), is_item, self.path.len());
+                    self.path.push(name);
                     is_report |= self.path.first() == Some(&Name::Root);
                     if !is_report {
                         return Err(broken(
@@ -191,8 +215,9 @@ impl<'a> Report<'a> {
                     let name = name.decode().map_err(|error| broken(&error.to_string()))?;
                     self.text(entity(&name))?;
                 }
-                Event::End(_) => {
+                Event::End(element) => {
                     self.end(place(&reader))?;
+                    self.between.end(element.name().as_ref(), self.path.len());
                     if self.path.last() == Some(&Name::Item) {
                         self.read_alike(&mut reader);
                     }
@@ -204,22 +229,40 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Reads the rows that follow here and have the known markup.
+    /// Reads the rows that follow here and have the known markup, also those of the items that follow with the same header.
     fn read_alike(&mut self, reader: &mut Reader<&[u8]>) {
-        let start = place(reader);
-        let mut end = start;
-        let (mut run, mut last) = (None, None);
-        if let Some(markup) = self.markup.as_ref().filter(|markup| markup.depth == self.path.len()) {
-            while let Some(row) = self.text.get(end..).and_then(|rest| markup.read(rest)) {
-                end += row.length;
-                let run = run.get_or_insert_with(|| self.run());
-                self.rows.add(run, &row.texts, row.interval);
-                last = Some(row.texts);
+        let (start, depth) = (place(reader), self.path.len());
+        let (mut end, mut last, mut between) = (start, None, None);
+        if let Some(markup) = self.markup.as_ref().filter(|markup| markup.depth == depth) {
+            let run = self.run();
+            while let Some(rest) = self.text.get(end..) {
+                if let Some(row) = markup.read(rest, self.rows.expected(&run)) {
+                    if last.is_none() {
+                        between = self.between.text(self.text, start, depth);
+                    }
+                    last = Some(end..end + row.length);
+                    end += row.length;
+                    self.rows.add(&run, &row.texts, row.interval);
+                } else if last.as_ref().is_some_and(|last| last.end == end)
+                    && let Some(text) = between.filter(|text| rest.starts_with(text))
+                {
+                    end += text.len();
+                } else {
+                    break;
+                }
             }
-        }
-        if let Some(texts) = last {
-            self.texts.set(&texts);
-            reader.stream().consume(end - start);
+            // What quick-xml would have left: the texts of the last row, unless another item has begun.
+            if let Some(last) = last {
+                let row = self.text.get(last.clone()).and_then(|row| markup.read(row, None));
+                self.texts.clear(&Slot::OF_ROW);
+                if let Some(row) = row.filter(|_| last.end == end) {
+                    self.texts.set(&row.texts);
+                    self.between.begin(end, depth);
+                } else {
+                    self.between.other();
+                }
+                reader.stream().consume(end - start);
+            }
         }
         self.seen.begin(end);
     }
@@ -230,7 +273,7 @@ impl<'a> Report<'a> {
         }
         match self.path.as_slice() {
             [.., Name::Item] => {
-                self.texts = Texts::default();
+                self.texts.clear(&Slot::ALL);
                 self.seen.begin(place);
             }
             [.., parent, Name::Row] => {
@@ -373,22 +416,34 @@ mod tests {
         text.replace("<m:REPORT_DATA>", "<!---->\n<m:REPORT_DATA>")
     }
 
-    fn element(name: &'static str, text: &'static str) -> impl Strategy<Value = String> {
-        (text, "(|||| |<!--c-->|<x/>|<x>1</x>)")
-            .prop_map(move |(text, inner)| format!("<m:{name}>{text}{inner}</m:{name}>\n"))
+    /// One in a hundred is odd.
+    fn text(usual: &'static str, odd: &'static str) -> impl Strategy<Value = String> {
+        prop_oneof![100 => usual, 1 => odd]
+    }
+
+    fn element(name: &'static str, usual: &'static str, odd: &'static str) -> impl Strategy<Value = String> {
+        let inner = text("", "( |<!--c-->|<x/>|<x>1</x>)");
+        (text(usual, odd), inner).prop_map(move |(text, inner)| format!("<m:{name}>{text}{inner}</m:{name}>\n"))
     }
 
     fn row() -> impl Strategy<Value = String> {
         let elements = (
-            element("DATA_ITEM", "(LMP_PRC|LMP_PRC|LMP_ENE_PRC|LMP_CONG_PRC|LMP_LOSS_PRC|X)"),
-            element("RESOURCE_NAME", "(A|A|A|B|A&amp;B|é|<!\\[CDATA\\[A\\]\\]>|)"),
-            element("OPR_DATE", "(2019-11-03|2019-11-03|2019-11-03|2019-11-04)"),
-            element("INTERVAL_NUM", "(1|1|1|2| 1 )"),
-            element("INTERVAL_START_GMT", "2019-11-03T0[77778]:00:00-00:00"),
-            element("INTERVAL_END_GMT", "2019-11-03T0[88889]:00:00-00:00"),
-            element("VALUE", "(1|2.5|-3| 4 |x||1&#49;|&bad)"),
-            "(|||||||||<m:MKT_TYPE>RTM</m:MKT_TYPE>|<m:VALUE>7</m:VALUE>|<m:ERR_CODE>1</m:ERR_CODE>|</m:OPR_DATE>|<m:REPORT_ITEM></m:REPORT_ITEM>)",
-            0..20_u8,
+            element("DATA_ITEM", "LMP_(PRC|PRC|ENE_PRC|CONG_PRC|LOSS_PRC)", "(X|lmp_prc)"),
+            element("RESOURCE_NAME", "(A|A|B|é)", "(A&amp;B|<!\\[CDATA\\[A\\]\\]>|)"),
+            element("OPR_DATE", "2019-11-03", "(2019-11-04|)"),
+            element("INTERVAL_NUM", "(1|1|1|2)", " 1 "),
+            element("INTERVAL_START_GMT", "2019-11-03T0[78]:00:00-00:00", "x"),
+            element(
+                "INTERVAL_END_GMT",
+                "2019-11-03T0[89]:00:00-00:00",
+                "2019-11-03T08:00:00-00:000",
+            ),
+            element("VALUE", "(1|2.5|-3| 4 |x|)", "(1&#49;|&bad|&amp;)"),
+            text(
+                "",
+                "(<m:MKT_TYPE>RTM</m:MKT_TYPE>|<m:VALUE>7</m:VALUE>|<m:ERR_CODE>1</m:ERR_CODE>|</m:OPR_DATE>|<m:REPORT_ITEM></m:REPORT_ITEM>)",
+            ),
+            0..100_u8,
         );
         elements.prop_map(|(item, node, day, hour, start, end, value, other, order)| {
             let inner = match order {
@@ -404,11 +459,17 @@ mod tests {
     }
 
     fn item() -> impl Strategy<Value = String> {
-        let between = "(\n|\n|\n|\n|\n|<m:VALUE>5</m:VALUE>|text|<m:SEC_PER_INTERVAL>300</m:SEC_PER_INTERVAL>)";
-        let rows = prop::collection::vec((between, row()), 0..8);
-        ("(DAM|DAM|RTPD|X)", rows).prop_map(|(market, rows)| {
+        const OTHERS: &str =
+            "(<m:VALUE>5</m:VALUE>|text|<m:SEC_PER_INTERVAL>300</m:SEC_PER_INTERVAL>|</m:REPORT_ITEM>|<m:REPORT_ITEM>)";
+        let market = text("(DAM|DAM|DAM|RTPD)", "(X|<!--DAM-->)");
+        let rows = prop::collection::vec((text("\n", OTHERS), row()), 0..8);
+        let names = (
+            "(m:|m:|m:|m:|n:)",
+            text("", "(<m:VALUE>7</m:VALUE>|<m:ERR_CODE>1</m:ERR_CODE>)"),
+        );
+        (market, rows, names, text("\n", OTHERS)).prop_map(|(market, rows, (prefix, other), between)| {
             let rows: String = rows.into_iter().map(|(between, row)| between + &row).collect();
-            format!("<m:REPORT_ITEM><h><m:MKT_TYPE>{market}</m:MKT_TYPE></h>{rows}\n</m:REPORT_ITEM>")
+            format!("<{prefix}REPORT_ITEM><h><m:MKT_TYPE>{market}</m:MKT_TYPE></h>{other}{rows}\n</{prefix}REPORT_ITEM>{between}")
         })
     }
 
@@ -416,7 +477,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(1_000))]
 
         #[test]
-        fn rows_of_a_known_markup_are_those_that_quick_xml_finds(items in prop::collection::vec(item(), 1..4), cut in 0..20_000_usize) {
+        fn rows_of_a_known_markup_are_those_that_quick_xml_finds(items in prop::collection::vec(item(), 1..7), cut in 0..20_000_usize) {
             let mut text = format!("<m:OASISReport xmlns:m=\"x\">{}</m:OASISReport>", items.concat());
             if let Some(at) = (0..=cut).rev().find(|at| text.is_char_boundary(*at)) {
                 text.truncate(at);
@@ -454,9 +515,11 @@ mod tests {
             "9.5",
         ];
         // The end of the row before belongs to the markup.
-        assert!(markup.read(&second).is_none());
+        assert!(markup.read(&second, None).is_none());
         let follows = format!("\n{second}");
-        let found = markup.read(&follows).map(|row| (row.texts, row.interval.is_some()));
+        let found = markup
+            .read(&follows, None)
+            .map(|row| (row.texts, row.interval.is_some()));
         assert_eq!(found, Some((texts, true)));
         assert_eq!(report.rows.assembled.rows(), 12);
         assert_eq!(read(&text), read(&with_comments(&text)));
