@@ -486,25 +486,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn rows_that_differ_in_their_texts_only_have_one_markup() {
-        let row = |hour: usize, item: &str| {
-            format!(
-                "<m:REPORT_DATA>\n<m:DATA_ITEM>{item}</m:DATA_ITEM>\n<m:RESOURCE_NAME>A</m:RESOURCE_NAME>\n<m:OPR_DATE>2019-11-04</m:OPR_DATE>\n\
+    fn plain_row(hour: usize, item: &str) -> String {
+        format!(
+            "<m:REPORT_DATA>\n<m:DATA_ITEM>{item}</m:DATA_ITEM>\n<m:RESOURCE_NAME>A</m:RESOURCE_NAME>\n<m:OPR_DATE>2019-11-04</m:OPR_DATE>\n\
                  <m:INTERVAL_NUM>{}</m:INTERVAL_NUM>\n<m:INTERVAL_START_GMT>2019-11-04T{hour:02}:00:00-00:00</m:INTERVAL_START_GMT>\n\
                  <m:INTERVAL_END_GMT>2019-11-04T{:02}:00:00-00:00</m:INTERVAL_END_GMT>\n<m:VALUE>{hour}.5</m:VALUE>\n</m:REPORT_DATA>\n",
-                hour - 7,
-                hour + 1,
-            )
-        };
-        let rows: String = (8..20).map(|hour| row(hour, "LMP_PRC")).collect();
+            hour - 7,
+            hour + 1,
+        )
+    }
+
+    #[test]
+    fn rows_that_differ_in_their_texts_only_have_one_markup() {
+        let rows: String = (8..20).map(|hour| plain_row(hour, "LMP_PRC")).collect();
         let text = format!(
             "<m:OASISReport><m:REPORT_ITEM><m:MKT_TYPE>DAM</m:MKT_TYPE>\n{rows}</m:REPORT_ITEM></m:OASISReport>"
         );
         let mut report = Report::new(&text, None);
         report.read().unwrap();
         let markup = report.markup.unwrap();
-        let second = row(9, "LMP_ENE_PRC");
+        let second = plain_row(9, "LMP_ENE_PRC");
         let texts = [
             "LMP_ENE_PRC",
             "A",
@@ -523,5 +524,22 @@ mod tests {
         assert_eq!(found, Some((texts, true)));
         assert_eq!(report.rows.assembled.rows(), 12);
         assert_eq!(read(&text), read(&with_comments(&text)));
+    }
+
+    // The text between the first and the second item is there again behind the second one, whose name it does not end.
+    #[test]
+    fn an_item_must_end_with_its_own_name() {
+        let rows: String = (8..11).map(|hour| plain_row(hour, "LMP_PRC")).collect();
+        let header = "<m:h><m:MKT_TYPE>DAM</m:MKT_TYPE></m:h>\n";
+        let text = |[open, close]: [&str; 2]| {
+            format!(
+                "<r:OASISReport><m:REPORT_ITEM>{header}{rows}</m:REPORT_ITEM><{open}:REPORT_ITEM>{header}{rows}</{close}:REPORT_ITEM>\
+                 <{open}:REPORT_ITEM>{header}{rows}</{open}:REPORT_ITEM></r:OASISReport>"
+            )
+        };
+        assert_eq!(read(&text(["m", "m"])), read(&with_comments(&text(["m", "m"]))));
+        assert!(read(&text(["m", "m"])).is_ok() && read(&text(["n", "n"])).is_ok());
+        let refused = read(&text(["n", "m"])).unwrap_err();
+        assert!(refused.contains("REPORT_ITEM"), "{refused}");
     }
 }
