@@ -181,15 +181,7 @@ impl<'a> Report<'a> {
             }
             match event {
                 Event::Start(element) => {
-                    let name = Name::of(&element);
-                    let is_item = match name {
-                        Name::Item => Some(true),
-                        Name::Text(slot) if Slot::OF_ROW.contains(&slot) => None,
-                        Name::Text(_) | Name::Other => Some(false),
-                        _ => None,
-                    };
-                    self.between.element(element.name().as_ref(), is_item, self.path.len());
-                    self.path.push(name);
+                    self.enter(&element);
                     is_report |= self.path.first() == Some(&Name::Root);
                     if !is_report {
                         return Err(broken(
@@ -265,6 +257,18 @@ impl<'a> Report<'a> {
             }
         }
         self.seen.begin(end);
+    }
+
+    fn enter(&mut self, element: &BytesStart<'_>) {
+        let name = Name::of(element);
+        let is_item = match name {
+            Name::Item => Some(true),
+            Name::Text(slot) if Slot::OF_ROW.contains(&slot) => None,
+            Name::Text(_) | Name::Other => Some(false),
+            _ => None,
+        };
+        self.between.element(element.name().as_ref(), is_item, self.path.len());
+        self.path.push(name);
     }
 
     fn begin(&mut self, place: usize) -> Result<(), Rejection> {
