@@ -14,8 +14,10 @@ use serde::Serialize;
 mod error;
 mod expiry;
 mod holidays;
+mod tenor;
 
 pub use error::ContractError;
+pub(crate) use expiry::Expiries;
 pub use expiry::{last_trading_day, prompt};
 pub use holidays::{is_exchange_closed, is_nerc};
 
@@ -41,6 +43,15 @@ pub enum Block {
 }
 
 impl Block {
+    /// As instrument ids have it.
+    fn in_ids(self) -> &'static str {
+        match self {
+            Block::Flat => "FLAT",
+            Block::Peak => "PEAK",
+            Block::OffPeak => "OFF_PEAK",
+        }
+    }
+
     /// The public name.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,12 +66,17 @@ impl FromStr for Block {
     type Err = ContractError;
 
     fn from_str(text: &str) -> Result<Block, ContractError> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "flat" | "atc" | "7x24" | "base" | "" => Ok(Block::Flat),
-            "peak" | "on_peak" | "5x16" | "6x16" => Ok(Block::Peak),
-            "off_peak" | "offpeak" | "off" => Ok(Block::OffPeak),
-            _ => Err(ContractError::UnknownBlock(text.to_owned())),
-        }
+        const NAMES: [(Block, &[&str]); 3] = [
+            (Block::Flat, &["flat", "atc", "7x24", "base", ""]),
+            (Block::Peak, &["peak", "on_peak", "5x16", "6x16"]),
+            (Block::OffPeak, &["off_peak", "offpeak", "off"]),
+        ];
+        let written = text.trim();
+        let is_it = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(written));
+        let found = NAMES.iter().find(|(_, names)| is_it(names));
+        found
+            .map(|(block, _)| *block)
+            .ok_or_else(|| ContractError::UnknownBlock(text.to_owned()))
     }
 }
 
@@ -110,6 +126,24 @@ impl Month {
     }
 }
 
+impl Month {
+    /// Writes it as it is displayed.
+    fn write(self, out: &mut String) {
+        use std::fmt::Write as _;
+
+        let digit = |number: i32| char::from_digit(number.rem_euclid(10).unsigned_abs(), 10).unwrap_or_default();
+        match (self.year(), i32::from(self.of_year())) {
+            (year @ 0..10_000, month) => {
+                out.extend([year / 1000, year / 100, year / 10, year].map(digit));
+                out.push('-');
+                out.extend([month / 10, month].map(digit));
+            }
+            // Writing to a String cannot fail.
+            _ => _ = write!(out, "{self}"),
+        }
+    }
+}
+
 impl fmt::Display for Month {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:04}-{:02}", self.year(), self.of_year())
@@ -142,72 +176,6 @@ pub enum Tenor {
     Calendar(i16),
 }
 
-/// The months F G H J K M N Q U V X Z.
-const MONTH_CODES: &str = "FGHJKMNQUVXZ";
-
-impl FromStr for Tenor {
-    type Err = ContractError;
-
-    fn from_str(text: &str) -> Result<Tenor, ContractError> {
-        let name = text.trim().to_ascii_uppercase();
-        tenor(&name).ok_or_else(|| ContractError::UnknownTenor(text.trim().to_owned()))
-    }
-}
-
-fn tenor(name: &str) -> Option<Tenor> {
-    match name {
-        "BALMO" | "BOM" => return Some(Tenor::BalanceOfMonth),
-        "PROMPT" => return Some(Tenor::Relative(1)),
-        _ => {}
-    }
-    if let Some((first, second)) = name.split_once('-') {
-        return match first {
-            "SUM" => Some(Tenor::Season(Season::Summer, year(second)?)),
-            "WIN" => Some(Tenor::Season(Season::Winter, year(second)?)),
-            "CAL" => Some(Tenor::Calendar(year(second)?)),
-            "Q1" | "Q2" | "Q3" | "Q4" => Some(Tenor::Quarter(year(second)?, first.get(1..)?.parse().ok()?)),
-            _ if first.len() == 4 && second.len() == 2 => {
-                let month: i8 = number(second)?.try_into().ok()?;
-                (1..=12)
-                    .contains(&month)
-                    .then(|| year(first))
-                    .flatten()
-                    .map(|year| Tenor::Month(Month::new(year, month)))
-            }
-            _ => None,
-        };
-    }
-    let (code, rest) = name.split_at_checked(1)?;
-    if let Some(month) = MONTH_CODES.find(code).filter(|_| rest.len() == 2) {
-        // `M27` could be a month of the exchange or the 27th month: months beyond M24 are not quoted by number.
-        let is_relative = code == "M" && number(rest)? <= 24;
-        if !is_relative {
-            return Some(Tenor::Month(Month::new(year(rest)?, i8::try_from(month).ok()? + 1)));
-        }
-    }
-    let ahead = number(rest).filter(|_| code == "M" && rest.len() <= 2)?;
-    (ahead > 0)
-        .then(|| u16::try_from(ahead).ok().map(Tenor::Relative))
-        .flatten()
-}
-
-fn number(text: &str) -> Option<u32> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
-}
-
-/// A year of this century, of two or four digits.
-fn year(text: &str) -> Option<i16> {
-    let year = i16::try_from(number(text)?).ok()?;
-    match text.len() {
-        2 => Some(2000 + year),
-        4 => (2000..2100).contains(&year).then_some(year),
-        _ => None,
-    }
-}
-
 impl fmt::Display for Tenor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -238,11 +206,21 @@ impl Tenor {
     /// # Errors
     /// The days are outside the calendar, or `BALMO` is quoted on the last day of a month.
     pub fn resolve(self, as_of: Date, commodity: Commodity) -> Result<Period, ContractError> {
+        self.resolve_by(&mut Expiries::default(), as_of, commodity)
+    }
+
+    /// As [`Tenor::resolve`]; the expiries that are looked up are remembered.
+    pub(crate) fn resolve_by(
+        self,
+        expiries: &mut Expiries,
+        as_of: Date,
+        commodity: Commodity,
+    ) -> Result<Period, ContractError> {
         let outside = || ContractError::OutOfCalendar(self.to_string());
         let (start, months) = match self {
             Tenor::Relative(ahead) => {
-                let month = expiry::prompt(as_of, commodity)?.plus(i32::from(ahead) - 1);
-                return Tenor::Month(month).resolve(as_of, commodity);
+                let month = expiries.prompt(as_of, commodity)?.plus(i32::from(ahead) - 1);
+                return Period::month(month);
             }
             Tenor::BalanceOfMonth => {
                 let (first, end) = (
@@ -337,12 +315,17 @@ impl Contract {
         use std::fmt::Write as _;
 
         out.clear();
+        out.extend([hub, "."]);
         // Writing to a String cannot fail.
-        _ = match self.period.tenor {
-            Tenor::BalanceOfMonth => write!(out, "{hub}.{BALANCE}{}", self.period.first_month()),
-            tenor => write!(out, "{hub}.{tenor}"),
-        };
-        _ = write!(out, ".{}", self.block.name().to_ascii_uppercase());
+        match self.period.tenor {
+            Tenor::BalanceOfMonth => {
+                out.push_str(BALANCE);
+                self.period.first_month().write(out);
+            }
+            Tenor::Month(month) => month.write(out),
+            tenor => _ = write!(out, "{tenor}"),
+        }
+        out.extend([".", self.block.in_ids()]);
     }
 
     /// The contract of an instrument id, from a price of this trade date. The trade date matters for the balance of a month only.
@@ -478,6 +461,23 @@ mod tests {
             "2027-01.FLAT.SETTLEMENT",
         ] {
             assert!(Contract::of_instrument(id, as_of, Commodity::Gas).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn months_are_written_as_they_are_displayed() {
+        for months in (-30_000..130_000).step_by(7) {
+            let mut written = String::new();
+            Month(months).write(&mut written);
+            assert_eq!(written, Month(months).to_string());
+        }
+    }
+
+    #[test]
+    fn blocks_have_their_names_in_ids() {
+        for block in [Block::Flat, Block::Peak, Block::OffPeak] {
+            assert_eq!(block.in_ids(), block.name().to_ascii_uppercase());
+            assert_eq!(format!(" {} ", block.in_ids()).parse(), Ok(block));
         }
     }
 

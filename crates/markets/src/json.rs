@@ -8,12 +8,14 @@
 //! The common path is inlined, and whatever is rare takes the reader by value. That keeps the reader in registers.
 
 mod error;
+mod outline;
 mod rare;
 mod scan;
 mod token;
 
 pub(crate) use error::JsonError;
 use error::inside;
+pub(crate) use outline::Outline;
 use rare::after_space;
 pub(crate) use scan::word;
 pub(crate) use token::{Kind, Slot, Token, unescape};

@@ -7,21 +7,24 @@
 //! price has the time of the first one and replaces it.
 //! Failure: a row that cannot be read is rejected alone, with its line and the reason.
 
+use std::cell::Cell;
+
 use domain::{Decimal, Micros, QualityFlags};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::check;
-use crate::contract::{Block, Commodity, Contract, ContractError, SETTLEMENT, Tenor};
+use crate::contract::{Block, Contract, ContractError, SETTLEMENT, Tenor};
 use crate::document::{Names, Prices, Row};
 use crate::gas::eia_futures;
-use crate::registry::{self, Market};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::rowwise::{ReadRow, Rowwise};
-use crate::table::{Record, Table, is_json, is_plain, plain};
+use crate::table::{Record, Table, is_json};
 
 pub(crate) mod csv;
+mod known;
+
+use known::{Known, Trade};
 
 /// The column, or field, that names the curve.
 pub(crate) const CURVE: &str = "curve_id";
@@ -73,8 +76,9 @@ impl Settlements {
         document.table.for_each(&mut |_, record| {
             let read = record.and_then(|record| {
                 let mut remarks = QualityFlags::NONE;
-                let read = document.reader.0.settlement(&record, &mut remarks);
-                read.map_err(|rejection| record.locate(rejection))
+                let read = document.reader.format.quote(&record, &mut remarks);
+                read.map(|quote| quote.settlement(&record))
+                    .map_err(|rejection| record.locate(rejection))
             });
             match read {
                 Ok(settlement) => found.rows.push(settlement),
@@ -85,131 +89,107 @@ impl Settlements {
     }
 }
 
+/// A [`Settlement`] with the texts of its row.
+pub(crate) struct Quote<'r> {
+    pub as_of: Date,
+    pub time: Option<Micros>,
+    pub curve_id: &'r str,
+    pub tenor: Tenor,
+    pub block: Block,
+    pub price: Decimal,
+    pub volume: Option<Decimal>,
+}
+
+impl Quote<'_> {
+    fn settlement(self, record: &Record<'_>) -> Settlement {
+        Settlement {
+            place: record.spot.to_string(),
+            as_of: self.as_of,
+            time: self.time,
+            curve_id: self.curve_id.to_owned(),
+            tenor: self.tenor,
+            block: self.block,
+            price: self.price,
+            volume: self.volume,
+        }
+    }
+}
+
 /// Reads one row of a format.
 pub(crate) trait ReadSettlement {
     /// The columns of time and instrument.
     fn names(&self) -> Names;
 
     /// The settlement of a row.
-    fn settlement(&self, record: &Record<'_>, remarks: &mut QualityFlags) -> Result<Settlement, Rejection>;
+    fn quote<'r>(&self, record: &Record<'r>, remarks: &mut QualityFlags) -> Result<Quote<'r>, Rejection>;
 }
 
 /// A format whose settlements become prices of contracts.
-pub(crate) struct Dated<R>(pub R);
+pub(crate) struct Dated<R> {
+    format: R,
+    known: Cell<Known>,
+}
+
+impl<R> Dated<R> {
+    pub(crate) fn new(format: R) -> Dated<R> {
+        Dated {
+            format,
+            known: Cell::default(),
+        }
+    }
+}
 
 impl<R: ReadSettlement> ReadRow for Dated<R> {
     fn names(&self) -> Names {
-        self.0.names()
+        self.format.names()
     }
 
     fn row<'r>(&'r self, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
         let mut remarks = QualityFlags::NONE;
-        let settlement = self.0.settlement(record, &mut remarks)?;
-        let (market, hub) = place_of(&settlement.curve_id)?;
-        let zone = zone_of(market)?;
-        let Trade { day, start, end } = trade(&settlement, &zone)?;
-        let refused = |error: ContractError| Rejection::new(RejectCode::SchemaViolation, error.to_string());
-        let contract = Contract {
-            period: settlement.tenor.resolve(day, commodity_of(market)).map_err(refused)?,
-            block: settlement.block,
-        };
-        if settlement.block != Block::Flat && market.peak.is_none() {
-            let message = format!("{} has no on-peak block: quote its contracts as flat", market.name);
-            return Err(Rejection::new(RejectCode::SchemaViolation, message));
-        }
-        check::volume(settlement.price, settlement.volume, "volume")?;
-        contract.write_key(hub, key);
-        let key: &'r str = key;
-        // The key begins with the hub, also where the table has no cell for it.
-        let node = key.get(..hub.len()).unwrap_or_default();
-        Ok(Row {
-            spot: record.spot,
-            market: Some(market.name),
-            node,
-            key,
-            zone: None,
-            hub: Some(node),
-            product: SETTLEMENT,
-            start,
-            end,
-            prices: Prices::alone(settlement.price),
-            volume: settlement.volume,
-            version: None,
-            remarks,
-        })
+        let quote = self.format.quote(record, &mut remarks)?;
+        let mut known = self.known.take();
+        let row = row(&mut known, record, (&quote, remarks), key);
+        self.known.set(known);
+        row
     }
 }
 
-/// The market and the hub of a curve. A hub of the registry has its name there, apart from case and separators.
-fn place_of(curve_id: &str) -> Result<(&'static Market, &str), Rejection> {
-    let (name, hub) = curve_id.split_once('.').unwrap_or((curve_id, ""));
-    let market = registry::MARKETS
-        .iter()
-        .find(|market| market.name.eq_ignore_ascii_case(name))
-        .ok_or_else(|| {
-            let known: Vec<&str> = registry::MARKETS.iter().map(|market| market.name).collect();
-            let message = format!(
-                "{CURVE} \"{}\" begins with no market: MARKET.<hub> is expected, with one of {}",
-                excerpt(curve_id),
-                known.join(", ")
-            );
-            Rejection::new(RejectCode::UnknownMarket, message)
-        })?;
-    if hub.trim().is_empty() {
-        let message = format!(
-            "{CURVE} \"{}\" names no hub: MARKET.<hub> is expected",
-            excerpt(curve_id)
-        );
-        return Err(Rejection::new(RejectCode::MissingInstrument, message));
+fn row<'r>(
+    known: &mut Known,
+    record: &Record<'r>,
+    (quote, remarks): (&Quote<'r>, QualityFlags),
+    key: &'r mut String,
+) -> Result<Row<'r>, Rejection> {
+    let (market, hub) = known.place(quote.curve_id)?;
+    let Trade { day, start, end } = known.trade(quote.as_of, quote.time, market)?;
+    let refused = |error: ContractError| Rejection::new(RejectCode::SchemaViolation, error.to_string());
+    let contract = Contract {
+        period: known.period(quote.tenor, day, market).map_err(refused)?,
+        block: quote.block,
+    };
+    if quote.block != Block::Flat && market.peak.is_none() {
+        let message = format!("{} has no on-peak block: quote its contracts as flat", market.name);
+        return Err(Rejection::new(RejectCode::SchemaViolation, message));
     }
-    let written = plain(hub);
-    let mut known = market.places.iter().flat_map(|places| places.names);
-    let hub = known.find(|name| is_plain(name, &written)).copied().unwrap_or(hub);
-    Ok((market, hub))
-}
-
-fn commodity_of(market: &Market) -> Commodity {
-    match market.peak {
-        Some(_) => Commodity::Power,
-        None => Commodity::Gas,
-    }
-}
-
-/// The zone in which the contracts of a market deliver: prevailing time, also where its data are in standard time.
-fn zone_of(market: &Market) -> Result<TimeZone, Rejection> {
-    let name = market.peak.map_or(market.zone, |peak| peak.zone);
-    let unknown = |error| Rejection::new(RejectCode::InvalidTime, format!("time zone {name}: {error}"));
-    TimeZoneDatabase::bundled().get(name).map_err(unknown)
-}
-
-/// When a settlement was made.
-struct Trade {
-    day: Date,
-    start: Micros,
-    /// End of the day.
-    end: Micros,
-}
-
-fn trade(settlement: &Settlement, zone: &TimeZone) -> Result<Trade, Rejection> {
-    let outside = |error: jiff::Error| {
-        let message = format!("as_of {} is outside the calendar: {error}", settlement.as_of);
-        Rejection::new(RejectCode::InvalidTime, message)
-    };
-    let day = match settlement.time {
-        Some(time) => zone
-            .to_datetime(Timestamp::from_microsecond(time).map_err(outside)?)
-            .date(),
-        None => settlement.as_of,
-    };
-    let midnight = |day: Date| {
-        day.to_zoned(zone.clone())
-            .map(|start| start.timestamp().as_microsecond())
-    };
-    let next = day.tomorrow().and_then(midnight).map_err(outside)?;
-    Ok(Trade {
-        day,
-        start: settlement.time.map_or_else(|| midnight(day), Ok).map_err(outside)?,
-        end: next,
+    check::volume(quote.price, quote.volume, "volume")?;
+    contract.write_key(hub, key);
+    let key: &'r str = key;
+    // The key begins with the hub, also where the table has no cell for it.
+    let node = key.get(..hub.len()).unwrap_or_default();
+    Ok(Row {
+        spot: record.spot,
+        market: Some(market.name),
+        node,
+        key,
+        zone: None,
+        hub: Some(node),
+        product: SETTLEMENT,
+        start,
+        end,
+        prices: Prices::alone(quote.price),
+        volume: quote.volume,
+        version: None,
+        remarks,
     })
 }
 
@@ -227,6 +207,9 @@ pub(crate) fn as_of(text: &str, column: &str) -> Result<(Date, Option<Micros>), 
         };
         Rejection::new(code, message)
     };
+    if let Some(day) = plain_date(text) {
+        return Ok((day, None));
+    }
     if let Ok(time) = text.parse::<Timestamp>() {
         let day: Date = text.get(..10).and_then(|day| day.parse().ok()).ok_or_else(refused)?;
         return Ok((day, Some(time.as_microsecond())));
@@ -234,4 +217,51 @@ pub(crate) fn as_of(text: &str, column: &str) -> Result<(Date, Option<Micros>), 
     let is_date = text.len() == 10;
     let day = is_date.then(|| text.parse().ok()).flatten().ok_or_else(refused)?;
     Ok((day, None))
+}
+
+// Nearly every date is `2026-11-25`.
+fn plain_date(text: &str) -> Option<Date> {
+    let [y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = *text.as_bytes() else {
+        return None;
+    };
+    let digits = [y0, y1, y2, y3, m0, m1, d0, d1];
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let [y0, y1, y2, y3, m0, m1, d0, d1] = digits.map(|digit| (digit & 0x0F).cast_signed());
+    let year = [y0, y1, y2, y3]
+        .iter()
+        .fold(0, |year, digit| year * 10 + i16::from(*digit));
+    Date::new(year, m0 * 10 + m1, d0 * 10 + d1).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_date_is_the_one_that_the_calendar_reads(text in "([0-9]{4}|2026)-[01][0-9]-[0-3][0-9]") {
+            prop_assert_eq!(plain_date(&text), text.parse::<Date>().ok(), "{}", text);
+            prop_assert!(text.parse::<Timestamp>().is_err());
+        }
+    }
+
+    #[test]
+    fn other_forms_of_a_date_are_no_plain_ones() {
+        for text in [
+            "2026-1-012",
+            "2026/11/25",
+            "2026-11-2",
+            "2026-11-255",
+            "-026-11-25",
+            "２026-11-2",
+            "",
+        ] {
+            assert_eq!(plain_date(text), None, "{text}");
+        }
+    }
 }

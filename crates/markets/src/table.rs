@@ -19,7 +19,7 @@ mod csv;
 mod page;
 
 pub(crate) use csv::{Csv, Lines, Splitter};
-pub(crate) use page::Page;
+pub(crate) use page::{Objects, Page};
 
 /// Most columns of a row.
 pub(crate) const WIDEST: usize = 40;

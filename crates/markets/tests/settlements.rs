@@ -5,6 +5,7 @@ mod common;
 
 use common::{document, every_cut_is_a_part, is_part, normalizer, read, refused_whole};
 use markets::{RejectCode, Settlements, detect_format};
+use proptest::prelude::*;
 
 const CSV: &str = "curve.settlements.csv";
 const FUTURES: &str = "gas.eia_futures.json";
@@ -207,4 +208,45 @@ fn rows_can_be_read_for_markets_that_the_registry_does_not_have() {
         panic!("{:?}", found.rejected);
     };
     assert!(reason.starts_with("line 3: as_of"), "{reason}");
+}
+
+/// The ticks without what depends on earlier prices, and the codes of the rejected rows.
+fn facts(rows: &str) -> (Vec<String>, Vec<String>) {
+    let found = read(CSV, format!("{HEADER}\n{rows}").as_bytes()).unwrap();
+    let before = |text: &String, end: &str| text.split_once(end).map_or(text.as_str(), |(text, _)| text).to_owned();
+    let code = |text: &String| text.rsplit(' ').next().unwrap_or_default().to_owned();
+    (
+        found.ticks.iter().map(|tick| before(tick, " !")).collect(),
+        found.rejected.iter().map(code).collect(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    // What is remembered of the rows before changes none.
+    #[test]
+    fn a_row_is_read_as_if_it_were_alone(
+        rows in prop::collection::vec(
+            (
+                "(2026-11-2[4-8]|2026-11-30|2026-12-31|2026-11-25T2[23]:30:00Z|2026-11-26T0[0-9]:00:00\\+01:00|x)",
+                "(GAS\\.WAHA|gas\\.waha|GAS\\.HENRY_HUB|PJM\\.WESTERN HUB|CAISO\\.NEW|MISO\\.INDIANA\\.HUB|MISO|ICE\\.NBP)",
+                "(M1|m2|M24|BALMO|F27|2027-02|Q1-27|SUM-2027|WIN-27|CAL-28|M0|SUM-20277)",
+                "(flat|flat|PEAK|off_peak|night)",
+            ),
+            1..9,
+        ),
+    ) {
+        let rows: Vec<String> = rows
+            .iter()
+            .map(|(day, curve, contract, block)| format!("{day},{curve},{contract},{block},1.25,\n"))
+            .collect();
+        let (mut ticks, mut rejected) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let (alone, refused) = facts(row);
+            ticks.extend(alone);
+            rejected.extend(refused);
+        }
+        prop_assert_eq!(facts(&rows.concat()), (ticks, rejected));
+    }
 }

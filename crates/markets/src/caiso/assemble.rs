@@ -52,7 +52,8 @@ const COMPONENTS: [(&str, &str); 5] = [
 /// Index of a component by its short name or the name of its data item. `likely`, that of the row before, is tried first.
 pub(super) fn component(name: &str, likely: usize) -> Option<usize> {
     let is_it = |(short, item): &(&str, &str)| short.eq_ignore_ascii_case(name) || item.eq_ignore_ascii_case(name);
-    if COMPONENTS.get(likely).is_some_and(is_it) {
+    let as_written = |(short, item): &(&str, &str)| *item == name || *short == name;
+    if COMPONENTS.get(likely).is_some_and(as_written) {
         return Some(likely);
     }
     COMPONENTS.iter().position(is_it)

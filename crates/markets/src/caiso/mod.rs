@@ -4,6 +4,9 @@
 //! an interval; the operating day and hour ending are Pacific prevailing time and must agree with them.
 
 mod assemble;
+mod intervals;
+mod markup;
+mod oasis_rows;
 mod oasis_xml;
 mod report;
 

@@ -2,24 +2,25 @@
 //!
 //! `OASISReport/MessagePayload/RTO/REPORT_ITEM` with a `REPORT_HEADER` (market, seconds of an interval) and one `REPORT_DATA`
 //! for each component of each price. Names are compared without their namespace prefix. A document that is not closed is
-//! refused as a whole. Entities that it declares itself are never expanded.
+//! refused as a whole. Entities that it declares itself are never expanded. quick-xml reads the document; rows that differ from an earlier
+//! one in their texts only are read by [`Markup`].
 
-use domain::{QualityFlag, QualityFlags};
+use std::io::BufRead as _;
+
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::assemble::{Assembled, Part, RUNS, Run, check_hour, component};
+use super::assemble::{RUNS, Run};
+use super::markup::{Between, LONGEST, Markup, Seen, TEXTS};
+use super::oasis_rows::Rows;
 use super::report::run_of;
-use crate::clock::{self, SECOND};
-use crate::document::{Document, Spot};
+use crate::clock::SECOND;
+use crate::document::Document;
 use crate::encoding::document_text;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, decimal, located};
 
 /// Deepest nesting of a report is 7.
 const DEEPEST: usize = 32;
-/// Longest text of one element. The longest known is a disclaimer.
-const LONGEST: usize = 64 * 1024;
 /// The code of an answer without data.
 const NO_DATA: &str = "1000";
 
@@ -34,7 +35,7 @@ enum Name {
     Other,
 }
 
-/// An element whose text is read.
+/// An element whose text is read. Those of a row are the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Item,
@@ -52,8 +53,21 @@ enum Slot {
 
 impl Slot {
     const COUNT: usize = 11;
+    const ALL: [Slot; Slot::COUNT] = [
+        Slot::Item,
+        Slot::Node,
+        Slot::Day,
+        Slot::Hour,
+        Slot::Start,
+        Slot::End,
+        Slot::Value,
+        Slot::Market,
+        Slot::Seconds,
+        Slot::ErrorCode,
+        Slot::ErrorText,
+    ];
     /// Those of a row.
-    const OF_ROW: [Slot; 7] = [
+    const OF_ROW: [Slot; TEXTS] = [
         Slot::Item,
         Slot::Node,
         Slot::Day,
@@ -101,6 +115,14 @@ impl Texts {
         self.0.get(slot as usize).map_or("", |text| text.trim())
     }
 
+    /// Sets those of a row.
+    fn set(&mut self, texts: &[&str; TEXTS]) {
+        for (slot, text) in self.0.iter_mut().zip(texts) {
+            slot.clear();
+            slot.push_str(text);
+        }
+    }
+
     fn clear(&mut self, slots: &[Slot]) {
         for slot in slots {
             if let Some(text) = self.slot(*slot) {
@@ -115,49 +137,64 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
     if !text.trim_ascii_start().starts_with('<') {
         return Err(broken("it does not begin with '<'"));
     }
-    let mut report = Report {
-        expected: run_of(format),
-        assembled: Assembled::default(),
-        texts: Texts::default(),
-        path: Vec::new(),
-        rows: 0,
-        component: 0,
-    };
-    report.read(text)?;
-    Ok(Box::new(report.assembled))
+    let mut report = Report::new(text, run_of(format));
+    report.read()?;
+    Ok(Box::new(report.rows.assembled))
 }
 
-struct Report {
+struct Report<'a> {
+    text: &'a str,
     /// The run that the format names.
     expected: Option<&'static Run>,
-    assembled: Assembled,
     texts: Texts,
     path: Vec<Name>,
-    rows: usize,
-    /// That of the last row.
-    component: usize,
+    rows: Rows,
+    markup: Option<Markup<'a>>,
+    seen: Seen,
+    between: Between,
 }
 
-impl Report {
-    fn read(&mut self, text: &str) -> Result<(), Rejection> {
-        let mut reader = Reader::from_str(text);
+impl<'a> Report<'a> {
+    fn new(text: &'a str, expected: Option<&'static Run>) -> Report<'a> {
+        Report {
+            text,
+            expected,
+            texts: Texts::default(),
+            path: Vec::new(),
+            rows: Rows::new(),
+            markup: None,
+            seen: Seen::default(),
+            between: Between::default(),
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Rejection> {
+        let mut reader = Reader::from_str(self.text);
         let mut is_report = false;
         loop {
             let event = reader
                 .read_event()
                 .map_err(|error| broken(&format!("at byte {}: {error}", reader.error_position())))?;
+            if !matches!(event, Event::Start(_) | Event::End(_) | Event::Text(_)) {
+                self.seen.other();
+                self.between.other();
+            }
             match event {
                 Event::Start(element) => {
-                    self.path.push(Name::of(&element));
+                    self.enter(&element);
                     is_report |= self.path.first() == Some(&Name::Root);
                     if !is_report {
                         return Err(broken(
                             "its root is not OASISReport: an HTML page, perhaps an error page of the source",
                         ));
                     }
-                    self.begin()?;
+                    self.begin(place(&reader))?;
                 }
                 Event::Text(part) => {
+                    let end = place(&reader);
+                    if let Some(Name::Text(slot)) = self.path.last() {
+                        self.seen.text(end.saturating_sub(part.len())..end, *slot as usize);
+                    }
                     let part = part.decode().map_err(|error| broken(&error.to_string()))?;
                     self.text(&part)?;
                 }
@@ -170,7 +207,13 @@ impl Report {
                     let name = name.decode().map_err(|error| broken(&error.to_string()))?;
                     self.text(entity(&name))?;
                 }
-                Event::End(_) => self.end()?,
+                Event::End(element) => {
+                    self.end(place(&reader))?;
+                    self.between.end(element.name().as_ref(), self.path.len());
+                    if self.path.last() == Some(&Name::Item) {
+                        self.read_alike(&mut reader);
+                    }
+                }
                 Event::Eof if self.path.is_empty() && is_report => return Ok(()),
                 Event::Eof => return Err(broken("it ends before its elements are closed")),
                 _ => {}
@@ -178,14 +221,74 @@ impl Report {
         }
     }
 
-    fn begin(&mut self) -> Result<(), Rejection> {
+    /// Reads the rows that follow here and have the known markup, also those of the items that follow with the same header.
+    fn read_alike(&mut self, reader: &mut Reader<&[u8]>) {
+        let (start, depth) = (place(reader), self.path.len());
+        let (mut end, mut last, mut between) = (start, None, None);
+        if let Some(markup) = self.markup.as_ref().filter(|markup| markup.depth == depth) {
+            let run = self.run();
+            while let Some(rest) = self.text.get(end..) {
+                if let Some(row) = markup.read(rest, self.rows.expected(&run)) {
+                    if last.is_none() {
+                        between = self.between.text(self.text, start, depth);
+                    }
+                    last = Some(end..end + row.length);
+                    end += row.length;
+                    self.rows.add(&run, &row.texts, row.interval);
+                } else if last.as_ref().is_some_and(|last| last.end == end)
+                    && let Some(text) = between.filter(|text| rest.starts_with(text))
+                {
+                    end += text.len();
+                } else {
+                    break;
+                }
+            }
+            // What quick-xml would have left: the texts of the last row, unless another item has begun.
+            if let Some(last) = last {
+                let row = self.text.get(last.clone()).and_then(|row| markup.read(row, None));
+                self.texts.clear(&Slot::OF_ROW);
+                if let Some(row) = row.filter(|_| last.end == end) {
+                    self.texts.set(&row.texts);
+                    self.between.begin(end, depth);
+                } else {
+                    self.between.other();
+                }
+                reader.stream().consume(end - start);
+            }
+        }
+        self.seen.begin(end);
+    }
+
+    fn enter(&mut self, element: &BytesStart<'_>) {
+        let name = Name::of(element);
+        let is_item = match name {
+            Name::Item => Some(true),
+            Name::Text(slot) if Slot::OF_ROW.contains(&slot) => None,
+            Name::Text(_) | Name::Other => Some(false),
+            _ => None,
+        };
+        self.between.element(element.name().as_ref(), is_item, self.path.len());
+        self.path.push(name);
+    }
+
+    fn begin(&mut self, place: usize) -> Result<(), Rejection> {
         if self.path.len() > DEEPEST {
             return Err(broken("it is nested too deep"));
         }
-        match self.path.last() {
-            Some(Name::Item) => self.texts = Texts::default(),
-            Some(Name::Row) => self.texts.clear(&Slot::OF_ROW),
-            _ => {}
+        match self.path.as_slice() {
+            [.., Name::Item] => {
+                self.texts.clear(&Slot::ALL);
+                self.seen.begin(place);
+            }
+            [.., parent, Name::Row] => {
+                if *parent != Name::Item {
+                    self.seen.other();
+                }
+                self.texts.clear(&Slot::OF_ROW);
+            }
+            [.., Name::Text(slot)] if Slot::OF_ROW.contains(slot) => {}
+            [.., Name::Other] => {}
+            _ => self.seen.other(),
         }
         Ok(())
     }
@@ -204,18 +307,28 @@ impl Report {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Rejection> {
+    fn end(&mut self, place: usize) -> Result<(), Rejection> {
         match self.path.pop() {
             Some(Name::Error) => Err(self.error()),
             Some(Name::Row) => {
-                let spot = Spot::Item("REPORT_DATA", self.rows);
-                self.rows += 1;
-                if let Err(rejection) = self.row(spot) {
-                    self.assembled.refuse(located(spot, rejection));
-                }
+                let run = self.run();
+                self.rows.add(&run, &Slot::OF_ROW.map(|slot| self.texts.of(slot)), None);
+                self.learn(place);
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Takes the markup of the row that ends here.
+    fn learn(&mut self, end: usize) {
+        if self.path.last() != Some(&Name::Item) {
+            return;
+        }
+        let markup = self.seen.markup(self.text, end, self.path.len());
+        if markup.is_some() && markup != self.markup {
+            self.markup = markup;
+            self.rows.forget_intervals();
         }
     }
 
@@ -247,44 +360,11 @@ impl Report {
             Rejection::new(RejectCode::SchemaViolation, message)
         })
     }
+}
 
-    fn row(&mut self, spot: Spot) -> Result<(), Rejection> {
-        let run = self.run()?;
-        let texts = &self.texts;
-        let component = component(texts.of(Slot::Item), self.component).ok_or_else(|| {
-            let message = format!("DATA_ITEM is \"{}\", which is not known", excerpt(texts.of(Slot::Item)));
-            Rejection::new(RejectCode::SchemaViolation, message)
-        })?;
-        self.component = component;
-        let node = texts.of(Slot::Node);
-        if node.is_empty() {
-            return Err(Rejection::new(RejectCode::MissingInstrument, "RESOURCE_NAME is empty"));
-        }
-        let start = clock::utc(texts.of(Slot::Start), "INTERVAL_START_GMT")?;
-        let end = clock::utc(texts.of(Slot::End), "INTERVAL_END_GMT")?;
-        let day = clock::date(texts.of(Slot::Day), "OPR_DATE")?;
-        // INTERVAL_NUM counts hours of the day only in hourly reports.
-        if run.product == "da" {
-            check_hour(start, day, texts.of(Slot::Hour))?;
-        }
-        let column = Column {
-            name: "VALUE",
-            at: None,
-        };
-        let mut remarks = QualityFlags::NONE;
-        let value = decimal(texts.of(Slot::Value), RejectCode::InvalidPrice, column, &mut remarks)
-            .map(|value| (value, remarks.contains(QualityFlag::Rounded)));
-        self.assembled.add(Part {
-            spot,
-            node,
-            component,
-            run,
-            start,
-            end,
-            value: &value,
-        });
-        Ok(())
-    }
+/// The place in the document after the last event.
+fn place(reader: &Reader<&[u8]>) -> usize {
+    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
 }
 
 fn entity(name: &str) -> &'static str {
@@ -304,4 +384,166 @@ fn broken(why: &str) -> Rejection {
         RejectCode::SchemaViolation,
         format!("the XML document cannot be read: {why}"),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rows of a document as text, or the rejection without places.
+    fn read(text: &str) -> Result<Vec<String>, String> {
+        let mut report = Report::new(text, None);
+        report.read().map_err(|rejection| {
+            let message = rejection.message.replace(|digit: char| digit.is_ascii_digit(), "");
+            format!("{:?} {message}", rejection.code)
+        })?;
+        let mut rows = vec![format!(
+            "{} {}",
+            report.rows.assembled.rows(),
+            report.rows.assembled.is_part()
+        )];
+        let visited = report
+            .rows
+            .assembled
+            .for_each(domain::Decimal::ZERO, &mut |index, row| {
+                rows.push(format!("{index} {row:?}"));
+            });
+        visited.unwrap();
+        Ok(rows)
+    }
+
+    /// The document with a comment before each row: such a row has no markup that is known.
+    fn with_comments(text: &str) -> String {
+        text.replace("<m:REPORT_DATA>", "<!---->\n<m:REPORT_DATA>")
+    }
+
+    /// One in a hundred is odd.
+    fn text(usual: &'static str, odd: &'static str) -> impl Strategy<Value = String> {
+        prop_oneof![100 => usual, 1 => odd]
+    }
+
+    fn element(name: &'static str, usual: &'static str, odd: &'static str) -> impl Strategy<Value = String> {
+        let inner = text("", "( |<!--c-->|<x/>|<x>1</x>)");
+        (text(usual, odd), inner).prop_map(move |(text, inner)| format!("<m:{name}>{text}{inner}</m:{name}>\n"))
+    }
+
+    fn row() -> impl Strategy<Value = String> {
+        let elements = (
+            element("DATA_ITEM", "LMP_(PRC|PRC|ENE_PRC|CONG_PRC|LOSS_PRC)", "(X|lmp_prc)"),
+            element("RESOURCE_NAME", "(A|A|B|é)", "(A&amp;B|<!\\[CDATA\\[A\\]\\]>|)"),
+            element("OPR_DATE", "2019-11-03", "(2019-11-04|)"),
+            element("INTERVAL_NUM", "(1|1|1|2)", " 1 "),
+            element("INTERVAL_START_GMT", "2019-11-03T0[78]:00:00-00:00", "x"),
+            element(
+                "INTERVAL_END_GMT",
+                "2019-11-03T0[89]:00:00-00:00",
+                "2019-11-03T08:00:00-00:000",
+            ),
+            element("VALUE", "(1|2.5|-3| 4 |x|)", "(1&#49;|&bad|&amp;)"),
+            text(
+                "",
+                "(<m:MKT_TYPE>RTM</m:MKT_TYPE>|<m:VALUE>7</m:VALUE>|<m:ERR_CODE>1</m:ERR_CODE>|</m:OPR_DATE>|<m:REPORT_ITEM></m:REPORT_ITEM>)",
+            ),
+            0..100_u8,
+        );
+        elements.prop_map(|(item, node, day, hour, start, end, value, other, order)| {
+            let inner = match order {
+                0 => format!("{value}{item}{node}{day}{hour}{start}{end}"),
+                1 => format!("{item}{node}{day}{start}{value}{end}{hour}"),
+                2 => format!("{item}{node}{day}{hour}{end}{start}{value}"),
+                3 => format!("{item}{node}{start}{end}{value}"),
+                4 => format!("{item}{node}{day}{hour}{start}{end}<m:REPORT_DATA>{value}</m:REPORT_DATA>"),
+                _ => format!("{item}{node}{day}{hour}{start}{end}{value}"),
+            };
+            format!("<m:REPORT_DATA>\n{inner}{other}</m:REPORT_DATA>")
+        })
+    }
+
+    fn item() -> impl Strategy<Value = String> {
+        const OTHERS: &str =
+            "(<m:VALUE>5</m:VALUE>|text|<m:SEC_PER_INTERVAL>300</m:SEC_PER_INTERVAL>|</m:REPORT_ITEM>|<m:REPORT_ITEM>)";
+        let market = text("(DAM|DAM|DAM|RTPD)", "(X|<!--DAM-->)");
+        let rows = prop::collection::vec((text("\n", OTHERS), row()), 0..8);
+        let names = (
+            "(m:|m:|m:|m:|n:)",
+            text("", "(<m:VALUE>7</m:VALUE>|<m:ERR_CODE>1</m:ERR_CODE>)"),
+        );
+        (market, rows, names, text("\n", OTHERS)).prop_map(|(market, rows, (prefix, other), between)| {
+            let rows: String = rows.into_iter().map(|(between, row)| between + &row).collect();
+            format!("<{prefix}REPORT_ITEM><h><m:MKT_TYPE>{market}</m:MKT_TYPE></h>{other}{rows}\n</{prefix}REPORT_ITEM>{between}")
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn rows_of_a_known_markup_are_those_that_quick_xml_finds(items in prop::collection::vec(item(), 1..7), cut in 0..20_000_usize) {
+            let mut text = format!("<m:OASISReport xmlns:m=\"x\">{}</m:OASISReport>", items.concat());
+            if let Some(at) = (0..=cut).rev().find(|at| text.is_char_boundary(*at)) {
+                text.truncate(at);
+            }
+            prop_assert_eq!(read(&text), read(&with_comments(&text)), "{}", text);
+        }
+    }
+
+    fn plain_row(hour: usize, item: &str) -> String {
+        format!(
+            "<m:REPORT_DATA>\n<m:DATA_ITEM>{item}</m:DATA_ITEM>\n<m:RESOURCE_NAME>A</m:RESOURCE_NAME>\n<m:OPR_DATE>2019-11-04</m:OPR_DATE>\n\
+                 <m:INTERVAL_NUM>{}</m:INTERVAL_NUM>\n<m:INTERVAL_START_GMT>2019-11-04T{hour:02}:00:00-00:00</m:INTERVAL_START_GMT>\n\
+                 <m:INTERVAL_END_GMT>2019-11-04T{:02}:00:00-00:00</m:INTERVAL_END_GMT>\n<m:VALUE>{hour}.5</m:VALUE>\n</m:REPORT_DATA>\n",
+            hour - 7,
+            hour + 1,
+        )
+    }
+
+    #[test]
+    fn rows_that_differ_in_their_texts_only_have_one_markup() {
+        let rows: String = (8..20).map(|hour| plain_row(hour, "LMP_PRC")).collect();
+        let text = format!(
+            "<m:OASISReport><m:REPORT_ITEM><m:MKT_TYPE>DAM</m:MKT_TYPE>\n{rows}</m:REPORT_ITEM></m:OASISReport>"
+        );
+        let mut report = Report::new(&text, None);
+        report.read().unwrap();
+        let markup = report.markup.unwrap();
+        let second = plain_row(9, "LMP_ENE_PRC");
+        let texts = [
+            "LMP_ENE_PRC",
+            "A",
+            "2019-11-04",
+            "2",
+            "2019-11-04T09:00:00-00:00",
+            "2019-11-04T10:00:00-00:00",
+            "9.5",
+        ];
+        // The end of the row before belongs to the markup.
+        assert!(markup.read(&second, None).is_none());
+        let follows = format!("\n{second}");
+        let found = markup
+            .read(&follows, None)
+            .map(|row| (row.texts, row.interval.is_some()));
+        assert_eq!(found, Some((texts, true)));
+        assert_eq!(report.rows.assembled.rows(), 12);
+        assert_eq!(read(&text), read(&with_comments(&text)));
+    }
+
+    // The text between the first and the second item is there again behind the second one, whose name it does not end.
+    #[test]
+    fn an_item_must_end_with_its_own_name() {
+        let rows: String = (8..11).map(|hour| plain_row(hour, "LMP_PRC")).collect();
+        let header = "<m:h><m:MKT_TYPE>DAM</m:MKT_TYPE></m:h>\n";
+        let text = |[open, close]: [&str; 2]| {
+            format!(
+                "<r:OASISReport><m:REPORT_ITEM>{header}{rows}</m:REPORT_ITEM><{open}:REPORT_ITEM>{header}{rows}</{close}:REPORT_ITEM>\
+                 <{open}:REPORT_ITEM>{header}{rows}</{open}:REPORT_ITEM></r:OASISReport>"
+            )
+        };
+        assert_eq!(read(&text(["m", "m"])), read(&with_comments(&text(["m", "m"]))));
+        assert!(read(&text(["m", "m"])).is_ok() && read(&text(["n", "n"])).is_ok());
+        let refused = read(&text(["n", "m"])).unwrap_err();
+        assert!(refused.contains("REPORT_ITEM"), "{refused}");
+    }
 }

@@ -4,9 +4,9 @@
 //! as XML in the same archive, and is refused with its code.
 
 use domain::{Micros, QualityFlag, QualityFlags};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::assemble::{Assembled, Part, RUNS, Run, check_hour, component};
+use super::intervals::Intervals;
 use super::oasis_xml;
 use crate::clock;
 use crate::document::Document;
@@ -47,7 +47,8 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
     let columns = columns(&names, &COLUMNS)?;
     let mut report = Report {
         assembled: Assembled::default(),
-        intervals: Intervals::new(&columns),
+        stamps: Stamps::new(&columns),
+        intervals: Intervals::new(),
         columns,
         run,
         component: 0,
@@ -88,45 +89,27 @@ pub(super) fn run_of(format: &str) -> Option<&'static Run> {
     RUNS.iter().find(|run| run.product == product)
 }
 
-/// Intervals by the texts that name them: start, end, operating day and operating hour. A report names the same ones, in the same
-/// order, for each node and component, so a row nearly always has the interval that followed that of the row before the last time.
-/// Only intervals that have been checked are kept; another one with the same hash takes the place.
-struct Intervals {
+/// The columns that name an interval.
+struct Stamps {
     columns: [Column; 4],
     /// Whether the four are next to each other, so that they are one text.
     are_together: bool,
-    places: Vec<Option<Named>>,
-    /// The place of the last row's interval.
-    last: usize,
     joined: String,
 }
 
-struct Named {
-    text: String,
-    start: Micros,
-    end: Micros,
-    /// The place of the interval that followed.
-    next: usize,
-}
-
-impl Intervals {
-    /// A day has 300 intervals of five minutes.
-    const PLACES: usize = 512;
-
-    fn new([start, end, day, hour, ..]: &[Column; COLUMNS.len()]) -> Intervals {
+impl Stamps {
+    fn new([start, end, day, hour, ..]: &[Column; COLUMNS.len()]) -> Stamps {
         let columns = [*start, *end, *day, *hour];
         let places = columns.map(|column| column.at);
-        Intervals {
+        Stamps {
             columns,
             are_together: places.is_sorted_by(|one, other| one.map(|at| at + 1) == *other),
-            places: std::iter::repeat_with(|| None).take(Intervals::PLACES).collect(),
-            last: 0,
             joined: String::new(),
         }
     }
 
     /// Start and end of the interval of a row.
-    fn read(&mut self, record: &Record<'_>) -> Result<(Micros, Micros), Rejection> {
+    fn read(&mut self, record: &Record<'_>, intervals: &mut Intervals) -> Result<(Micros, Micros), Rejection> {
         let [first, .., last] = self.columns;
         let written = if self.are_together {
             record.between(first, last)
@@ -143,41 +126,7 @@ impl Intervals {
                 self.joined.as_str()
             }
         };
-        let known = |place: usize| {
-            let known = self.places.get(place)?.as_ref();
-            known.filter(|known| known.text == text)
-        };
-        let likely = self
-            .places
-            .get(self.last)
-            .and_then(Option::as_ref)
-            .map_or(0, |last| last.next);
-        if let Some(known) = known(likely) {
-            self.last = likely;
-            return Ok((known.start, known.end));
-        }
-        let place = xxh3_64(text.as_bytes()) as usize % Intervals::PLACES;
-        let (start, end) = match known(place) {
-            Some(known) => (known.start, known.end),
-            None => {
-                let (start, end) = self.checked(record)?;
-                let text = text.to_owned();
-                if let Some(free) = self.places.get_mut(place) {
-                    *free = Some(Named {
-                        text,
-                        start,
-                        end,
-                        next: place,
-                    });
-                }
-                (start, end)
-            }
-        };
-        if let Some(Some(last)) = self.places.get_mut(self.last) {
-            last.next = place;
-        }
-        self.last = place;
-        Ok((start, end))
+        intervals.read(text, || self.checked(record))
     }
 
     fn checked(&self, record: &Record<'_>) -> Result<(Micros, Micros), Rejection> {
@@ -192,6 +141,7 @@ impl Intervals {
 /// Reads the rows of a report.
 struct Report {
     assembled: Assembled,
+    stamps: Stamps,
     intervals: Intervals,
     columns: [Column; COLUMNS.len()],
     run: &'static Run,
@@ -241,7 +191,7 @@ impl Report {
             let message = format!("LMP_TYPE is \"{}\", which is not known", excerpt(written));
             Rejection::new(RejectCode::SchemaViolation, message)
         })?;
-        let (start, end) = self.intervals.read(record)?;
+        let (start, end) = self.stamps.read(record, &mut self.intervals)?;
         Ok((name, component, start, end))
     }
 }

@@ -30,9 +30,27 @@ pub fn last_trading_day(month: Month, commodity: Commodity) -> Result<Date, Cont
 /// # Errors
 /// The month is outside the calendar.
 pub fn prompt(as_of: Date, commodity: Commodity) -> Result<Month, ContractError> {
-    let next = Month::of(as_of).plus(1);
-    let is_over = as_of > last_trading_day(next, commodity)?;
-    Ok(next.plus(i32::from(is_over)))
+    Expiries::default().prompt(as_of, commodity)
+}
+
+/// Remembers the last trading day of one month: the quotes of a document follow each other.
+#[derive(Debug, Default)]
+pub(crate) struct Expiries(Option<(Month, Commodity, Date)>);
+
+impl Expiries {
+    /// As [`prompt`].
+    pub(crate) fn prompt(&mut self, as_of: Date, commodity: Commodity) -> Result<Month, ContractError> {
+        let next = Month::of(as_of).plus(1);
+        let last = match self.0 {
+            Some((month, of, last)) if (month, of) == (next, commodity) => last,
+            _ => {
+                let last = last_trading_day(next, commodity)?;
+                self.0 = Some((next, commodity, last));
+                last
+            }
+        };
+        Ok(next.plus(i32::from(as_of > last)))
+    }
 }
 
 #[cfg(test)]
@@ -55,6 +73,16 @@ mod tests {
             (2026, 1, date(2025, 12, 29)),
         ] {
             assert_eq!(last_trading_day(Month::new(year, month), Commodity::Gas).unwrap(), day);
+        }
+    }
+
+    #[test]
+    fn remembered_expiries_are_those_of_the_calendar() {
+        let mut expiries = Expiries::default();
+        for day in date(2024, 1, 1).series(jiff::Span::new().days(1)).take(800) {
+            for commodity in [Commodity::Gas, Commodity::Power, Commodity::Power] {
+                assert_eq!(expiries.prompt(day, commodity), prompt(day, commodity), "{day}");
+            }
         }
     }
 

@@ -13,8 +13,8 @@ use crate::format::Head;
 use crate::json::{Key, Read, Reader, Token};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::rowwise::Rowwise;
-use crate::settlements::{Dated, ReadSettlement, Settlement, as_of};
-use crate::table::{Column, Known, Page, Record, columns, optional, required};
+use crate::settlements::{Dated, Quote, ReadSettlement, as_of};
+use crate::table::{Column, Known, Objects, Page, Record, columns, optional, required};
 
 const DATA: &str = "/response/data";
 const CURVE: &str = "GAS.HENRY_HUB";
@@ -42,7 +42,7 @@ pub(crate) struct Futures {
 #[derive(Default)]
 struct Frame<'a> {
     total: Option<Token<'a>>,
-    data: Option<(&'a str, usize)>,
+    data: Option<Objects<'a>>,
 }
 
 impl<'a> Frame<'a> {
@@ -52,14 +52,7 @@ impl<'a> Frame<'a> {
                 match key.name().as_str() {
                     "total" => self.total = Some(reader.value()?),
                     "data" if self.data.is_some() => return Err(reader.twice()),
-                    "data" => {
-                        let mut rows = 0;
-                        let data = reader.elements(|reader| {
-                            rows += 1;
-                            reader.skip()
-                        })?;
-                        self.data = Some((data, rows));
-                    }
+                    "data" => self.data = Some(Objects::read(reader)?),
                     _ => reader.skip()?,
                 }
                 Ok(())
@@ -83,16 +76,15 @@ pub(crate) fn read<'a>(payload: &'a [u8]) -> Result<Rowwise<Page<'a>, Dated<Futu
         frame.read(reader, &key)
     })
     .map_err(|error| error.rejection(""))?;
-    let (data, rows) = frame.data.ok_or_else(|| Rejection::missing(DATA))?;
-    if rows == 0 {
+    let data = frame.data.ok_or_else(|| Rejection::missing(DATA))?;
+    if data.rows == 0 {
         return Err(Rejection::new(RejectCode::NoData, format!("{DATA} is empty")));
     }
     let total = frame.total.and_then(|total| total.raw.parse::<usize>().ok());
-    let (table, names) = Page::of_objects(DATA, data, rows, total.is_some_and(|total| total > rows))?;
-    let columns = columns(&names, &COLUMNS)?;
+    let columns = columns(&data.names, &COLUMNS)?;
     Ok(Rowwise {
-        table,
-        reader: Dated(Futures { columns }),
+        table: Page::of_objects(DATA, &data, total.is_some_and(|total| total > data.rows)),
+        reader: Dated::new(Futures { columns }),
     })
 }
 
@@ -104,7 +96,7 @@ impl ReadSettlement for Futures {
         }
     }
 
-    fn settlement(&self, record: &Record<'_>, remarks: &mut QualityFlags) -> Result<Settlement, Rejection> {
+    fn quote<'r>(&self, record: &Record<'r>, remarks: &mut QualityFlags) -> Result<Quote<'r>, Rejection> {
         let [period, series, value, units, ..] = self.columns;
         let written = record.text(series)?;
         let nearby = written.strip_prefix(SERIES).and_then(|number| number.parse().ok());
@@ -118,11 +110,10 @@ impl ReadSettlement for Futures {
             return Err(Rejection::new(RejectCode::SchemaViolation, message));
         }
         let (as_of, time) = as_of(record.cell(period), period.name)?;
-        Ok(Settlement {
-            place: record.spot.to_string(),
+        Ok(Quote {
             as_of,
             time,
-            curve_id: CURVE.to_owned(),
+            curve_id: CURVE,
             tenor: Tenor::Relative(nearby),
             block: Block::Flat,
             price: record.price(value, remarks)?,

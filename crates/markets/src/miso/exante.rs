@@ -13,7 +13,7 @@ use crate::encoding::json_text;
 use crate::energies::Energies;
 use crate::json::{Key, Read, Reader, Token};
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, Known, Page, Record, Table, columns, required};
+use crate::table::{Column, Known, Objects, Page, Record, Table, columns, required};
 
 const HUBS: &str = "/LMPData/ExAnteLMP/Hub";
 const COLUMNS: [Known; 4] = [
@@ -34,7 +34,7 @@ struct Board<'a> {
 struct Frame<'a> {
     reference: Option<Token<'a>>,
     clock: Option<Token<'a>>,
-    hubs: Option<(&'a str, usize)>,
+    hubs: Option<Objects<'a>>,
 }
 
 impl<'a> Frame<'a> {
@@ -47,12 +47,7 @@ impl<'a> Frame<'a> {
             "HourAndMin" => put(&mut self.clock, reader),
             "Hub" if self.hubs.is_some() => Err(reader.twice()),
             "Hub" => {
-                let mut rows = 0;
-                let data = reader.elements(|reader| {
-                    rows += 1;
-                    reader.skip()
-                })?;
-                self.hubs = Some((data, rows));
+                self.hubs = Some(Objects::read(reader)?);
                 Ok(())
             }
             _ => reader.skip(),
@@ -75,12 +70,11 @@ pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Doc
     })
     .map_err(|error| error.rejection(""))?;
     let reference = frame.reference.ok_or_else(|| Rejection::missing("/LMPData/RefId"))?;
-    let (data, rows) = frame.hubs.ok_or_else(|| Rejection::missing(HUBS))?;
-    let (page, names) = Page::of_objects(HUBS, data, rows, false)?;
+    let hubs = frame.hubs.ok_or_else(|| Rejection::missing(HUBS))?;
     Ok(Box::new(Board {
         end: interval_end(reference, frame.clock)?,
-        page,
-        columns: columns(&names, &COLUMNS)?,
+        page: Page::of_objects(HUBS, &hubs, false),
+        columns: columns(&hubs.names, &COLUMNS)?,
     }))
 }
 

@@ -14,7 +14,7 @@ use crate::format::Head;
 use crate::json::{Key, Read, Reader, Token};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::rowwise::{ReadRow, Rowwise};
-use crate::table::{Column, Csv, Known, Page, Record, Table, columns, is_json, optional, required};
+use crate::table::{Column, Csv, Known, Objects, Page, Record, Table, columns, is_json, optional, required};
 
 pub(super) const FIVE_MINUTES: &str = "pjm.rt_fivemin_hrl_lmps.csv";
 pub(super) const HOURLY: &str = "pjm.rt_hrl_lmps.csv";
@@ -122,7 +122,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
 
 #[derive(Default)]
 struct Frame<'a> {
-    items: Option<(&'a str, usize)>,
+    items: Option<Objects<'a>>,
     total: Option<Token<'a>>,
     has_next: bool,
 }
@@ -132,7 +132,7 @@ impl<'a> Frame<'a> {
         match key.name().as_str() {
             "items" if self.items.is_some() => Err(reader.twice()),
             "items" => {
-                self.items = Some(items(reader)?);
+                self.items = Some(Objects::read(reader)?);
                 Ok(())
             }
             "totalRows" => {
@@ -149,33 +149,24 @@ impl<'a> Frame<'a> {
     }
 }
 
-fn items<'a>(reader: &mut Reader<'a>) -> Read<(&'a str, usize)> {
-    let mut rows = 0;
-    let data = reader.elements(|reader| {
-        rows += 1;
-        reader.skip()
-    })?;
-    Ok((data, rows))
-}
-
 fn page<'a>(payload: &'a [u8]) -> Result<(Page<'a>, Vec<String>), Rejection> {
     let text = json_text(payload)?;
     if text.trim_ascii_start().starts_with('[') {
         let mut reader = Reader::new(text);
         reader.space();
-        let (data, rows) = items(&mut reader).map_err(|error| error.rejection(""))?;
+        let items = Objects::read(&mut reader).map_err(|error| error.rejection(""))?;
         reader.end().map_err(|error| error.rejection(""))?;
-        return Page::of_objects("", data, rows, false);
+        return Ok((Page::of_objects("", &items, false), items.names));
     }
     let mut frame = Frame::default();
     Reader::whole_object(text, &mut |reader: &mut Reader<'a>, key: Key<'_>| {
         frame.read(reader, &key)
     })
     .map_err(|error| error.rejection(""))?;
-    let (data, rows) = frame.items.ok_or_else(|| Rejection::missing("/items"))?;
+    let items = frame.items.ok_or_else(|| Rejection::missing("/items"))?;
     let total = frame.total.and_then(|total| total.raw.parse::<usize>().ok());
-    let is_part = frame.has_next || total.is_some_and(|total| total != rows);
-    Page::of_objects("/items", data, rows, is_part)
+    let is_part = frame.has_next || total.is_some_and(|total| total != items.rows);
+    Ok((Page::of_objects("/items", &items, is_part), items.names))
 }
 
 impl Lmp {

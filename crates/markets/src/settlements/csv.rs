@@ -5,7 +5,7 @@
 
 use domain::QualityFlags;
 
-use super::{CURVE, Dated, ReadSettlement, Settlement, as_of};
+use super::{CURVE, Dated, Quote, ReadSettlement, as_of};
 use crate::contract::ContractError;
 use crate::document::{Document, Names};
 use crate::encoding::csv_text;
@@ -41,7 +41,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Rowwise<Csv<'_>, Dated<Rows>>, Reje
     // Any cell at the end of a line may be cut: a contract or a date, too, may be whole without its last digits.
     Ok(Rowwise {
         table: csv.guarded(&columns),
-        reader: Dated(Rows { columns }),
+        reader: Dated::new(Rows { columns }),
     })
 }
 
@@ -53,15 +53,14 @@ impl ReadSettlement for Rows {
         }
     }
 
-    fn settlement(&self, record: &Record<'_>, remarks: &mut QualityFlags) -> Result<Settlement, Rejection> {
+    fn quote<'r>(&self, record: &Record<'r>, remarks: &mut QualityFlags) -> Result<Quote<'r>, Rejection> {
         let [day, curve, contract, block, price, volume] = self.columns;
         let refused = |error: ContractError| Rejection::new(RejectCode::SchemaViolation, error.to_string());
         let (as_of, time) = as_of(record.cell(day), day.name)?;
-        Ok(Settlement {
-            place: record.spot.to_string(),
+        Ok(Quote {
             as_of,
             time,
-            curve_id: record.node(curve)?.to_owned(),
+            curve_id: record.node(curve)?,
             tenor: record.text(contract)?.parse().map_err(refused)?,
             block: record.text(block)?.parse().map_err(refused)?,
             price: record.price(price, remarks)?,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Cells, Record, Table, WIDEST, located, plain};
 use crate::document::Spot;
-use crate::json::{Key, Kind, Read, Reader, Token};
+use crate::json::{Key, Kind, Outline, Read, Reader, Token};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 
 /// The rows of a page as written, and the names of its columns.
@@ -47,6 +47,76 @@ fn place(names: &[Name], expected: usize, key: &Key<'_>) -> Option<usize> {
     })
 }
 
+/// An array of objects, read once from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct Objects<'a> {
+    /// The array as written.
+    pub data: &'a str,
+    /// Number of its elements.
+    pub rows: usize,
+    /// The names of the columns: the keys of the first object.
+    pub names: Vec<String>,
+}
+
+impl<'a> Objects<'a> {
+    /// Reads the array at which the reader is.
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Read<Objects<'a>> {
+        let (mut rows, mut names, mut outline) = (0, None, Outline::default());
+        let data = reader.elements(|reader| {
+            rows += 1;
+            if outline.read(reader, |_, _| true) {
+                return Ok(());
+            }
+            let start = *reader;
+            if names.is_none() && reader.is_at_object() {
+                names = Some(keys(reader)?);
+            } else {
+                reader.skip()?;
+            }
+            outline.learn(start);
+            Ok(())
+        })?;
+        Ok(Objects {
+            data,
+            rows,
+            names: names.unwrap_or_default(),
+        })
+    }
+}
+
+fn keys(reader: &mut Reader<'_>) -> Read<Vec<String>> {
+    let mut keys = Vec::new();
+    reader.object(&mut |reader: &mut Reader<'_>, key: Key<'_>| {
+        keys.push(key.name());
+        reader.skip()
+    })?;
+    Ok(keys)
+}
+
+/// The outline of a row, and the column of each of its values.
+struct Usual<'a> {
+    outline: Outline<'a>,
+    columns: [usize; WIDEST],
+    /// The cells of the last row that had the outline.
+    cells: [&'a str; WIDEST],
+}
+
+impl<'a> Usual<'a> {
+    /// Reads the cells of a row with the outline. A row with an escape is not read.
+    fn read(&mut self, reader: &mut Reader<'a>) -> bool {
+        let (columns, cells) = (&self.columns, &mut self.cells);
+        self.outline.read(reader, |number, token| {
+            let column = columns.get(number).and_then(|at| cells.get_mut(*at));
+            match (column, token.kind) {
+                (Some(cell), Kind::Null) => *cell = "",
+                (Some(cell), kind) if kind != Kind::EscapedText => *cell = token.raw,
+                _ => return false,
+            }
+            true
+        })
+    }
+}
+
 impl<'a> Page<'a> {
     /// Rows that are arrays. `array` is the JSON pointer of `data`.
     pub(crate) fn of_arrays(array: &'static str, data: &'a str, rows: usize, width: usize, is_part: bool) -> Page<'a> {
@@ -60,44 +130,23 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Rows that are objects; also returns the names of the columns, which are the keys of the first one.
-    pub(crate) fn of_objects(
-        array: &'static str,
-        data: &'a str,
-        rows: usize,
-        is_part: bool,
-    ) -> Result<(Page<'a>, Vec<String>), Rejection> {
-        let mut names: Option<Vec<String>> = None;
-        Reader::new(data)
-            .elements(|reader| {
-                if names.is_some() || !reader.is_at_object() {
-                    return reader.skip();
-                }
-                let mut keys = Vec::new();
-                reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
-                    keys.push(key.name());
-                    reader.skip()
-                })?;
-                names = Some(keys);
-                Ok(())
-            })
-            .map_err(|error| error.rejection(array))?;
-        let names = names.unwrap_or_default();
-        let page = Page {
+    /// Rows that are objects. `array` is the JSON pointer of the array.
+    pub(crate) fn of_objects(array: &'static str, objects: &Objects<'a>, is_part: bool) -> Page<'a> {
+        Page {
             array,
-            data,
-            keys: Some(names.iter().map(|name| Name::of(name)).collect()),
-            width: names.len(),
-            rows,
+            data: objects.data,
+            keys: Some(objects.names.iter().map(|name| Name::of(name)).collect()),
+            width: objects.names.len(),
+            rows: objects.rows,
             is_part,
-        };
-        Ok((page, names))
+        }
     }
 
     fn row<'r>(
         &self,
         reader: &mut Reader<'a>,
         cells: &'r mut [Cow<'a, str>; WIDEST],
+        columns: &mut [usize; WIDEST],
     ) -> Read<Result<usize, Rejection>> {
         let refused = |why: String| Ok(Err(Rejection::new(RejectCode::SchemaViolation, why)));
         let (mut count, mut problem, mut seen) = (0, None, 0_u64);
@@ -120,6 +169,9 @@ impl<'a> Page<'a> {
                         problem.get_or_insert(format!("it has the field \"{}\" twice", excerpt(&key.name())));
                     }
                     seen |= bit;
+                    if let (Some(column), Some(at)) = (columns.get_mut(count), at) {
+                        *column = at;
+                    }
                     match at.and_then(|at| cells.get_mut(at)) {
                         Some(cell) => *cell = shown(reader.value()?),
                         None => {
@@ -158,21 +210,34 @@ impl Table for Page<'_> {
 
     fn for_each(&self, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection> {
         let mut cells = [const { Cow::Borrowed("") }; WIDEST];
+        let mut usual = Usual {
+            outline: Outline::default(),
+            columns: [0; WIDEST],
+            cells: [""; WIDEST],
+        };
         let mut index = 0;
         Reader::new(self.data)
             .elements(|reader| {
                 let spot = Spot::Item(self.array, index);
-                let read = self.row(reader, &mut cells)?;
-                match read {
-                    Ok(count) => {
-                        let mut texts = [""; WIDEST];
-                        for (text, cell) in texts.iter_mut().zip(&cells).take(count) {
-                            *text = cell;
+                if usual.read(reader) {
+                    let cells = Cells::Texts(usual.cells.get(..self.width).unwrap_or_default());
+                    visit(index, Ok(Record { cells, spot }));
+                } else {
+                    let (start, mut columns) = (*reader, [0; WIDEST]);
+                    match self.row(reader, &mut cells, &mut columns)? {
+                        Ok(count) => {
+                            if usual.outline.learn(start) {
+                                usual.columns = columns;
+                            }
+                            let mut texts = [""; WIDEST];
+                            for (text, cell) in texts.iter_mut().zip(&cells).take(count) {
+                                *text = cell;
+                            }
+                            let cells = Cells::Texts(texts.get(..count).unwrap_or_default());
+                            visit(index, Ok(Record { cells, spot }));
                         }
-                        let cells = Cells::Texts(texts.get(..count).unwrap_or_default());
-                        visit(index, Ok(Record { cells, spot }));
+                        Err(rejection) => visit(index, Err(located(spot, rejection))),
                     }
-                    Err(rejection) => visit(index, Err(located(spot, rejection))),
                 }
                 index += 1;
                 Ok(())
