@@ -14,6 +14,9 @@ use super::pulse::{Output, Pulse, RECOVERY_LIMIT};
 use crate::Pipeline;
 use crate::fault_plan::{Fault, Kind};
 
+/// A member learns with its next heartbeat that another process has its id, joins again, and ends when it learns it once more.
+const FENCING_TAKES_EFFECT: Duration = Duration::from_secs(15);
+
 /// Performs faults, one at a time.
 pub(super) struct Actor<'a> {
     pub(super) pipeline: &'a Pipeline,
@@ -97,23 +100,31 @@ impl Actor<'_> {
         hold(fault);
         let still = self.pulse.values_since(Output::of(first), down);
         self.pulse.wait_until_it_moves(&still)?;
-        // It still considers itself the owner. When the group tells it otherwise, it joins again once, then it must end.
+        // It still considers itself the owner. When the group tells it otherwise, it joins again once, then it must end. If the broker
+        // was restarted meanwhile, the second has been told so once already, and may be the one that ends.
         stack.resume(first)?;
         let deadline = Instant::now() + RECOVERY_LIMIT;
-        while stack.pid(first).is_some() {
+        while stack.pid(first).is_some() && stack.pid(second).is_some() {
             if Instant::now() > deadline {
-                bail!("{first} did not end, although another process has its instance id");
+                bail!("neither {first} nor {second} ended, although they have one instance id");
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        // A process has several groups: in one the second may have been told the same twice, and then it has ended as well.
+        // A process has several groups: it may have been told twice in one of them, and the other process in another.
         match stack.kill9(second) {
             Ok(()) | Err(StackError::NotRunning(_)) => {}
             Err(error) => return Err(error.into()),
         }
         let down = Instant::now();
         let still = self.pulse.values_since(Output::of(first), down);
-        self.start(first)?;
+        // Without the second, nobody fences the first again. What it was told before takes effect within this time.
+        let deadline = Instant::now() + FENCING_TAKES_EFFECT;
+        while stack.pid(first).is_some() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        if stack.pid(first).is_none() {
+            self.start(first)?;
+        }
         Ok(still)
     }
 
