@@ -59,6 +59,9 @@ fn micros(text: &str) -> Option<Micros> {
     Some(time.as_microsecond())
 }
 
+/// Key and version of a record.
+type OfRecord = fn(&Wire, &[u8]) -> Result<(Key, u64), CodecError>;
+
 /// A table that keeps versions of its rows.
 pub(super) struct Versioned {
     /// The table without the suffix of a generation.
@@ -67,8 +70,7 @@ pub(super) struct Versioned {
     key: [&'static str; 3],
     /// Whether every version stays, or only the newest one.
     pub(super) keeps_all: bool,
-    /// Key and version of a record.
-    pub(super) of_record: fn(&Wire, &[u8]) -> Result<(Key, u64), CodecError>,
+    pub(super) of_record: OfRecord,
     /// What makes a new version, if the log has none that is right.
     cure: &'static str,
 }
