@@ -49,7 +49,7 @@ impl<'a> Look<'a> {
                 let sender = sender.clone();
                 scope.spawn(move || {
                     let found = await_sign(since, patience, || self.is(sign, wanted));
-                    // Whoever receives waits for all threads.
+                    // The receiver waits for all threads.
                     _ = sender.send((sign, found.map(|()| since.elapsed())));
                 });
             }

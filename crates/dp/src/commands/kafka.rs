@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use ops::connection::Connection;
 use ops::hints::localized;
-use ops::inspect::kafka::{PartitionRange, UnderReplicated, offsets, under_replicated};
+use ops::inspect::kafka::{PartitionRange, offsets, under_replicated};
 use ops::lag::{GroupLag, survey};
 use ops::present::{found, grouped, print_either, print_line, table};
 use ops::topic_names::resolve;
 use ops::topics::{self, Listed};
+use stream::kafka::replicas::Replicas;
 
 use crate::lag_table::{by_group, by_partition};
 
@@ -228,7 +229,7 @@ fn by_topic(listed: &[Listed]) -> String {
     table(&["topic", "id", "partitions", "messages"], 2, rows)
 }
 
-fn by_replica(lacking: &[UnderReplicated], looked_at: usize) -> String {
+fn by_replica(lacking: &[Replicas], looked_at: usize) -> String {
     if lacking.is_empty() {
         return format!("all {looked_at} partitions have a leader and all their replicas in sync");
     }
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_lacks_copies_is_shown_with_the_brokers_that_should_have_it() {
-        let lacking = UnderReplicated {
+        let lacking = Replicas {
             topic: "dlq".to_owned(),
             partition: 4,
             has_leader: false,

@@ -52,28 +52,11 @@ pub fn offsets(bootstrap: &Brokers, topic: &str, time: Option<Micros>) -> Result
     Ok(ranges)
 }
 
-/// A partition that lacks copies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct UnderReplicated {
-    /// Topic.
-    pub topic: String,
-    /// Number of the partition.
-    pub partition: i32,
-    /// Whether a broker leads it; without a leader it can be neither read nor written.
-    pub has_leader: bool,
-    /// Brokers that should have it.
-    pub replicas: usize,
-    /// Of these, the brokers that have all of it.
-    pub in_sync: usize,
-    /// Ids of the brokers that lack some of it: they are down, or do not keep up.
-    pub missing: Vec<i32>,
-}
-
 /// The partitions of the pipeline's topics that lack copies, and how many partitions were looked at.
 ///
 /// # Errors
 /// Kafka does not answer, or none of the topics exists.
-pub async fn under_replicated(connection: &Connection) -> anyhow::Result<(Vec<UnderReplicated>, usize)> {
+pub async fn under_replicated(connection: &Connection) -> anyhow::Result<(Vec<Replicas>, usize)> {
     let bootstrap = connection.settings.kafka_bootstrap.clone();
     let specs = specs(&connection.names, &connection.settings, None);
     let topics: Vec<String> = specs.into_iter().map(|spec| spec.name).collect();
@@ -90,22 +73,10 @@ pub async fn under_replicated(connection: &Connection) -> anyhow::Result<(Vec<Un
 
 /// Those with fewer replicas in sync than they should have. The last copy of a partition counts as in sync while its broker is down, so
 /// those without a leader are taken too.
-fn lacking(partitions: Vec<Replicas>) -> Vec<UnderReplicated> {
-    let lacks = |one: &Replicas| one.in_sync < one.replicas || !one.has_leader;
-    let mut lacking: Vec<UnderReplicated> = partitions
-        .into_iter()
-        .filter(lacks)
-        .map(|one| UnderReplicated {
-            topic: one.topic,
-            partition: one.partition,
-            has_leader: one.has_leader,
-            replicas: one.replicas,
-            in_sync: one.in_sync,
-            missing: one.missing,
-        })
-        .collect();
-    lacking.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-    lacking
+fn lacking(mut partitions: Vec<Replicas>) -> Vec<Replicas> {
+    partitions.retain(|one| one.in_sync < one.replicas || !one.has_leader);
+    partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    partitions
 }
 
 #[cfg(test)]

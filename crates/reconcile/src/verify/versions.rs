@@ -155,7 +155,7 @@ impl Versions<'_> {
         Check::new(title, compared.expected, compared.found, differences).about(subject)
     }
 
-    /// The check that a version has one content, whoever wrote it; this query names those with more.
+    /// The check that every version has one content; this query names those with more.
     pub(super) async fn contents(&self, conflicting: &str) -> anyhow::Result<Check> {
         let name = self.name();
         let versions = named(self.clickhouse, conflicting, str::to_owned).await;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
+use serde::Serialize;
 
 use super::reader::LogReader;
 use crate::StreamError;
@@ -12,7 +13,7 @@ use crate::StreamError;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The replicas of one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Replicas {
     /// Topic.
     pub topic: String,
