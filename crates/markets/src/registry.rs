@@ -84,6 +84,29 @@ pub struct Peak {
     pub saturday: bool,
 }
 
+/// A market of the registry that trades power, and the clocks of its prices and contracts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PowerMarket {
+    /// Upper case, as in instrument ids.
+    pub name: &'static str,
+    /// Name of the time zone of its day.
+    pub zone: &'static str,
+    /// When its contracts deliver on-peak power.
+    pub peak: Peak,
+}
+
+/// The power markets, in the order of the registry.
+pub fn power_markets() -> Vec<PowerMarket> {
+    let clocks = |market: &&'static Market| {
+        Some(PowerMarket {
+            name: market.name,
+            zone: market.zone,
+            peak: market.peak?,
+        })
+    };
+    MARKETS.iter().filter_map(clocks).collect()
+}
+
 /// The named places of one kind of a market.
 #[derive(Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

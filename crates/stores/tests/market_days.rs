@@ -185,3 +185,33 @@ async fn averages_of_four_hours_are_merged_from_sums_and_are_null_without_trades
                     B\t2026-10-01 04:00:00\t7\t7\t7\t7\t\\N\t\\N\t1\t0\ttrue\t1\n";
     assert_eq!(rows, expected);
 }
+
+// The views of a release that knew fewer markets, which has also applied every file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_of_an_earlier_registry_are_replaced_once_and_not_put_back() {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = common::clickhouse(&stack);
+    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
+    let pending = stores::clickhouse::pending(&clickhouse, "").await.unwrap();
+    assert!(pending.is_empty(), "{pending:?}");
+    let earlier = "CREATE OR REPLACE VIEW market_data.market_intervals AS SELECT 'PJM' AS only_market";
+    let forgotten =
+        "DELETE FROM market_data.schema_migrations WHERE name = 'market_views' SETTINGS lightweight_deletes_sync = 2";
+    for sql in [earlier, forgotten] {
+        clickhouse.exec(sql).await.unwrap();
+    }
+    let pending = stores::clickhouse::pending(&clickhouse, "").await.unwrap();
+    assert!(
+        pending.len() == 1 && pending.iter().all(|name| name.ends_with(" market_views")),
+        "{pending:?}"
+    );
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 1);
+    let view = "SELECT count() FROM market_data.market_intervals WHERE market = 'SPP' AND day > '2026-01-01'";
+    assert_eq!(clickhouse.query_text(view, "TabSeparated").await.unwrap(), "0\n");
+    // Views of a later registry, under which this release is started again.
+    let later = "CREATE OR REPLACE VIEW market_data.market_intervals AS SELECT 'AESO' AS later_market";
+    clickhouse.exec(later).await.unwrap();
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
+    let view = "SELECT later_market FROM market_data.market_intervals";
+    assert_eq!(clickhouse.query_text(view, "TabSeparated").await.unwrap(), "AESO\n");
+}

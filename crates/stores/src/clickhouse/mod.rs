@@ -15,6 +15,7 @@ pub mod fenced;
 pub mod gaps;
 pub mod history;
 mod history_known;
+mod market_views;
 mod migrations;
 mod native;
 mod promise;
