@@ -89,6 +89,8 @@ pub struct Peak {
 pub struct PowerMarket {
     /// Upper case, as in instrument ids.
     pub name: &'static str,
+    /// The region of its taxonomy.
+    pub region: &'static str,
     /// Name of the time zone of its day.
     pub zone: &'static str,
     /// When its contracts deliver on-peak power.
@@ -96,15 +98,15 @@ pub struct PowerMarket {
 }
 
 /// The power markets, in the order of the registry.
-pub fn power_markets() -> Vec<PowerMarket> {
-    let clocks = |market: &&'static Market| {
+pub fn power_markets() -> impl Iterator<Item = PowerMarket> {
+    MARKETS.iter().filter_map(|market| {
         Some(PowerMarket {
             name: market.name,
+            region: market.region,
             zone: market.zone,
             peak: market.peak?,
         })
-    };
-    MARKETS.iter().filter_map(clocks).collect()
+    })
 }
 
 /// The named places of one kind of a market.
@@ -217,6 +219,8 @@ mod tests {
         for market in MARKETS {
             assert!(seen.insert(market.name), "{}", market.name);
             assert!(market.bounds.is_sorted_by_key(|bound| bound.from), "{}", market.name);
+            // Power is what has on-peak hours.
+            assert_eq!(market.unit == "MWh", market.peak.is_some(), "{}", market.name);
             let zones = [Some(market.zone), market.peak.map(|peak| peak.zone)];
             for zone in zones.into_iter().flatten() {
                 assert!(jiff::tz::TimeZoneDatabase::bundled().get(zone).is_ok(), "{zone}");

@@ -18,7 +18,7 @@ const TEMPLATE: &str = include_str!("../../../../schemas/clickhouse/of_markets/m
 /// No file has this number or a higher one.
 const FIRST_NUMBER: u32 = 1 << 31;
 
-static OF_THE_REGISTRY: LazyLock<String> = LazyLock::new(|| filled(&markets::power_markets()));
+static OF_THE_REGISTRY: LazyLock<String> = LazyLock::new(|| filled(&markets::power_markets().collect::<Vec<_>>()));
 
 /// The views as a migration, after the files.
 pub(super) fn migration() -> Migration {
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn the_views_of_the_markets_of_the_files_are_those_of_the_files() {
         let of_the_files = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];
-        let mut markets = markets::power_markets();
+        let mut markets: Vec<PowerMarket> = markets::power_markets().collect();
         markets.retain(|market| of_the_files.contains(&market.name));
         assert_eq!(markets.len(), of_the_files.len());
         let filled = filled(&markets);
@@ -181,10 +181,7 @@ mod tests {
     #[test]
     fn each_power_market_of_the_registry_is_in_the_views_and_no_place_is_left_open() {
         let sql = migration().sql;
-        let names = markets::power_markets()
-            .iter()
-            .map(|market| literal(market.name))
-            .collect::<Vec<_>>();
+        let names: Vec<String> = markets::power_markets().map(|market| literal(market.name)).collect();
         assert!(names.len() >= 7, "{names:?}");
         let all = format!("market IN ({})", names.join(", "));
         assert_eq!(statements(sql).len(), 2);
@@ -197,11 +194,12 @@ mod tests {
 
     #[test]
     fn a_market_that_is_added_to_the_registry_is_in_the_views_under_a_new_number() {
-        let mut markets = markets::power_markets();
+        let mut markets: Vec<PowerMarket> = markets::power_markets().collect();
         let before = filled(&markets);
         assert_eq!(number_of(&before), migration().version);
         markets.push(PowerMarket {
             name: "AESO",
+            region: "west",
             zone: "America/Edmonton",
             peak: Peak {
                 zone: "America/Denver",
@@ -238,7 +236,7 @@ mod tests {
 
     #[test]
     fn markets_of_one_clock_need_no_branches() {
-        let mut markets = markets::power_markets();
+        let mut markets: Vec<PowerMarket> = markets::power_markets().collect();
         markets.retain(|market| market.name == "PJM");
         let sql = filled(&markets);
         let intervals = creates(&sql, "market_intervals").unwrap();
