@@ -12,6 +12,8 @@ use jiff::{Timestamp, ToSpan};
 use localstack::Server;
 use markets::Peak;
 use serde_json::Value;
+use stores::ClickHouse;
+use stores::clickhouse::{Merged, MergedQuestion, merged_bars};
 
 /// Holidays of NERC. Those of 2026 and 2027 that fall on a Sunday are kept on Monday (none in 2026; 4 July 2027).
 const HOLIDAYS: [Date; 13] = [
@@ -31,6 +33,8 @@ const HOLIDAYS: [Date; 13] = [
 ];
 const FIRST: Timestamp = Timestamp::constant(1_761_955_200, 0);
 const HOURS: i64 = 2 * 365 * 24;
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 struct Market {
     name: String,
@@ -158,6 +162,80 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
         let expected = blocks.get(&key).unwrap_or_else(|| panic!("{key:?}"));
         let found = (text(&row, "hours"), text(&row, "sum"));
         assert_eq!(found, (&*expected.0.to_string(), &*expected.1.to_string()), "{key:?}");
+    }
+    the_merged_bars_of_the_fall_day_are_found(&clickhouse).await;
+}
+
+/// 2 November 2025, a Sunday with 25 hours in PJM: the hours 28 to 52 since the first one, of which 36 to 51 are by day.
+async fn the_merged_bars_of_the_fall_day_are_found(clickhouse: &ClickHouse) {
+    let midnight = FIRST.as_microsecond() + 24 * HOUR;
+    let at = |hour: i64| midnight + hour * HOUR;
+    for (bars, limit, expected) in [
+        (
+            Merged::MarketDays,
+            5,
+            vec![(
+                midnight,
+                None,
+                Some("28"),
+                "52",
+                "28",
+                Some("52"),
+                "40",
+                25_u64,
+                Some(25_i64),
+            )],
+        ),
+        (
+            Merged::Blocks,
+            5,
+            vec![
+                (midnight, Some("2x16H"), None, "51", "36", None, "43.5", 16, None),
+                (midnight, Some("7x8"), None, "52", "28", None, "33.77777778", 9, None),
+            ],
+        ),
+        (
+            Merged::FourHours,
+            2,
+            vec![
+                (at(20), None, Some("44"), "47", "44", Some("47"), "45.5", 4, None),
+                (at(16), None, Some("40"), "43", "40", Some("43"), "41.5", 4, None),
+            ],
+        ),
+    ] {
+        let mut question = MergedQuestion {
+            tenant_id: "t".to_owned(),
+            instrument_id: "PJM".to_owned(),
+            bars,
+            from: midnight,
+            to: at(24),
+            limit,
+        };
+        let rows = merged_bars(clickhouse, "", &question).await.unwrap();
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                assert_eq!(
+                    (&*row.market, row.closed, row.revision, &*row.volume),
+                    ("PJM", 1, 0, "0")
+                );
+                assert_eq!((row.vwap.as_deref(), row.trade_count), (None, row.hours as i64));
+                (
+                    row.time,
+                    row.block.as_deref(),
+                    row.open.as_deref(),
+                    &*row.high,
+                    &*row.low,
+                    row.close.as_deref(),
+                    row.twap.as_deref().unwrap(),
+                    row.hours,
+                    row.hours_of_day,
+                )
+            })
+            .collect();
+        assert_eq!(found, expected, "{bars:?}");
+        question.tenant_id = "other".to_owned();
+        assert!(merged_bars(clickhouse, "", &question).await.unwrap().is_empty());
     }
 }
 
