@@ -104,7 +104,6 @@ fn most_allocations(format: &str) -> f64 {
         "caiso.prc_lmp.csv" | "caiso.prc_rtpd_lmp.csv" | "caiso.oasis.xml" | "caiso.oasis.xml/zip" => 0.2,
         "caiso.prc_intvl_lmp.csv" => 0.75,
         "curve.settlements.csv" => 0.05,
-        "isone.ws_hourlylmp.json" => 9.5,
         _ => 0.03,
     }
 }

@@ -51,7 +51,7 @@ pub use format::{FORMATS, Format, detect_format};
 pub use market_day::{MarketDay, date_in, interval_of, products_of};
 pub use message::{RawMessage, Replay, header_text};
 pub use normalizer::{Normalizer, NormalizerConfig, Outcome, Parsed};
-pub use registry::{Peak, PlaceKind, Places};
+pub use registry::{Peak, PlaceKind, Places, PowerMarket, power_markets};
 pub use rejection::{RejectCode, RejectedRow, RejectedRows, Rejection};
 pub use settlements::{Settlement, Settlements};
 pub use venue::{DescribedBounds, MarketDescription, PriceBounds, Scope, Venue, describe, iso_venues};

@@ -22,8 +22,16 @@ pub struct MarketDay {
 impl MarketDay {
     /// The day of a market of the registry; `None` for any other market, and for a date that has no next one.
     pub fn of(market: &str, date: Date) -> Option<MarketDay> {
-        let market = registry::market(market)?;
-        let zone = TimeZoneDatabase::bundled().get(market.zone).ok()?;
+        MarketDay::in_zone(registry::market(market)?.zone, date)
+    }
+
+    /// The day on which contracts of a power market deliver, which may be in another zone than its prices; `None` for any other market.
+    pub fn of_delivery(market: &str, date: Date) -> Option<MarketDay> {
+        MarketDay::in_zone(registry::market(market)?.peak?.zone, date)
+    }
+
+    fn in_zone(zone: &str, date: Date) -> Option<MarketDay> {
+        let zone = TimeZoneDatabase::bundled().get(zone).ok()?;
         let midnight = |date: Date| {
             let start = date.to_zoned(zone.clone()).ok()?;
             Some(start.timestamp().as_microsecond())
@@ -94,6 +102,14 @@ mod tests {
             assert_eq!(date_in(market, of_day.end - 1), Some(day));
         }
         assert_eq!(MarketDay::of("KRAKEN", date(2026, 3, 8)), None);
+        let (fall, delivery) = (date(2025, 11, 2), |market| {
+            MarketDay::of_delivery(market, date(2025, 11, 2))
+        });
+        assert_eq!(delivery("MISO"), MarketDay::of("PJM", fall));
+        assert_eq!(
+            (delivery("CAISO"), delivery("GAS")),
+            (MarketDay::of("CAISO", fall), None)
+        );
         assert!(products_of("MISO").contains(&"exante") && products_of("GAS").is_empty());
     }
 }

@@ -4,10 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::registry::{MARKETS, Market, PlaceKind};
-
-/// The unit that tells a power market from a gas market.
-const POWER_UNIT: &str = "MWh";
+use crate::registry::{MARKETS, Market, PlaceKind, power_markets};
 
 /// A hub, zone or interface, with what its instruments have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +42,7 @@ impl Place {
 }
 
 fn commodity(market: &Market) -> &'static str {
-    if market.unit == POWER_UNIT {
+    if market.peak.is_some() {
         "electricity"
     } else {
         "natural_gas"
@@ -71,15 +68,9 @@ pub fn places() -> impl Iterator<Item = Place> {
     })
 }
 
-/// The power markets, each with its region.
-pub fn power_markets() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let power = MARKETS.iter().filter(|market| market.unit == POWER_UNIT);
-    power.map(|market| (market.name, market.region))
-}
-
 /// Whether this is a power market of the registry, in any case.
 pub fn is_power_market(name: &str) -> bool {
-    power_markets().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    power_markets().any(|market| market.name.eq_ignore_ascii_case(name))
 }
 
 /// The places as rows of SQL: market, region, location type, commodity, unit, currency, time zone, products, nodes.

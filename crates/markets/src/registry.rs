@@ -84,6 +84,31 @@ pub struct Peak {
     pub saturday: bool,
 }
 
+/// A market of the registry that trades power, and the clocks of its prices and contracts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PowerMarket {
+    /// Upper case, as in instrument ids.
+    pub name: &'static str,
+    /// The region of its taxonomy.
+    pub region: &'static str,
+    /// Name of the time zone of its day.
+    pub zone: &'static str,
+    /// When its contracts deliver on-peak power.
+    pub peak: Peak,
+}
+
+/// The power markets, in the order of the registry.
+pub fn power_markets() -> impl Iterator<Item = PowerMarket> {
+    MARKETS.iter().filter_map(|market| {
+        Some(PowerMarket {
+            name: market.name,
+            region: market.region,
+            zone: market.zone,
+            peak: market.peak?,
+        })
+    })
+}
+
 /// The named places of one kind of a market.
 #[derive(Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -194,6 +219,8 @@ mod tests {
         for market in MARKETS {
             assert!(seen.insert(market.name), "{}", market.name);
             assert!(market.bounds.is_sorted_by_key(|bound| bound.from), "{}", market.name);
+            // Power is what has on-peak hours.
+            assert_eq!(market.unit == "MWh", market.peak.is_some(), "{}", market.name);
             let zones = [Some(market.zone), market.peak.map(|peak| peak.zone)];
             for zone in zones.into_iter().flatten() {
                 assert!(jiff::tz::TimeZoneDatabase::bundled().get(zone).is_ok(), "{zone}");

@@ -18,7 +18,7 @@ use crate::progress::waiting;
 /// The changes of a migration.
 #[derive(Debug, Clone, Serialize)]
 pub struct Migrated {
-    /// Files applied to ClickHouse.
+    /// Files applied to ClickHouse, and the views of the markets if they are new.
     pub clickhouse: usize,
     /// Files applied to PostgreSQL.
     pub postgres: usize,

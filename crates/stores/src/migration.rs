@@ -1,10 +1,11 @@
 //! The numbered files of `schemas/`, embedded in the binary.
 
-/// One migration file.
+/// One migration: a file, or what is made from the registry of markets.
+#[derive(Clone, Copy)]
 pub(crate) struct Migration {
-    /// The number at the beginning of its name.
+    /// The number at the beginning of the file's name.
     pub version: u32,
-    /// Its name without the number.
+    /// The file's name without the number.
     pub name: &'static str,
     /// Its content, with placeholders in braces.
     pub sql: &'static str,

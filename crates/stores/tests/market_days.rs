@@ -12,6 +12,8 @@ use jiff::{Timestamp, ToSpan};
 use localstack::Server;
 use markets::Peak;
 use serde_json::Value;
+use stores::ClickHouse;
+use stores::clickhouse::{Merged, MergedQuestion, merged_bars};
 
 /// Holidays of NERC. Those of 2026 and 2027 that fall on a Sunday are kept on Monday (none in 2026; 4 July 2027).
 const HOLIDAYS: [Date; 13] = [
@@ -31,6 +33,8 @@ const HOLIDAYS: [Date; 13] = [
 ];
 const FIRST: Timestamp = Timestamp::constant(1_761_955_200, 0);
 const HOURS: i64 = 2 * 365 * 24;
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 struct Market {
     name: String,
@@ -159,6 +163,80 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
         let found = (text(&row, "hours"), text(&row, "sum"));
         assert_eq!(found, (&*expected.0.to_string(), &*expected.1.to_string()), "{key:?}");
     }
+    the_merged_bars_of_the_fall_day_are_found(&clickhouse).await;
+}
+
+/// 2 November 2025, a Sunday with 25 hours in PJM: the hours 28 to 52 since the first one, of which 36 to 51 are by day.
+async fn the_merged_bars_of_the_fall_day_are_found(clickhouse: &ClickHouse) {
+    let midnight = FIRST.as_microsecond() + 24 * HOUR;
+    let at = |hour: i64| midnight + hour * HOUR;
+    for (bars, limit, expected) in [
+        (
+            Merged::MarketDays,
+            5,
+            vec![(
+                midnight,
+                None,
+                Some("28"),
+                "52",
+                "28",
+                Some("52"),
+                "40",
+                25_u64,
+                Some(25_i64),
+            )],
+        ),
+        (
+            Merged::Blocks,
+            5,
+            vec![
+                (midnight, Some("2x16H"), None, "51", "36", None, "43.5", 16, None),
+                (midnight, Some("7x8"), None, "52", "28", None, "33.77777778", 9, None),
+            ],
+        ),
+        (
+            Merged::FourHours,
+            2,
+            vec![
+                (at(20), None, Some("44"), "47", "44", Some("47"), "45.5", 4, None),
+                (at(16), None, Some("40"), "43", "40", Some("43"), "41.5", 4, None),
+            ],
+        ),
+    ] {
+        let mut question = MergedQuestion {
+            tenant_id: "t".to_owned(),
+            instrument_id: "PJM".to_owned(),
+            bars,
+            from: midnight,
+            to: at(24),
+            limit,
+        };
+        let rows = merged_bars(clickhouse, "", &question).await.unwrap();
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                assert_eq!(
+                    (&*row.market, row.closed, row.revision, &*row.volume),
+                    ("PJM", 1, 0, "0")
+                );
+                assert_eq!((row.vwap.as_deref(), row.trade_count), (None, row.hours as i64));
+                (
+                    row.time,
+                    row.block.as_deref(),
+                    row.open.as_deref(),
+                    &*row.high,
+                    &*row.low,
+                    row.close.as_deref(),
+                    row.twap.as_deref().unwrap(),
+                    row.hours,
+                    row.hours_of_day,
+                )
+            })
+            .collect();
+        assert_eq!(found, expected, "{bars:?}");
+        question.tenant_id = "other".to_owned();
+        assert!(merged_bars(clickhouse, "", &question).await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -184,4 +262,34 @@ async fn averages_of_four_hours_are_merged_from_sums_and_are_null_without_trades
     let expected = "A\t2026-10-01 00:00:00\t2\t10\t1\t10\t3.63636364\t\\N\t5\t3\tfalse\t2\n\
                     B\t2026-10-01 04:00:00\t7\t7\t7\t7\t\\N\t\\N\t1\t0\ttrue\t1\n";
     assert_eq!(rows, expected);
+}
+
+// The views of a release that knew fewer markets, which has also applied every file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_of_an_earlier_registry_are_replaced_once_and_not_put_back() {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = common::clickhouse(&stack);
+    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
+    let pending = stores::clickhouse::pending(&clickhouse, "").await.unwrap();
+    assert!(pending.is_empty(), "{pending:?}");
+    let earlier = "CREATE OR REPLACE VIEW market_data.market_intervals AS SELECT 'PJM' AS only_market";
+    let forgotten =
+        "DELETE FROM market_data.schema_migrations WHERE name = 'market_views' SETTINGS lightweight_deletes_sync = 2";
+    for sql in [earlier, forgotten] {
+        clickhouse.exec(sql).await.unwrap();
+    }
+    let pending = stores::clickhouse::pending(&clickhouse, "").await.unwrap();
+    assert!(
+        pending.len() == 1 && pending.iter().all(|name| name.ends_with(" market_views")),
+        "{pending:?}"
+    );
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 1);
+    let view = "SELECT count() FROM market_data.market_intervals WHERE market = 'SPP' AND day > '2026-01-01'";
+    assert_eq!(clickhouse.query_text(view, "TabSeparated").await.unwrap(), "0\n");
+    // Views of a later registry, under which this release is started again.
+    let later = "CREATE OR REPLACE VIEW market_data.market_intervals AS SELECT 'AESO' AS later_market";
+    clickhouse.exec(later).await.unwrap();
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
+    let view = "SELECT later_market FROM market_data.market_intervals";
+    assert_eq!(clickhouse.query_text(view, "TabSeparated").await.unwrap(), "AESO\n");
 }

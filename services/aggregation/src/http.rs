@@ -1,4 +1,5 @@
 //! `GET /intervals`, `GET /windows`, `GET /bars/{instrument_id}`: the windows and bars in this replica's memory, by tenant.
+//! Bars of four hours, market days and blocks come from ClickHouse.
 //! `GET /completeness`: the intervals of market days that lack a price, `GET /derived/{series}`: the values of a derived series,
 //! `GET /curves/{curve_id}`: a snapshot of a forward curve; these from ClickHouse.
 
@@ -7,6 +8,7 @@ mod complete;
 mod curves;
 mod derived;
 mod described;
+mod merged;
 pub mod stats;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use domain::{Interval, Micros, Product, Window};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use service::http::{InstrumentId, Problem, Routes, Tenant};
+use stores::clickhouse::Merged;
 
 use crate::core::log_clock::{Times, WindowRules};
 use crate::core::partition_state::WindowCounts;
@@ -27,6 +30,7 @@ use bar::{BarsBody, Shape, time};
 pub use complete::Completeness;
 pub use curves::CurveTable;
 pub use derived::DerivedTable;
+pub use merged::MergedTables;
 
 /// Bars or derived prices in an answer: the default and the maximum of `limit`.
 const USUAL_LIMIT: usize = 100;
@@ -39,6 +43,8 @@ pub struct Shown {
     pub views: Arc<Views>,
     /// The bars in ClickHouse, for values that are no longer in memory.
     pub stored: Stored,
+    /// The bars that are merged from those of an hour.
+    pub merged: MergedTables,
     /// The configured intervals and times.
     pub rules: WindowRules,
     /// The intervals that have a price.
@@ -109,8 +115,15 @@ async fn intervals(shown: web::Data<Shown>) -> HttpResponse {
     let intervals: Vec<Value> = kept
         .map(|interval| json!({"interval": interval.name(), "seconds": interval.micros() / 1_000_000}))
         .collect();
+    let has_hours = shown.rules.intervals >> Interval::OneHour.index() & 1 == 1;
+    let merged: Vec<&str> = Merged::ALL
+        .iter()
+        .filter(|_| has_hours)
+        .map(|merged| merged.name())
+        .collect();
     HttpResponse::Ok().json(json!({
         "intervals": intervals,
+        "merged_from_hours": merged,
         "alignment": "windows [start, end) in UTC, aligned to the interval itself",
         "clock": "the largest append time of the raw messages so far, of each partition",
         "products": products(&shown.rules),
@@ -204,7 +217,9 @@ impl Wanted {
         let interval = match query.interval {
             None => None,
             Some(name) => Some(Interval::from_name(&name).ok_or_else(|| {
-                Problem::bad_request(format!("interval must be one of 1m, 5m, 15m, 1h, 1d, got '{name}'"))
+                Problem::bad_request(format!(
+                    "interval must be one of 1m, 5m, 15m, 1h, 4h, 1d, 1d-local, blocks, got '{name}'"
+                ))
             })?),
         };
         let (from, to) = range(query.from, query.to)?;
@@ -267,8 +282,11 @@ async fn bars(
     instrument: web::Path<InstrumentId>,
     query: web::Query<BarsQuery>,
 ) -> Result<HttpResponse, Problem> {
-    let wanted = Wanted::read(query.into_inner())?;
-    let asked_id = instrument.into_inner().into_inner();
+    let (query, asked_id) = (query.into_inner(), instrument.into_inner().into_inner());
+    if let Some(view) = query.interval.as_deref().and_then(Merged::from_name) {
+        return merged::bars(&shown, tenant.id(), &asked_id, view, query).await;
+    }
+    let wanted = Wanted::read(query)?;
     let (mut partitions, mut silent_workers) = (Vec::new(), 0);
     for instrument_id in spellings(&asked_id) {
         let (tenant_id, id) = (tenant.id().to_owned(), instrument_id.clone());
@@ -354,7 +372,7 @@ mod tests {
         let wanted = Wanted::read(query("1h", "2026-10-01T01:00", "2026-10-01T02:00:00Z", 5)).unwrap();
         assert_eq!((wanted.from, wanted.to), (1_790_816_400_000_000, 1_790_820_000_000_000));
         for invalid in [
-            query("4h", "2026-10-01", "2026-10-02", 5),
+            query("2h", "2026-10-01", "2026-10-02", 5),
             query("1h", "yesterday", "2026-10-02", 5),
             query("1h", "2026-10-01", "2026-10-02", 0),
             query("1h", "2026-10-01", "2026-10-02", 1_001),

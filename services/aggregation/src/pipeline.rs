@@ -25,7 +25,7 @@ use stream::Pace;
 use stream::hop::Hop;
 
 use crate::config::Config;
-use crate::http::{self, Completeness, CurveTable, DerivedTable, Shown, Stored};
+use crate::http::{self, Completeness, CurveTable, DerivedTable, MergedTables, Shown, Stored};
 use crate::metrics::{CurveMeters, DerivedMeters, RestateMeters, RestateTotals};
 use crate::stages::aggregate::Aggregator;
 use crate::stages::curves::{self, Curves};
@@ -75,6 +75,12 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
         stored: Stored {
             clickhouse: ctx.clients.clickhouse()?,
             view: ctx.names.table(BARS_VIEW),
+        },
+        merged: MergedTables {
+            clickhouse: ctx.clients.clickhouse()?,
+            breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
+            runtime: ctx.runtime.clone(),
+            suffix: ctx.names.table_suffix(),
         },
         rules: ctx.own.rules,
         completeness: Completeness {

@@ -82,10 +82,52 @@ fn every_line_of_a_folder_of_real_documents_arrives_and_all_stores_agree() {
     hourly_reports_are_compared_with_the_fine_prices(&pipeline);
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
+    the_market_day_and_its_blocks_are_shown(&pipeline);
     for market in ["CAISO", "ERCOT", "GAS", "ISONE", "SPP"] {
         let ticks = pipeline.clickhouse.number(&ticks_of(&format!("'{market}'"))).unwrap();
         assert!(ticks > 50, "{market}: {ticks} ticks");
     }
+}
+
+/// The day on which clocks go back, a Sunday: 25 hours, 16 of them by day. The average of the day is that of the prices in the file.
+fn the_market_day_and_its_blocks_are_shown(pipeline: &Pipeline) {
+    let bars = |interval: &str| -> Vec<Value> {
+        let path = format!("/bars/PJM.ALDENE.48592.DA?interval={interval}&from=2025-11-02&to=2025-11-03");
+        let (status, text) = pipeline.get(Service::Aggregation, &path).unwrap();
+        assert_eq!(status, 200, "{text}");
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        answer["bars"].as_array().unwrap().clone()
+    };
+    eventually("the market day has its hours", || {
+        Ok(bars("1d-local").first().is_some_and(|day| day["hours"] == 25))
+    })
+    .unwrap();
+    let days = bars("1d-local");
+    assert_eq!(days.len(), 1, "{days:?}");
+    let day = &days[0];
+    assert_eq!(
+        (
+            day["hours"].as_u64(),
+            day["hours_of_day"].as_u64(),
+            day["twap"].as_f64()
+        ),
+        (Some(25), Some(25), Some(46.7824)),
+        "{day}"
+    );
+    assert_eq!(
+        (day["window_start"].as_str(), day["window_end"].as_str()),
+        (Some("2025-11-02T04:00:00.000000Z"), Some("2025-11-03T05:00:00.000000Z"))
+    );
+    let blocks: Vec<(String, u64)> = bars("blocks")
+        .iter()
+        .map(|bar| {
+            (
+                bar["interval"].as_str().unwrap().to_owned(),
+                bar["hours"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(blocks, [("2x16H".to_owned(), 16), ("7x8".to_owned(), 9)]);
 }
 
 /// PJM publishes one hour three times: the second version first, then the first one, then the third.

@@ -35,7 +35,7 @@ enum Name {
     Other,
 }
 
-/// An element whose text is read. Those of a row are the first.
+/// An element whose text is read. Those of a row are the first, in the order of [`Markup`]'s texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Item,
@@ -52,30 +52,11 @@ enum Slot {
 }
 
 impl Slot {
-    const COUNT: usize = 11;
-    const ALL: [Slot; Slot::COUNT] = [
-        Slot::Item,
-        Slot::Node,
-        Slot::Day,
-        Slot::Hour,
-        Slot::Start,
-        Slot::End,
-        Slot::Value,
-        Slot::Market,
-        Slot::Seconds,
-        Slot::ErrorCode,
-        Slot::ErrorText,
-    ];
-    /// Those of a row.
-    const OF_ROW: [Slot; TEXTS] = [
-        Slot::Item,
-        Slot::Node,
-        Slot::Day,
-        Slot::Hour,
-        Slot::Start,
-        Slot::End,
-        Slot::Value,
-    ];
+    const COUNT: usize = Slot::ErrorText as usize + 1;
+
+    fn is_of_row(self) -> bool {
+        (self as usize) < TEXTS
+    }
 }
 
 impl Name {
@@ -115,6 +96,11 @@ impl Texts {
         self.0.get(slot as usize).map_or("", |text| text.trim())
     }
 
+    /// Those of a row, without the blanks around them.
+    fn of_row(&self) -> [&str; TEXTS] {
+        std::array::from_fn(|at| self.0.get(at).map_or("", |text| text.trim()))
+    }
+
     /// Sets those of a row.
     fn set(&mut self, texts: &[&str; TEXTS]) {
         for (slot, text) in self.0.iter_mut().zip(texts) {
@@ -123,12 +109,12 @@ impl Texts {
         }
     }
 
-    fn clear(&mut self, slots: &[Slot]) {
-        for slot in slots {
-            if let Some(text) = self.slot(*slot) {
-                text.clear();
-            }
-        }
+    fn clear_row(&mut self) {
+        self.0.iter_mut().take(TEXTS).for_each(String::clear);
+    }
+
+    fn clear(&mut self) {
+        self.0.iter_mut().for_each(String::clear);
     }
 }
 
@@ -246,7 +232,7 @@ impl<'a> Report<'a> {
             // What quick-xml would have left: the texts of the last row, unless another item has begun.
             if let Some(last) = last {
                 let row = self.text.get(last.clone()).and_then(|row| markup.read(row, None));
-                self.texts.clear(&Slot::OF_ROW);
+                self.texts.clear_row();
                 if let Some(row) = row.filter(|_| last.end == end) {
                     self.texts.set(&row.texts);
                     self.between.begin(end, depth);
@@ -263,7 +249,7 @@ impl<'a> Report<'a> {
         let name = Name::of(element);
         let is_item = match name {
             Name::Item => Some(true),
-            Name::Text(slot) if Slot::OF_ROW.contains(&slot) => None,
+            Name::Text(slot) if slot.is_of_row() => None,
             Name::Text(_) | Name::Other => Some(false),
             _ => None,
         };
@@ -277,16 +263,16 @@ impl<'a> Report<'a> {
         }
         match self.path.as_slice() {
             [.., Name::Item] => {
-                self.texts.clear(&Slot::ALL);
+                self.texts.clear();
                 self.seen.begin(place);
             }
             [.., parent, Name::Row] => {
                 if *parent != Name::Item {
                     self.seen.other();
                 }
-                self.texts.clear(&Slot::OF_ROW);
+                self.texts.clear_row();
             }
-            [.., Name::Text(slot)] if Slot::OF_ROW.contains(slot) => {}
+            [.., Name::Text(slot)] if slot.is_of_row() => {}
             [.., Name::Other] => {}
             _ => self.seen.other(),
         }
@@ -312,7 +298,7 @@ impl<'a> Report<'a> {
             Some(Name::Error) => Err(self.error()),
             Some(Name::Row) => {
                 let run = self.run();
-                self.rows.add(&run, &Slot::OF_ROW.map(|slot| self.texts.of(slot)), None);
+                self.rows.add(&run, &self.texts.of_row(), None);
                 self.learn(place);
                 Ok(())
             }

@@ -3,13 +3,15 @@
 //! `{"HourlyLmps": {"HourlyLmp": [{"BeginDate", "Location": {"@LocId", "@LocType", "$"}, "LmpTotal", "EnergyComponent",
 //! "CongestionComponent", "LossComponent"}, …]}}`. The content does not name the market: only day-ahead prices may have this
 //! format. A single price may come without its array.
+//!
+//! Nearly all prices differ in their values only: those are read by the [`Outline`] of an earlier one.
 
 use domain::{Decimal, QualityFlags};
 
 use crate::clock::HOUR;
 use crate::document::{Document, Names, Prices, Row, Spot, Visit, check_grid};
 use crate::encoding::json_text;
-use crate::json::{Key, Kind, Read, Reader, Token};
+use crate::json::{Key, Kind, Object, Outline, Read, Reader, Token};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection};
 use crate::table::located;
@@ -43,10 +45,16 @@ impl<'a> Frame<'a> {
                 Ok(())
             }
             "HourlyLmp" => {
-                let mut rows = 0;
+                let (mut rows, mut outline) = (0, Outline::default());
                 let data = reader.elements(|reader| {
                     rows += 1;
-                    reader.skip()
+                    if outline.read(reader, |_, token| is_plain(token)) {
+                        return Ok(());
+                    }
+                    let start = *reader;
+                    reader.skip()?;
+                    outline.learn_inside(start, is_location, |_| ());
+                    Ok(())
                 })?;
                 self.0 = Some(Answer {
                     data,
@@ -71,55 +79,129 @@ pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Doc
 }
 
 /// The fields of a price.
-#[derive(Default)]
+const FIELDS: [&str; 7] = [
+    "BeginDate",
+    "$",
+    "@LocType",
+    "LmpTotal",
+    "EnergyComponent",
+    "CongestionComponent",
+    "LossComponent",
+];
+const BEGIN: usize = 0;
+const NAME: usize = 1;
+const KIND: usize = 2;
+const FIRST_NUMBER: usize = 3;
+/// The place of a value that no tick needs.
+const NOWHERE: usize = FIELDS.len();
+/// Most values of a price whose outline is used.
+const MOST_VALUES: usize = 12;
+
+/// The place of a field with this name; `None` if it is unknown. A location may be its name alone.
+fn place(key: &Key<'_>) -> Option<usize> {
+    if key.is("@LocId") {
+        return Some(NOWHERE);
+    }
+    if is_location(key) {
+        return Some(NAME);
+    }
+    FIELDS.iter().position(|name| key.is(name))
+}
+
+fn is_location(key: &Key<'_>) -> bool {
+    key.is("Location")
+}
+
+// An object may have fields, and an array objects.
+fn is_plain(token: Token<'_>) -> bool {
+    !matches!(token.kind, Kind::Object | Kind::Array)
+}
+
+/// The values of a price, by their places.
+#[derive(Clone, Default)]
 struct Fields<'a> {
-    begin: Option<Token<'a>>,
-    name: Option<Token<'a>>,
-    kind: Option<Token<'a>>,
-    numbers: [Option<Token<'a>>; 4],
+    values: [Option<Token<'a>>; FIELDS.len()],
     unknown: Option<String>,
 }
 
-const NUMBERS: [&str; 4] = ["LmpTotal", "EnergyComponent", "CongestionComponent", "LossComponent"];
+impl<'a> Object<'a> for Fields<'a> {
+    fn field(&mut self, reader: &mut Reader<'a>, key: Key<'_>) -> Read<()> {
+        if is_location(&key) && reader.is_at_object() {
+            return reader.object(self);
+        }
+        let Some(place) = place(&key) else {
+            self.unknown.get_or_insert_with(|| key.name());
+            return reader.skip();
+        };
+        match self.values.get_mut(place) {
+            None => reader.skip(),
+            Some(Some(_)) => Err(reader.twice()),
+            Some(value) => {
+                *value = Some(reader.value()?);
+                Ok(())
+            }
+        }
+    }
+}
 
-impl<'a> Fields<'a> {
-    fn read(reader: &mut Reader<'a>) -> Read<Fields<'a>> {
-        let mut fields = Fields::default();
-        reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| fields.field(reader, &key.name()))?;
-        Ok(fields)
+/// Prices that differ in their values only.
+struct Alike<'a> {
+    outline: Outline<'a>,
+    /// The place of each value.
+    places: [usize; MOST_VALUES],
+    /// Of the last price that had the outline.
+    fields: Fields<'a>,
+}
+
+impl<'a> Alike<'a> {
+    fn new() -> Alike<'a> {
+        Alike {
+            outline: Outline::default(),
+            places: [NOWHERE; MOST_VALUES],
+            fields: Fields::default(),
+        }
     }
 
-    fn field(&mut self, reader: &mut Reader<'a>, name: &str) -> Read<()> {
-        let slot = match name {
-            "BeginDate" => &mut self.begin,
-            "$" => &mut self.name,
-            "@LocType" => &mut self.kind,
-            "@LocId" => return reader.skip(),
-            "Location" if reader.is_at_object() => {
-                return reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| self.field(reader, &key.name()));
+    /// Reads a price into `fields`, if it has the outline; returns whether it did so.
+    fn read(&mut self, reader: &mut Reader<'a>) -> bool {
+        let (places, values) = (&self.places, &mut self.fields.values);
+        self.outline.read(reader, |number, token| {
+            let Some(place) = places.get(number).filter(|_| is_plain(token)) else {
+                return false;
+            };
+            if let Some(value) = values.get_mut(*place) {
+                *value = Some(token);
             }
-            "Location" => &mut self.name,
-            _ => match NUMBERS.iter().position(|known| *known == name) {
-                Some(at) => match self.numbers.get_mut(at) {
-                    Some(slot) => slot,
-                    None => return reader.skip(),
-                },
-                None => {
-                    self.unknown.get_or_insert_with(|| name.to_owned());
-                    return reader.skip();
-                }
-            },
-        };
-        if slot.is_some() {
-            return Err(reader.twice());
+            true
+        })
+    }
+
+    /// Takes the outline of the price at `start`, which has these fields.
+    fn learn(&mut self, start: Reader<'a>, fields: &Fields<'a>) {
+        if fields.unknown.is_some() {
+            return;
         }
-        *slot = Some(reader.value()?);
-        Ok(())
+        let (mut count, places) = (0, &mut self.places);
+        let learned = self.outline.learn_inside(start, is_location, |key| {
+            if let Some(of_value) = places.get_mut(count) {
+                *of_value = place(key).unwrap_or(NOWHERE);
+            }
+            count += 1;
+        });
+        if learned {
+            self.fields = fields.clone();
+        }
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn value(&self, place: usize) -> Option<Token<'a>> {
+        self.values.get(place).copied().flatten()
     }
 
     fn visit(&self, index: usize, visit: &mut Visit<'_>) {
         let spot = Spot::Item(PRICES, index);
-        let name = Text::optional(self.name, "Location/$");
+        let name = Text::optional(self.value(NAME), "Location/$");
         let row = name.as_ref().map_err(Clone::clone).and_then(|name| {
             let name = name.as_ref().map_or("", Text::as_str);
             self.row(spot, name)
@@ -136,7 +218,7 @@ impl<'a> Fields<'a> {
             return Err(Rejection::new(RejectCode::MissingInstrument, "Location/$ is missing"));
         }
         let begin = self
-            .begin
+            .value(BEGIN)
             .ok_or_else(|| Rejection::new(RejectCode::MissingTime, "BeginDate is missing"))?;
         let stamp = time::iso(begin.raw.trim().as_bytes()).and_then(|stamp| Some(stamp.wall - stamp.offset?));
         let start = stamp.ok_or_else(|| {
@@ -150,13 +232,9 @@ impl<'a> Fields<'a> {
             } else {
                 RejectCode::InvalidNumber
             };
-            let token = self
-                .numbers
-                .get(at)
-                .copied()
-                .flatten()
-                .filter(|token| token.kind != Kind::Null);
-            let name = NUMBERS.get(at).copied().unwrap_or_default();
+            let place = FIRST_NUMBER + at;
+            let token = self.value(place).filter(|token| token.kind != Kind::Null);
+            let name = FIELDS.get(place).copied().unwrap_or_default();
             token
                 .map(|token| number::decimal(token, code, name, &mut remarks))
                 .transpose()
@@ -164,7 +242,10 @@ impl<'a> Fields<'a> {
         let price = number(0)?.ok_or_else(|| Rejection::new(RejectCode::MissingPrice, "LmpTotal is missing"))?;
         let (energy, congestion, loss) = (number(1)?, number(2)?, number(3)?);
         check_grid(start, HOUR, &mut remarks);
-        let is = |wanted: &str| self.kind.is_some_and(|kind| crate::table::is_plain(kind.raw, wanted));
+        let is = |wanted: &str| {
+            self.value(KIND)
+                .is_some_and(|kind| crate::table::is_plain(kind.raw, wanted))
+        };
         Ok(Row {
             spot,
             market: None,
@@ -189,7 +270,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl Document for Answer<'_> {
+impl<'a> Document for Answer<'a> {
     fn names(&self) -> Names {
         Names {
             time: "BeginDate",
@@ -202,10 +283,15 @@ impl Document for Answer<'_> {
     }
 
     fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
-        let mut index = 0;
-        let mut one = |reader: &mut Reader<'_>| {
-            if reader.is_at_object() {
-                Fields::read(reader)?.visit(index, visit);
+        let (mut index, mut alike) = (0, Alike::new());
+        let mut one = |reader: &mut Reader<'a>| {
+            if alike.read(reader) {
+                alike.fields.visit(index, visit);
+            } else if reader.is_at_object() {
+                let (start, mut fields) = (*reader, Fields::default());
+                reader.object(&mut fields)?;
+                fields.visit(index, visit);
+                alike.learn(start, &fields);
             } else {
                 let message = format!("an object is expected, got {}", reader.value()?.shown());
                 let rejection = Rejection::new(RejectCode::SchemaViolation, message);
@@ -221,5 +307,128 @@ impl Document for Answer<'_> {
             reader.elements(one).map(|_| ())
         };
         read.map_err(|error| error.rejection(PRICES))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A rejection without the place in the text.
+    fn reason(rejection: Rejection) -> String {
+        let why = rejection.message.split(" at byte").next().unwrap_or_default();
+        format!("{:?} {why}", rejection.code)
+    }
+
+    /// The rows of a document as text, and why it ended early.
+    fn read(text: &str) -> Result<Vec<String>, String> {
+        let document = open(text.as_bytes(), "isone.ws_hourlylmp.json").map_err(reason)?;
+        let mut rows = vec![document.rows().to_string()];
+        let read = document.for_each(Decimal::ZERO, &mut |index, row| rows.push(format!("{index} {row:?}")));
+        rows.extend(read.err().map(reason));
+        Ok(rows)
+    }
+
+    /// A document with these prices, the last of which may be cut. With `apart`, no price has the outline of another one.
+    fn document(prices: &[String], cut: Option<usize>, apart: bool) -> String {
+        let mut texts = Vec::new();
+        for (number, price) in prices.iter().enumerate() {
+            let length = cut.filter(|_| number + 1 == prices.len()).unwrap_or(price.len());
+            let end = (0..=length.min(price.len()))
+                .rev()
+                .find(|at| price.is_char_boundary(*at));
+            let written = price.get(..end.unwrap_or_default()).unwrap_or_default();
+            texts.push(match written.strip_prefix('{') {
+                Some(inner) if apart => format!("{{{}{inner}", " ".repeat(number + 1)),
+                _ => written.to_owned(),
+            });
+        }
+        let end = if cut.is_some() { "" } else { "]}}" };
+        format!("{{\"HourlyLmps\":{{\"HourlyLmp\":[{}{end}", texts.join(","))
+    }
+
+    /// One in fifty is odd.
+    fn number() -> impl Strategy<Value = String> {
+        prop_oneof![
+            50 => "-?(0|[1-9][0-9]{0,2})(\\.[0-9]{1,2})?",
+            1 => "(null|\"12\\.5\"|\" 7\"| 7 |1e2|0\\.30000000000000004|\"\"|true|nul|01|\\[1\\]|\\{\"LossComponent\":1\\})",
+        ]
+    }
+
+    fn price() -> impl Strategy<Value = String> {
+        let name = prop_oneof![30 => "[AB]", 1 => "(|é|\\\\u00e9|\\\\ud83d|\\\\)"];
+        let numbers = (number(), number(), number(), number());
+        (0..10_u8, name, numbers, 0..300_u16).prop_map(|(hour, name, (price, energy, congestion, loss), change)| {
+            let mut fields = vec![
+                format!("\"BeginDate\":\"2025-11-02T0{hour}:00:00.000-05:00\""),
+                format!("\"Location\":{{\"@LocId\":\"4001\",\"@LocType\":\"LOAD ZONE\",\"$\":\"{name}\"}}"),
+                format!("\"LmpTotal\":{price}"),
+                format!("\"EnergyComponent\":{energy}"),
+                format!("\"CongestionComponent\":{congestion}"),
+                format!("\"LossComponent\":{loss}"),
+            ];
+            match change {
+                0 => fields.reverse(),
+                1 => _ = fields.pop(),
+                2 => fields.push(fields[usize::from(hour) % 6].clone()),
+                3 => fields.push("\"Other\":{\"$\":\"C\"}".to_owned()),
+                4 => fields[1] = format!("\"Location\":\"{name}\""),
+                5 => fields[1] = format!("\"Location\":{{\"$\":\"{name}\",\"@LocType\":\"HUB\"}}"),
+                6 => {
+                    fields[1] =
+                        format!("\"Location\":{{\"Location\":{{\"$\":\"{name}\"}},\"@LocId\":{{\"LmpTotal\":3}}}}")
+                }
+                7 => fields[1] = format!("\"Location\":{{\"@LocId\":[{{\"$\":1}}],\"@LocId\":2,\"$\":\"{name}\"}}"),
+                8 => fields[1] = "\"Location\":{}".to_owned(),
+                9 => fields[0] = format!("\"Begin\\u0044ate\":\"2025-11-02T0{hour}:00:00.000-05:00\""),
+                10 => fields[0] = "\"BeginDate\":{\"LmpTotal\":1}".to_owned(),
+                11 => fields[0] = "\"Begindate\":\"2025-11-02T00:00:00.000-05:00\"".to_owned(),
+                12 => fields.extend(std::iter::repeat_n("\"@LocId\":1".to_owned(), MOST_VALUES)),
+                13 => return "1".to_owned(),
+                14 => return format!("{{{}}}", fields.join(" ,\n")),
+                15 => return format!("{{{},}}", fields.join(",")),
+                16 => return "{}".to_owned(),
+                _ => {}
+            }
+            format!("{{{}}}", fields.join(","))
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn prices_of_one_outline_are_those_that_are_found_one_by_one(
+            prices in prop::collection::vec(price(), 1..12), cut in prop::option::weighted(0.2, 0..300_usize),
+        ) {
+            let text = document(&prices, cut, false);
+            prop_assert_eq!(read(&text), read(&document(&prices, cut, true)), "{}", text);
+        }
+    }
+
+    #[test]
+    fn prices_that_differ_in_their_values_only_have_one_outline() {
+        let prices = [("A", "1"), ("B", "\"2.5\""), ("\\u00e9", "null")].map(|(name, price)| {
+            format!("{{\"BeginDate\":\"x\",\"Location\":{{\"@LocId\":1,\"$\":\"{name}\"}},\"LossComponent\":{price},\"LmpTotal\":{price}}}")
+        });
+        let mut alike = Alike::new();
+        for (number, text) in prices.iter().enumerate() {
+            let (mut reader, mut fields) = (Reader::new(text), Fields::default());
+            let start = reader;
+            reader.object(&mut fields).unwrap();
+            let mut again = start;
+            assert_eq!(alike.read(&mut again), number > 0, "{text}");
+            if number == 0 {
+                alike.learn(start, &fields);
+            }
+            assert_eq!(alike.fields.values, fields.values, "{text}");
+            assert_eq!(
+                alike.places[..5],
+                [BEGIN, NOWHERE, NAME, FIRST_NUMBER + 3, FIRST_NUMBER]
+            );
+        }
     }
 }

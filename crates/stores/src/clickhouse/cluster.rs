@@ -95,13 +95,14 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migration::{CLICKHOUSE, statements};
+    use crate::clickhouse::migrations::all;
+    use crate::migration::statements;
 
     #[test]
     fn a_single_server_gets_every_statement_as_it_is_written() {
         let server = Cluster::new("");
         assert!(server.settings().is_empty());
-        for statement in CLICKHOUSE.iter().flat_map(|migration| statements(migration.sql)) {
+        for statement in all().flat_map(|migration| statements(migration.sql)) {
             assert_eq!(server.definition(&statement), statement);
         }
         assert_eq!(server.kill_queries("a = 1"), "KILL QUERY WHERE a = 1 SYNC FORMAT Null");
@@ -112,7 +113,7 @@ mod tests {
     #[test]
     fn every_statement_of_every_migration_is_run_on_the_cluster_with_a_replicated_engine() {
         let cluster = Cluster::new("prices");
-        for statement in CLICKHOUSE.iter().flat_map(|migration| statements(migration.sql)) {
+        for statement in all().flat_map(|migration| statements(migration.sql)) {
             let sql = cluster.definition(&statement);
             assert!(sql.contains(" ON CLUSTER 'prices'"), "{sql}");
             let plain = sql.contains("ENGINE = MergeTree") || sql.contains("ENGINE = ReplacingMergeTree");

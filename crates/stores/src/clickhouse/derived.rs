@@ -9,7 +9,7 @@ use super::{ClickHouse, literal};
 use crate::StoreError;
 
 /// The times that `DateTime64` can hold: 1900 to 2299.
-const TIMES: (Micros, Micros) = (-2_208_988_800_000_000, 10_413_791_999_999_999);
+pub(super) const TIMES: (Micros, Micros) = (-2_208_988_800_000_000, 10_413_791_999_999_999);
 
 /// Which values are asked for.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! Applies the files of `schemas/clickhouse`, each once per generation suffix.
+//! Applies the files of `schemas/clickhouse`, then the views of the markets, each text once per generation suffix.
 //!
 //! Invariant: every statement uses IF NOT EXISTS or OR REPLACE, so that concurrent or interrupted runs are harmless.
 
@@ -6,24 +6,29 @@ use serde::Deserialize;
 
 use domain::Classified as _;
 
-use super::{ClickHouse, literal};
+use super::{ClickHouse, literal, market_views};
 use crate::StoreError;
-use crate::migration::{CLICKHOUSE, statements};
+use crate::migration::{CLICKHOUSE, Migration, statements};
 
 #[derive(Deserialize)]
 struct Applied {
     version: u32,
 }
 
+/// The files, and what is made from the registry of markets.
+pub(super) fn all() -> impl Iterator<Item = Migration> {
+    CLICKHOUSE.iter().copied().chain([market_views::migration()])
+}
+
 /// Creates database, tables and views of the generation with this table suffix (empty, or `_g2`); returns the number of new
-/// files.
+/// migrations.
 ///
 /// # Errors
 /// The error of the server.
 pub async fn migrate(clickhouse: &ClickHouse, suffix: &str) -> Result<usize, StoreError> {
     let mut new = 0;
     let mut applied: Vec<u32> = Vec::new();
-    for migration in CLICKHOUSE {
+    for migration in all() {
         // The first file creates the table of versions, so it runs before that table is queried.
         if migration.version > 1 && applied.contains(&migration.version) {
             continue;
@@ -64,18 +69,16 @@ pub fn newest_version() -> u32 {
 
 async fn is_complete(clickhouse: &ClickHouse, suffix: &str) -> Result<bool, StoreError> {
     let applied = versions(clickhouse, suffix).await?;
-    Ok(CLICKHOUSE.iter().all(|migration| applied.contains(&migration.version)))
+    Ok(all().all(|migration| applied.contains(&migration.version)))
 }
 
-/// Files that are not applied to the generation with this suffix, as `3 merges`. The table of applied files must exist.
+/// Migrations that are not applied to the generation with this suffix, as `3 merges`. The table of applied ones must exist.
 ///
 /// # Errors
 /// The error of the server.
 pub async fn pending(clickhouse: &ClickHouse, suffix: &str) -> Result<Vec<String>, StoreError> {
     let applied = versions(clickhouse, suffix).await?;
-    let missing = CLICKHOUSE
-        .iter()
-        .filter(|migration| !applied.contains(&migration.version));
+    let missing = all().filter(|migration| !applied.contains(&migration.version));
     Ok(missing
         .map(|migration| format!("{} {}", migration.version, migration.name))
         .collect())

@@ -7,6 +7,7 @@
 
 use serde::Deserialize;
 
+use super::migrations::all;
 use super::{Claimant, ClickHouse, FencedTable, literal};
 use crate::StoreError;
 use crate::migration::{CLICKHOUSE, Migration, statements};
@@ -48,8 +49,8 @@ pub async fn missing(clickhouse: &ClickHouse, suffix: &str) -> Result<(Vec<Strin
 /// The error of the server; run it again in that case.
 pub async fn make_again(clickhouse: &ClickHouse, suffix: &str, emptied: &[Filled]) -> Result<(), StoreError> {
     // The tables of the writers.
-    for migration in CLICKHOUSE.iter().take(1) {
-        apply(clickhouse, suffix, migration).await?;
+    for migration in all().take(1) {
+        apply(clickhouse, suffix, &migration).await?;
     }
     for Filled {
         table,
@@ -67,8 +68,8 @@ pub async fn make_again(clickhouse: &ClickHouse, suffix: &str, emptied: &[Filled
             table.claim(topic, partition, Claimant::once()).await?;
         }
     }
-    for migration in CLICKHOUSE {
-        apply(clickhouse, suffix, migration).await?;
+    for migration in all() {
+        apply(clickhouse, suffix, &migration).await?;
     }
     Ok(())
 }

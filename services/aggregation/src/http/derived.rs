@@ -123,6 +123,6 @@ fn leg((role, instrument_id, price, at, age, origin): StoredLeg) -> Option<Leg> 
 }
 
 /// The digits of the table as a JSON number.
-fn number(text: Option<String>) -> Option<Box<RawValue>> {
+pub(super) fn number(text: Option<String>) -> Option<Box<RawValue>> {
     RawValue::from_string(text?).ok()
 }

@@ -7,7 +7,7 @@ const TIME: Shape = Shape::Optional(&Shape::Time);
 const FIGURE: Shape = Shape::Optional(&Shape::Nullable(&Shape::Number));
 const COUNT: Shape = Shape::Optional(&Shape::Integer);
 
-/// Of `/bars/{instrument_id}`. A bar without figures has them in ClickHouse only (`from_table`).
+/// Of `/bars/{instrument_id}`. A bar without figures has them in ClickHouse only (`from_table`); one with `hours` is merged from hours.
 pub(super) const BARS: Shape = Shape::Object(&[
     ("tenant_id", Shape::Text),
     ("instrument_id", Shape::Text),
@@ -108,5 +108,7 @@ const BAR: Shape = Shape::Object(&[
     ("first_origin", TEXT),
     ("last_origin", TEXT),
     ("revision", COUNT),
+    ("hours", COUNT),
+    ("hours_of_day", COUNT),
     ("source", TEXT),
 ]);

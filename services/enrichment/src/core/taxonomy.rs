@@ -250,8 +250,8 @@ fn owned(rules: &[(&'static str, &[&'static str])]) -> BTreeMap<&'static str, Ve
 /// The regions with their usual names and the power markets in them.
 fn regions_of_markets() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut regions = owned(REGIONS);
-    for (market, region) in markets::reference::power_markets() {
-        regions.entry(region).or_default().push(market);
+    for market in markets::power_markets() {
+        regions.entry(market.region).or_default().push(market.name);
     }
     regions
 }
@@ -405,7 +405,10 @@ mod tests {
 
     #[test]
     fn each_power_market_of_the_registry_has_its_region_and_trades_electricity() {
-        for (market, region) in markets::reference::power_markets() {
+        for markets::PowerMarket {
+            name: market, region, ..
+        } in markets::power_markets()
+        {
             check(
                 &format!("{market}.SOMEWHERE.DA"),
                 market,
