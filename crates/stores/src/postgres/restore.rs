@@ -11,7 +11,7 @@ use tokio_postgres::types::Type;
 use super::latest::PROJECTION;
 use super::migrations::{LIMIT, applied, lock};
 use super::{Parameter, Postgres, within};
-use crate::migration::POSTGRES;
+use crate::migration::{Migration, POSTGRES};
 use crate::{Projection, Store, StoreError};
 
 const OPERATION: &str = "look for missing tables";
@@ -63,7 +63,7 @@ pub async fn absent(postgres: &Postgres) -> Result<Absent, StoreError> {
     let run = async {
         let transaction = client.transaction().await?;
         let applied = applied(&transaction).await?.unwrap_or_default();
-        let (done, missing): (Vec<_>, Vec<_>) = POSTGRES
+        let (done, missing): (Vec<&Migration>, Vec<&Migration>) = POSTGRES
             .iter()
             .partition(|file| applied.contains(&(file.version as i32)));
         let names: Vec<&str> = done.iter().flat_map(|file| objects(file.sql)).collect();

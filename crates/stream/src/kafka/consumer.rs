@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
@@ -67,10 +67,10 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut seen = self.seen.lock();
+        let (mut seen, now) = (self.seen.lock(), Instant::now());
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
-                if let Some(place) = Seen::of(&partition) {
+                if let Some(place) = Seen::of(&partition, now) {
                     seen.insert((topic.clone(), number), place);
                 }
             }

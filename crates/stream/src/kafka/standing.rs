@@ -1,5 +1,7 @@
 //! The reader's standing in each partition, from the client's statistics.
 
+use std::time::Instant;
+
 use rdkafka::statistics;
 
 use crate::Partition;
@@ -14,6 +16,8 @@ pub struct Standing {
     pub position: i64,
     /// Offset after the newest record.
     pub end: i64,
+    /// When the client reported it.
+    pub as_of: Instant,
 }
 
 /// The statistics of a partition.
@@ -22,15 +26,17 @@ pub(super) struct Seen {
     next: Option<i64>,
     oldest: i64,
     end: i64,
+    as_of: Instant,
 }
 
 impl Seen {
     /// `None` before the first answer of a broker.
-    pub(super) fn of(partition: &statistics::Partition) -> Option<Seen> {
+    pub(super) fn of(partition: &statistics::Partition, as_of: Instant) -> Option<Seen> {
         (partition.hi_offset >= 0).then(|| Seen {
             next: (partition.app_offset >= 0).then_some(partition.app_offset),
             oldest: partition.lo_offset.max(0),
             end: partition.hi_offset,
+            as_of,
         })
     }
 
@@ -43,6 +49,7 @@ impl Seen {
             partition: partition.clone(),
             position: self.next.unwrap_or(began),
             end: self.end,
+            as_of: self.as_of,
         }
     }
 }

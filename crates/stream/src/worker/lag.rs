@@ -21,6 +21,7 @@ impl Lag {
             partition,
             position,
             end,
+            ..
         } in standings()
         {
             status.set_lag(partition, (end - position).max(0));

@@ -15,9 +15,10 @@ use crate::kafka::examine::examine;
 use crate::stall::{Cause, Stall};
 use crate::{Partition, StreamError, WorkerStatus, metrics};
 
-/// How often standings are compared. The client's standings are four seconds old at most.
+/// How often standings are compared. The client reports them every four seconds.
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
-/// A partition that did not move for this long is examined.
+/// A partition that did not move for this long is examined. Counted between two reports of the client: a report that is old says
+/// nothing about the time since, and each examination costs two connections to the broker.
 const STALLED_AFTER: Duration = Duration::from_secs(3);
 /// Interval of later examinations, while it still does not move.
 const EXAMINE_AGAIN: Duration = Duration::from_secs(10);
@@ -29,13 +30,39 @@ type Examined = (Partition, i64, Result<Option<Stall>, StreamError>);
 /// One partition that is not at the end of its log.
 struct Unmoved {
     position: i64,
+    /// The first and the last report that showed it there.
     since: Instant,
+    until: Instant,
     examined: Option<Instant>,
     is_being_examined: bool,
     blocked: Option<Stall>,
     logged: Option<Instant>,
     /// Paused, or the client would fetch and unpack the unreadable batch ten times a second.
     is_paused: bool,
+}
+
+impl Unmoved {
+    fn new(standing: &Standing) -> Unmoved {
+        Unmoved {
+            position: standing.position,
+            since: standing.as_of,
+            until: standing.as_of,
+            examined: None,
+            is_being_examined: false,
+            blocked: None,
+            logged: None,
+            is_paused: false,
+        }
+    }
+
+    fn is_due(&self, is_suspicious: bool) -> bool {
+        let is_stalled = self.until.saturating_duration_since(self.since) >= STALLED_AFTER;
+        match self.examined {
+            _ if self.is_being_examined => false,
+            None => is_suspicious || is_stalled,
+            Some(examined) => examined.elapsed() >= EXAMINE_AGAIN,
+        }
+    }
 }
 
 /// The watch of one session.
@@ -127,25 +154,14 @@ impl StallWatch {
         for standing in standings.iter().filter(|standing| standing.position < standing.end) {
             self.unmoved
                 .entry(standing.partition.clone())
-                .or_insert_with(|| Unmoved {
-                    position: standing.position,
-                    since: Instant::now(),
-                    examined: None,
-                    is_being_examined: false,
-                    blocked: None,
-                    logged: None,
-                    is_paused: false,
-                });
+                .and_modify(|still| still.until = standing.as_of)
+                .or_insert_with(|| Unmoved::new(standing));
         }
     }
 
     fn examine_unmoved(&mut self, config: &WorkerConfig, is_suspicious: bool) {
         for (partition, still) in &mut self.unmoved {
-            let is_due = match still.examined {
-                None => is_suspicious || still.since.elapsed() >= STALLED_AFTER,
-                Some(examined) => examined.elapsed() >= EXAMINE_AGAIN,
-            };
-            if still.is_being_examined || !is_due {
+            if !still.is_due(is_suspicious) {
                 continue;
             }
             (still.is_being_examined, still.examined) = (true, Some(Instant::now()));
@@ -224,4 +240,55 @@ pub(super) fn forget(config: &WorkerConfig, status: &WorkerStatus) {
 fn set_blocked(config: &WorkerConfig, status: &WorkerStatus, partition: &Partition, explained: Option<String>) {
     metrics::partition_blocked(&config.group, partition, explained.is_some());
     status.set_blocked(partition.clone(), explained);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORTS_EVERY: Duration = Duration::from_secs(4);
+
+    fn standing(position: i64, as_of: Instant) -> Standing {
+        Standing {
+            partition: Partition {
+                topic: "ticks".into(),
+                number: 0,
+            },
+            position,
+            end: 100,
+            as_of,
+        }
+    }
+
+    // Under load, most partitions are behind in each report, and the next one shows that they have moved.
+    #[test]
+    fn one_report_examines_nothing_however_old_it_is_and_the_next_one_does_if_nothing_has_moved() {
+        let config = WorkerConfig {
+            service: String::new(),
+            generation: String::new(),
+            bootstrap: crate::Brokers::plaintext("nowhere:1"),
+            group: "tested".to_owned(),
+            topics: Vec::new(),
+            pace: crate::Pace::PROMPT,
+            compression: crate::Compression::None,
+            client_id: String::new(),
+            instance_id: None,
+            recorder: None,
+            dlq_topic: String::new(),
+            drain_timeout: Duration::ZERO,
+        };
+        let (status, mut watch) = (WorkerStatus::new("stage-0"), StallWatch::new());
+        let mut due = |position, as_of| {
+            watch.compare(&[standing(position, as_of)], &config, &status);
+            watch.unmoved.values().any(|still| still.is_due(false))
+        };
+        // Any moment of the past would do, and a machine may have been started only now.
+        let first = Instant::now();
+        let (second, third) = (first + REPORTS_EVERY, first + 2 * REPORTS_EVERY);
+        assert!(!due(7, first));
+        assert!(!due(7, first), "the same report again");
+        assert!(!due(8, second), "it has moved");
+        assert!(due(8, third), "it has not");
+        assert!(!due(100, third), "it is at the end");
+    }
 }
