@@ -279,6 +279,23 @@ impl Definition {
         )
     }
 
+    /// All that decides its values besides its name, on one line. Equal for equal definitions, however they were written.
+    pub fn described(&self) -> String {
+        let mut text = self.kind();
+        for (role, instrument) in self.formula.legs().iter().zip(&self.legs) {
+            text.push_str(&format!(":{role}={instrument}"));
+        }
+        if let Formula::SparkSpread { heat_rate } = self.formula {
+            text.push_str(&format!(":heat_rate={heat_rate}"));
+        }
+        text.push_str(&format!(":max_age={}us", self.max_age));
+        if let Some(RollingStatistic { count, width, .. }) = self.rolling {
+            let count = count.map(|count| format!(":count={count}"));
+            text.push_str(&format!("{}:window={width}us", count.unwrap_or_default()));
+        }
+        text
+    }
+
     /// How long before a time the prices may lie that its value depends on.
     pub fn reach(&self) -> Micros {
         let width = self.rolling.map_or(0, |rolling| rolling.width);

@@ -1,13 +1,18 @@
-//! Gate: a curve after a change of its quotes allocates nothing.
+//! Gate: a curve after a change of its quotes allocates nothing, nor does a value in a rolling window; a leg of a derived series no more than
+//! agreed.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout as Memory, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use common::contract;
+use curves::derived::{Definition, Formula, Limits, RollingStatistic, Series, Statistic};
+use curves::rolling::{Rolling, Window};
 use curves::{Block, Commodity, DeliveryCalendar, Layout, Method, Month, Scratch, Shape, Terms};
+use domain::{Decimal, Kind, LegPlace, LegPrice, LegPurpose};
 use jiff::civil::date;
 
 struct Counting;
@@ -55,5 +60,99 @@ fn solving_a_curve_allocates_nothing() {
         }
         assert_eq!(ALLOCATIONS.get() - before, 0, "{}", method.name());
         assert_eq!(points.len(), 60);
+    }
+}
+
+#[test]
+fn a_value_in_a_rolling_window_allocates_nothing() {
+    let windows = [
+        Window::Count(100),
+        Window::Time(100_000),
+        Window::Last {
+            count: 100,
+            width: 100_000,
+        },
+    ];
+    for window in windows {
+        let mut rolling = Rolling::new(window);
+        let mut push = |numbers: std::ops::Range<i64>| {
+            for number in numbers {
+                // Rises, then falls: the candidates for the smallest and for the largest value become as many as they can.
+                let value = (number % 400 - 200).abs();
+                rolling
+                    .push(number * 1_000, Decimal::from_unscaled(value).unwrap())
+                    .unwrap();
+                assert!(number == 0 || rolling.exact_deviation().is_some());
+            }
+        };
+        push(0..1_000);
+        let before = ALLOCATIONS.get();
+        push(1_000..3_000);
+        assert_eq!(ALLOCATIONS.get() - before, 0, "{window:?}");
+    }
+}
+
+/// Allocations for each leg of a spark spread that comes in the order of time, long after the first one was forgotten.
+fn allocations_of_a_leg(rolling: Option<RollingStatistic>) -> f64 {
+    const COUNTED: i64 = 1_000;
+    let heat_rate = Decimal::from_unscaled(750_000_000).unwrap();
+    let definition = Definition {
+        series: "spark".to_owned(),
+        formula: Formula::SparkSpread { heat_rate },
+        legs: ["POWER", "GAS"].map(str::to_owned).to_vec(),
+        max_age: 1_000_000,
+        rolling,
+    };
+    let limits = Limits {
+        hold: 1_000_000,
+        prices: 1_000_000,
+    };
+    let mut series = Series::new(Arc::new(definition), limits);
+    let mut values = 0;
+    let mut take = |numbers: std::ops::Range<i64>| {
+        for number in numbers {
+            let (role, instrument_id) = [("power", "POWER"), ("gas", "GAS")][(number % 2) as usize];
+            let mut tick = domain::fixtures::tick();
+            (tick.instrument_id, tick.kind) = (instrument_id, Kind::Trade);
+            (tick.event_time, tick.interval_end) = (number * 1_000, None);
+            tick.price = Decimal::from_unscaled(4_000_000_000 + number % 1_000).unwrap();
+            tick.origin.offset = number;
+            let place = LegPlace {
+                purpose: LegPurpose::Series,
+                series: "spark",
+                role,
+                definition: None,
+                unit: "MWh",
+                log_clock: tick.event_time,
+                enriched_partition: 0,
+                enriched_offset: number,
+                index: 0,
+            };
+            series.take(&LegPrice::of(&tick, place), number, &mut |_| values += 1);
+        }
+    };
+    take(0..4_000);
+    let before = ALLOCATIONS.get();
+    take(4_000..4_000 + COUNTED);
+    let found = (ALLOCATIONS.get() - before) as f64 / COUNTED as f64;
+    // The first leg waits for the other one.
+    assert_eq!(values, 3_999 + COUNTED);
+    found
+}
+
+#[test]
+fn a_leg_allocates_no_more_than_agreed() {
+    let mean = RollingStatistic {
+        statistic: Statistic::Mean,
+        count: Some(100),
+        width: 1_000_000,
+    };
+    for (name, rolling, most) in [("spark spread", None, 11.0), ("its rolling mean", Some(mean), 24.0)] {
+        let found = allocations_of_a_leg(rolling);
+        println!("{name}: {found} allocations a leg");
+        assert!(
+            found <= most,
+            "{name}: {found} allocations a leg, at most {most} are agreed"
+        );
     }
 }

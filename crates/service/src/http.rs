@@ -19,6 +19,7 @@ pub mod openapi;
 mod problem;
 mod profile;
 mod routes;
+pub mod shapes;
 mod tenant;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};

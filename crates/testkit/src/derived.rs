@@ -2,7 +2,8 @@
 //!
 //! A series has a value at each time at which a leg has a price, if every leg has one then: the newest one that counts. The price of an
 //! interval counts inside it, a trade until it is too old. Of several prices of one time the most certain one counts, then the producer's
-//! sequence, then the last position in the raw log. A price that comes after the hold time changes nothing.
+//! sequence, then the last position in the raw log. A price that comes after the hold time changes nothing. A rolling statistic is computed
+//! from a window that is cut from the list of all values. Not modelled: values of ten million and more, and a change of the unit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,8 @@ const ONE: i128 = 100_000_000;
 const HOLD: i64 = 24 * HOUR;
 /// By how much the clock of the stage may be ahead of the append time of a message that it reads.
 const SLACK: i64 = HOUR;
+/// Most values of a window without a count.
+const MOST_VALUES: usize = 1_000;
 /// The setting of the series.
 pub const SETTING: &str = "AGGREGATION_DERIVED_SERIES";
 
@@ -34,6 +37,14 @@ pub enum Formula {
     HeatRate,
 }
 
+/// A statistic that is shown in place of the values: of the last `count` ones, or of all that are younger than `width` microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Rolling {
+    Mean { count: usize },
+    Deviation { width: i64 },
+}
+
 /// A series of two legs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -44,18 +55,20 @@ pub struct Series {
     pub legs: [&'static str; 2],
     /// In microseconds.
     pub max_age: i64,
+    pub rolling: Option<Rolling>,
     /// As it is configured.
     pub text: &'static str,
 }
 
 /// Series whose legs are instruments of the load: trades of which many have one time, some of them late by minutes or a day; prices
 /// of intervals with corrections, which come after the trades of their time.
-pub const OF_THE_LOAD: [Series; 3] = [
+pub const OF_THE_LOAD: [Series; 5] = [
     Series {
         name: "f_spread",
         formula: Formula::Spread,
         legs: ["PJM.FAULT.HUB00", "PJM.FAULT.HUB01"],
         max_age: MINUTE,
+        rolling: None,
         text: "f_spread:location_spread:location=PJM.FAULT.HUB00:other=PJM.FAULT.HUB01:max_age=1m",
     },
     Series {
@@ -63,6 +76,7 @@ pub const OF_THE_LOAD: [Series; 3] = [
         formula: Formula::Spark { heat_rate: 750_000_000 },
         legs: ["PJM.FAULT.RT00", "PJM.FAULT.SLOW00"],
         max_age: 10 * MINUTE,
+        rolling: None,
         text: "f_spark:spark_spread:power=PJM.FAULT.RT00:gas=PJM.FAULT.SLOW00:heat_rate=7.5:max_age=10m",
     },
     Series {
@@ -70,7 +84,24 @@ pub const OF_THE_LOAD: [Series; 3] = [
         formula: Formula::HeatRate,
         legs: ["PJM.FAULT.RT01", "PJM.FAULT.SLOW01"],
         max_age: 10 * MINUTE,
+        rolling: None,
         text: "f_heat:implied_heat_rate:power=PJM.FAULT.RT01:gas=PJM.FAULT.SLOW01:max_age=10m",
+    },
+    Series {
+        name: "f_mean",
+        formula: Formula::Spread,
+        legs: ["PJM.FAULT.HUB00", "PJM.FAULT.HUB01"],
+        max_age: MINUTE,
+        rolling: Some(Rolling::Mean { count: 20 }),
+        text: "f_mean:location_spread:location=PJM.FAULT.HUB00:other=PJM.FAULT.HUB01:max_age=1m:rolling=mean:count=20",
+    },
+    Series {
+        name: "f_deviation",
+        formula: Formula::Spark { heat_rate: 750_000_000 },
+        legs: ["PJM.FAULT.RT00", "PJM.FAULT.SLOW00"],
+        max_age: 10 * MINUTE,
+        rolling: Some(Rolling::Deviation { width: 2 * MINUTE }),
+        text: "f_deviation:spark_spread:power=PJM.FAULT.RT00:gas=PJM.FAULT.SLOW00:heat_rate=7.5:max_age=10m:rolling=deviation:window=2m",
     },
 ];
 
@@ -109,10 +140,16 @@ pub fn values(ticks: &[Tick], all: &[Series]) -> BTreeMap<Key, Wanted> {
         for (tenant, ticks) in tenants {
             let legs = series.legs.map(|leg| by_time(&ticks, leg));
             let times: BTreeSet<i64> = ticks.iter().map(|tick| tick.time).collect();
-            for time in times {
-                if let Some(wanted) = wanted(series, &legs, time) {
-                    values.insert((tenant.to_owned(), series.name.to_owned(), time), wanted);
-                }
+            let of_formula = times
+                .into_iter()
+                .filter_map(|time| Some((time, wanted(series, &legs, time)?)));
+            let of_formula: Vec<(i64, Wanted)> = of_formula.collect();
+            for (at, (time, wanted)) in of_formula.iter().enumerate() {
+                let wanted = match series.rolling {
+                    Some(rolling) => rolled(rolling, &of_formula[..=at]),
+                    None => wanted.clone(),
+                };
+                values.insert((tenant.to_owned(), series.name.to_owned(), *time), wanted);
             }
         }
     }
@@ -174,6 +211,60 @@ fn wanted(series: &Series, legs: &[ByTime<'_>; 2], time: i64) -> Option<Wanted> 
         Formula::HeatRate => average(first.price * ONE, second.price),
     };
     Some(Wanted::Row(value, [leg(first, time), leg(second, time)]))
+}
+
+/// The statistic at the last of these times, in the place of its value.
+fn rolled(rolling: Rolling, until: &[(i64, Wanted)]) -> Wanted {
+    let (time, legs) = match until.last() {
+        Some((time, Wanted::Row(Some(_), legs))) => (*time, legs),
+        Some((_, other)) => return other.clone(),
+        None => return Wanted::NoValue,
+    };
+    let (count, width) = match rolling {
+        Rolling::Mean { count } => (count, 24 * HOUR),
+        Rolling::Deviation { width } => (MOST_VALUES + 1, width),
+    };
+    let mut window = Vec::new();
+    for (_, wanted) in until.iter().rev().take_while(|(at, _)| time - at < width) {
+        match wanted {
+            Wanted::Unknown => return Wanted::Unknown,
+            Wanted::Row(Some(value), _) => window.push(*value),
+            Wanted::Row(None, _) | Wanted::NoValue => {}
+        }
+        if window.len() == count {
+            break;
+        }
+    }
+    let n = window.len() as i128;
+    let sum: i128 = window.iter().sum();
+    let number = match rolling {
+        Rolling::Mean { .. } => average(sum, n).filter(|_| window.len() == count),
+        Rolling::Deviation { .. } => {
+            // n times as far from the mean as the values: integers.
+            let squares: i128 = window.iter().map(|value| (n * value - sum).pow(2)).sum();
+            (2..=MOST_VALUES)
+                .contains(&window.len())
+                .then(|| root(squares, n * n * (n - 1)))
+        }
+    };
+    Wanted::Row(number, legs.clone())
+}
+
+/// The root of a quotient, rounded half to even.
+fn root(dividend: i128, divisor: i128) -> i128 {
+    let mut floor = (dividend as f64 / divisor as f64).sqrt() as i128;
+    while floor * floor * divisor > dividend {
+        floor -= 1;
+    }
+    while (floor + 1) * (floor + 1) * divisor <= dividend {
+        floor += 1;
+    }
+    let middle = (2 * floor + 1) * (2 * floor + 1) * divisor;
+    match middle.cmp(&(4 * dividend)) {
+        std::cmp::Ordering::Less => floor + 1,
+        std::cmp::Ordering::Equal => floor + floor % 2,
+        std::cmp::Ordering::Greater => floor,
+    }
 }
 
 /// The newest price that counts at this time. An error: nobody can say which one.
@@ -268,7 +359,7 @@ mod tests {
 
     #[test]
     fn an_interval_counts_inside_it_and_a_late_price_not_after_the_hold_time() {
-        let [_, spark, heat] = OF_THE_LOAD;
+        let [_, spark, heat, ..] = OF_THE_LOAD;
         let [power, gas] = spark.legs;
         let mut ticks = vec![
             tick(power, 1, 0, 55),
@@ -286,5 +377,34 @@ mod tests {
         let ticks = [tick(power, 1, 0, 55), tick(gas, 2, 0, 0), tick(gas, 3, 1, 3)];
         assert!(matches!(at(&heat, &ticks, 0), Some(Wanted::Row(None, _))));
         assert_eq!(number(at(&heat, &ticks, 1)), Some(1_833_333_333));
+    }
+
+    #[test]
+    fn windows_reach_as_far_as_their_count_or_their_time() {
+        let [.., mean, deviation] = OF_THE_LOAD;
+        let [first, second] = mean.legs;
+        let mut ticks: Vec<Tick> = (0..22).map(|at| tick(first, at, at * 1_000, i128::from(at))).collect();
+        ticks.push(tick(second, 100, 0, 0));
+        assert!(matches!(at(&mean, &ticks, 18_000), Some(Wanted::Row(None, _))));
+        assert_eq!(number(at(&mean, &ticks, 19_000)), Some(950_000_000));
+        assert_eq!(number(at(&mean, &ticks, 21_000)), Some(1_150_000_000));
+        let [power, gas] = deviation.legs;
+        let mut ticks = vec![tick(gas, 100, 0, 0)];
+        ticks.extend([(0, 1), (1, 2), (2, 4)].map(|(at, price)| tick(power, at, at * MINUTE, price)));
+        assert!(matches!(at(&deviation, &ticks, 0), Some(Wanted::Row(None, _))));
+        // Of 1 and 2, then of 2 and 4: the value of the first minute has left.
+        assert_eq!(number(at(&deviation, &ticks, MINUTE)), Some(70_710_678));
+        assert_eq!(number(at(&deviation, &ticks, 2 * MINUTE)), Some(141_421_356));
+        ticks[2].appended = MINUTE + HOLD;
+        assert_eq!(at(&deviation, &ticks, 2 * MINUTE), Some(Wanted::Unknown));
+    }
+
+    #[test]
+    fn roots_are_the_nearest_integers_and_halves_are_even() {
+        let nearest = [(0, 0), (1, 1), (2, 1), (3, 2), (6, 2), (7, 3), (12, 3), (13, 4)];
+        for (square, expected) in nearest {
+            assert_eq!(root(square, 1), expected, "{square}");
+        }
+        assert_eq!((root(9, 4), root(25, 4)), (2, 2));
     }
 }

@@ -5,13 +5,12 @@
 mod of_curves;
 mod of_derived;
 mod of_markets;
+mod of_restate;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use domain::{Interval, Micros};
+use domain::Interval;
 use service::metrics::{Declared, Kind};
 
 use crate::core::partition_state::WindowCounts;
@@ -20,6 +19,7 @@ use of_markets::{CHECK_DIFFERENCE, CHECK_HOURS, INTERVALS_DUE, INTERVALS_MISSING
 pub use of_curves::CurveMeters;
 pub use of_derived::DerivedMeters;
 pub(crate) use of_markets::{completeness, completeness_unknown, market_checks, market_checks_unknown};
+pub use of_restate::{RestateMeters, RestateTotals, Restated};
 
 const LATE: &str = "ticks_late_total";
 const CLOSINGS: &str = "bar_closings_by_table_total";
@@ -29,12 +29,6 @@ const BARS_CLOSED: &str = "bars_closed_total";
 const CHECKPOINTS: &str = "aggregation_checkpoints_total";
 const STATE_RECORDS: &str = "aggregation_state_records_total";
 const CHECKPOINT: &str = "aggregation_checkpoint_seconds";
-const RESTATED: &str = "restate_windows_total";
-const RESTATE_EXPIRED: &str = "restate_expired_total";
-const RESTATE_REFUSED: &str = "restate_refused_total";
-const RESTATE_WAITING: &str = "restate_windows_waiting";
-const RESTATE_DELAY: &str = "restate_delay_seconds";
-const RESTATE_STATEMENT: &str = "restate_statement_seconds";
 const OPEN: &str = "bar_windows_open";
 const BY_STATE: &str = "bar_windows_by_state";
 
@@ -47,10 +41,6 @@ const INTERVALS: &[&[(&str, &str)]] = &[
     &[("interval", "1d")],
 ];
 
-/// From a second to a day: the table's writer takes a second or two, an outage may take hours.
-const DELAY_SECONDS: &[f64] = &[
-    0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0,
-];
 const STATEMENT_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// The metrics of this service.
@@ -158,50 +148,12 @@ pub const DECLARED: &[Declared] = &[
         "Windows in memory, by interval and state (open, closed).",
     )
     .labels(&["interval", "state"]),
-    Declared::new(
-        RESTATED,
-        Kind::Counter,
-        "windows",
-        "Bars computed from table enriched_ticks for late ticks, and sent, by interval.",
-    )
-    .labels(INTERVAL)
-    .with(INTERVALS),
-    Declared::new(
-        RESTATE_EXPIRED,
-        Kind::Counter,
-        "windows",
-        "Windows of late ticks whose rows may have expired; their bars do not count the late tick.",
-    )
-    .with(&[&[]]),
-    Declared::new(
-        RESTATE_REFUSED,
-        Kind::Counter,
-        "windows",
-        "Windows of late ticks that were not restated for another reason (sum_overflow, row_missing).",
-    )
-    .labels(&["reason"])
-    .with(&[&[("reason", "sum_overflow")], &[("reason", "row_missing")]]),
-    Declared::new(
-        RESTATE_WAITING,
-        Kind::Gauge,
-        "windows",
-        "Windows of late ticks in memory whose bars are not computed yet.",
-    )
-    .with(&[&[]]),
-    Declared::new(
-        RESTATE_DELAY,
-        Kind::Histogram(DELAY_SECONDS),
-        "seconds",
-        "Time from the append of a late tick's raw message until its bar was sent.",
-    )
-    .with(&[&[]]),
-    Declared::new(
-        RESTATE_STATEMENT,
-        Kind::Histogram(STATEMENT_SECONDS),
-        "seconds",
-        "Duration of a ClickHouse statement that computes windows.",
-    )
-    .with(&[&[]]),
+    of_restate::RESTATED,
+    of_restate::RESTATE_EXPIRED,
+    of_restate::RESTATE_REFUSED,
+    of_restate::RESTATE_WAITING,
+    of_restate::RESTATE_DELAY,
+    of_restate::RESTATE_STATEMENT,
     of_derived::LEGS,
     of_derived::DERIVED,
     of_derived::SKIPPED,
@@ -216,89 +168,6 @@ pub const DECLARED: &[Declared] = &[
     of_curves::EVICTED,
     of_curves::KEPT,
 ];
-
-/// The outcome of the windows of one statement.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Restated {
-    /// Bars sent, by interval.
-    pub bars: [u64; Interval::ALL.len()],
-    /// Windows whose rows may have expired.
-    pub expired: u64,
-    /// Windows whose late tick has no row in the table.
-    pub missing: u64,
-    /// Windows with a sum that does not fit its column.
-    pub overflowed: u64,
-    /// For each bar, the time since the append of its late tick.
-    pub delays: Vec<Micros>,
-}
-
-/// Handles of the second stage's worker, and its totals for `/stats`.
-#[derive(Clone)]
-pub struct RestateMeters {
-    windows: [Counter; Interval::ALL.len()],
-    expired: Counter,
-    overflowed: Counter,
-    missing: Counter,
-    waiting: Gauge,
-    delay: Histogram,
-    statement: Histogram,
-    totals: Arc<RestateTotals>,
-}
-
-/// Totals of the second stage for `/stats`.
-#[derive(Debug, Default)]
-pub struct RestateTotals {
-    windows: AtomicU64,
-    not_restated: AtomicU64,
-    waiting: AtomicU64,
-}
-
-impl RestateTotals {
-    /// Windows restated, not restated, and waiting.
-    pub fn counts(&self) -> [u64; 3] {
-        [&self.windows, &self.not_restated, &self.waiting].map(|count| count.load(Ordering::Relaxed))
-    }
-}
-
-impl RestateMeters {
-    /// Creates the handles; `totals` is shown in `/stats`.
-    pub fn new(totals: Arc<RestateTotals>) -> RestateMeters {
-        RestateMeters {
-            windows: Interval::ALL.map(|interval| counter!(RESTATED, "interval" => interval.name())),
-            expired: counter!(RESTATE_EXPIRED),
-            overflowed: counter!(RESTATE_REFUSED, "reason" => "sum_overflow"),
-            missing: counter!(RESTATE_REFUSED, "reason" => "row_missing"),
-            waiting: gauge!(RESTATE_WAITING),
-            delay: histogram!(RESTATE_DELAY),
-            statement: histogram!(RESTATE_STATEMENT),
-            totals,
-        }
-    }
-
-    /// Counts an answered statement.
-    pub fn statement(&self, restated: &Restated, took: Duration) {
-        for (counter, count) in self.windows.iter().zip(restated.bars) {
-            counter.increment(count);
-        }
-        self.expired.increment(restated.expired);
-        self.overflowed.increment(restated.overflowed);
-        self.missing.increment(restated.missing);
-        for delay in &restated.delays {
-            self.delay.record((*delay).max(0) as f64 / 1e6);
-        }
-        self.statement.record(took.as_secs_f64());
-        let not_restated = restated.expired + restated.overflowed + restated.missing;
-        let windows = restated.bars.iter().sum();
-        self.totals.windows.fetch_add(windows, Ordering::Relaxed);
-        self.totals.not_restated.fetch_add(not_restated, Ordering::Relaxed);
-    }
-
-    /// Sets the number of windows that wait.
-    pub fn waiting(&self, windows: usize) {
-        self.waiting.set(windows as f64);
-        self.totals.waiting.store(windows as u64, Ordering::Relaxed);
-    }
-}
 
 /// Counts since the last turn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

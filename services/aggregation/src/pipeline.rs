@@ -31,6 +31,7 @@ use crate::stages::aggregate::Aggregator;
 use crate::stages::curves::{self, Curves};
 use crate::stages::derived::{self, Derive};
 use crate::stages::lane;
+use crate::stages::legs;
 use crate::stages::outbox::{OutputTopics, Shared};
 use crate::stages::restate::{self, RestateHandler};
 use crate::view::Views;
@@ -147,7 +148,7 @@ fn derived_stage(ctx: &mut Context<Config>) {
         let stage = Derive::new(&config, wire.clone(), DerivedMeters::default());
         Ok(Box::new(Hop::new(stage, output.clone())))
     });
-    ctx.dead_letter_codes(derived::STAGE, &derived::CODES);
+    ctx.dead_letter_codes(derived::STAGE, &legs::CODES);
 }
 
 /// The fourth stage: snapshots of curves from quotes. It always runs: which curves there are is in the log.
@@ -159,7 +160,7 @@ fn curves_stage(ctx: &mut Context<Config>) {
         let stage = Curves::new(limits, wire.clone(), CurveMeters::default());
         Ok(Box::new(Hop::new(stage, output.clone())))
     });
-    ctx.dead_letter_codes(curves::STAGE, &curves::CODES);
+    ctx.dead_letter_codes(curves::STAGE, &legs::CODES);
 }
 
 /// The second stage: bars of late ticks from the table, in parallel with the stream.

@@ -15,6 +15,7 @@ const SERIES: &str = "basis:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60
                       spark:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m,\
                       heat:implied_heat_rate:power=D.POWER:gas=D.GAS:max_age=10m,\
                       quote:bid_ask_spread:quote=D.LOCAL,\
+                      taken:basis:local=D.WIDE:reference=D.SPOT:max_age=60s,\
                       mean:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60s:rolling=mean:count=20,\
                       score:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m:rolling=z_score:window=10m";
 
@@ -229,6 +230,7 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     route(&pipeline);
     pipeline.agree().unwrap();
     deleted_values_are_written_again(&pipeline);
+    a_lost_null_is_found(&pipeline, start);
     wrong_values_are_named(&pipeline);
     explained(&pipeline);
 }
@@ -244,6 +246,22 @@ fn deleted_values_are_written_again(pipeline: &Pipeline) {
     let places: Vec<String> = rows.iter().map(|row| format!("({}, {})", row[0], row[1])).collect();
     let doomed = format!("(src_partition, src_offset) IN ({})", places.join(", "));
     deleted_versions_are_written_again(pipeline, "derived_prices", &doomed);
+}
+
+/// A price of a quarter of an hour is replaced by one of five minutes, so the value ten minutes later is taken back. Its row says null, and is
+/// missed as any other.
+fn a_lost_null_is_found(pipeline: &Pipeline, start: i64) {
+    let of = |condition: &str| format!("tenant_id = '{TENANT}' AND series = 'taken' AND {condition}");
+    let arrives = |condition: &str| {
+        let sql = format!("SELECT count() FROM derived_prices_latest WHERE {}", of(condition));
+        eventually(condition, || Ok(pipeline.clickhouse.number(&sql)? == 1)).unwrap();
+    };
+    let spot = message("SPOT", "D.SPOT", "trade", start + 600 * SECOND, "3");
+    publish(pipeline, &[message("WIDE", "D.WIDE", "rt15", start, "7"), spot]);
+    arrives("value = 4");
+    publish(pipeline, &[message("NARROW", "D.WIDE", "rt5", start, "8")]);
+    arrives("isNull(value)");
+    deleted_versions_are_written_again(pipeline, "derived_prices", &of("isNull(value)"));
 }
 
 /// `dp verify` names a value that is missing, one with a wrong number, and one that nothing explains; it changes nothing itself.

@@ -46,6 +46,8 @@ pub(super) struct Compared {
     pub expected: u64,
     pub found: u64,
     pub wrong: Vec<WrongRow>,
+    /// Rows that are missing if their topic has a record of them.
+    pub doubtful: Vec<WrongRow>,
     /// Wrong rows that are counted only.
     pub unnamed: u64,
     /// Rows that depend on the clock of the stage.
@@ -67,6 +69,7 @@ impl Compared {
         let rest = other.wrong.split_off(other.wrong.len().min(room));
         self.unnamed += other.unnamed + rest.len() as u64;
         self.wrong.extend(other.wrong);
+        self.doubtful.extend(other.doubtful);
         self.unknown += other.unknown;
         self.expired += other.expired;
         self.earlier += other.earlier;

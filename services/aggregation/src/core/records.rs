@@ -2,14 +2,28 @@
 //!
 //! Values are the codec's: a window's state is its bar, which contains all that a later tick needs, and its products.
 //!
-//! Every key contains the id of its writer, so that a frozen former owner that resumes cannot change the state of its
-//! successor, and a restore uses the records of one writer only.
+//! Every key of state contains the id of its writer, so that a frozen former owner that resumes cannot change the state of its
+//! successor, and a restore uses the records of one writer only. The definition of a derived series belongs to the log and has a key without
+//! a writer, which builds that do not know it skip as foreign.
 
 use std::fmt;
 
 use codec::state::SequencerLane;
 use delivery::Sequencer;
 use domain::{Interval, LastOrigin, Window};
+
+/// Begin of the key of a definition.
+const DEFINITION: &str = "derived|";
+
+/// The key of the record with the definition of this derived series.
+pub fn definition_key(series: &str) -> String {
+    format!("{DEFINITION}{series}")
+}
+
+/// The derived series whose definition has this key; `None` for other keys.
+pub fn series_of(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key).ok()?.strip_prefix(DEFINITION)
+}
 
 /// The writer of a record. Its ordinal is 1 + the highest seen at its start; the random part distinguishes writers that
 /// started at the same time.

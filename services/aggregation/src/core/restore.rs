@@ -5,20 +5,23 @@
 //! highest seen, tombstones included. The log clock is that of the position, since it is part of the sequencer record (INV-1);
 //! a window ahead of the position is kept, since it has the offset applied last.
 //! State of a build without a log clock is refused: it decided by another rule which ticks were late.
+//! A derived series keeps its definition: values of two definitions under one name would be a series of neither.
 //! Foreign records (of a writer that is not a service of ours) have a key without a writer id, or are a sequencer record
 //! without our framing. They cannot contain state of ours, so they are skipped.
 //! Failure: any other record that cannot be read, or a state that the protocol cannot have written, is an error: guessing
 //! would give wrong bars.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use codec::state::SequencerState;
 use codec::{CodecError, Record, Wire, framing};
+use curves::derived::Definition;
 use domain::{Interval, Micros, Product, is_known_topic_id};
 
 use super::log_clock::WindowRules;
 use super::partition_state::{PartitionState, Writer, is_calendar_time};
-use super::records::{StateKey, Subject, WriterId};
+use super::records::{StateKey, Subject, WriterId, series_of};
 
 /// Why a state cannot be restored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +59,16 @@ pub enum RestoreError {
         /// Id now.
         actual: String,
     },
+    /// A derived series has another definition than that of its earlier values.
+    #[error("derived series '{series}' is configured as {configured}, but its earlier values were computed as {saved}")]
+    OtherDefinition {
+        /// Its name.
+        series: String,
+        /// The definition now.
+        configured: String,
+        /// The one of the earlier values.
+        saved: String,
+    },
 }
 
 /// The writer of a record.
@@ -71,12 +84,19 @@ pub enum Taken {
 #[derive(Debug, Default)]
 pub struct StateLoader {
     live: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// By derived series.
+    definitions: BTreeMap<String, String>,
     highest_ordinal: u64,
 }
 
 impl StateLoader {
     /// Adds the next record; `None` is a tombstone.
     pub fn record(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<Taken, RestoreError> {
+        if let Some(series) = series_of(key) {
+            let text = String::from_utf8_lossy(value.unwrap_or_default());
+            self.definitions.insert(series.to_owned(), text.into_owned());
+            return Ok(Taken::Ours);
+        }
         if !StateKey::names_a_writer(key) {
             return Ok(Taken::Foreign);
         }
@@ -150,6 +170,28 @@ impl StateLoader {
         let is_other = saved & !kept != 0 || saved != 0 && saved.leading_zeros() > rules.intervals.leading_zeros();
         let intervals = Interval::ALL.into_iter().filter(|one| saved >> one.index() & 1 == 1);
         Ok(is_other.then(|| intervals.map(Interval::name).collect()))
+    }
+
+    /// Those of the configured series whose definition must be saved before their first leg is sent.
+    ///
+    /// # Errors
+    /// A series has another definition than the saved one.
+    pub fn new_series(&self, configured: &[Arc<Definition>]) -> Result<Vec<Arc<Definition>>, RestoreError> {
+        let mut new = Vec::new();
+        for definition in configured {
+            match self.definitions.get(&definition.series) {
+                None => new.push(Arc::clone(definition)),
+                Some(saved) if *saved == definition.described() => {}
+                Some(saved) => {
+                    return Err(RestoreError::OtherDefinition {
+                        series: definition.series.clone(),
+                        configured: definition.described(),
+                        saved: saved.clone(),
+                    });
+                }
+            }
+        }
+        Ok(new)
     }
 
     /// The state of a new owner, and the position to start from (`None`: the beginning of the log).

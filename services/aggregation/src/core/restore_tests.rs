@@ -303,3 +303,48 @@ fn the_state_of_a_recreated_topic_is_refused() {
         matches!(refused, Err(RestoreError::TopicChanged { saved, actual }) if (saved.as_str(), actual.as_str()) == ("id", "other"))
     );
 }
+
+fn spark(heat_rate: i64, count: usize) -> Vec<Arc<Definition>> {
+    let definition = Definition {
+        series: "spark".to_owned(),
+        formula: curves::derived::Formula::SparkSpread {
+            heat_rate: Decimal::from_integer(heat_rate).unwrap(),
+        },
+        legs: vec!["A".to_owned(), "B".to_owned()],
+        max_age: 5,
+        rolling: Some(curves::derived::RollingStatistic {
+            statistic: curves::derived::Statistic::Mean,
+            count: Some(count),
+            width: 9,
+        }),
+    };
+    vec![Arc::new(definition)]
+}
+
+#[test]
+fn a_series_keeps_the_definition_of_its_first_values() {
+    let mut loader = StateLoader::default();
+    let first = spark(7, 20);
+    let new = loader.new_series(&first).unwrap();
+    assert_eq!(new, first);
+    let (key, text) = (super::super::records::definition_key("spark"), new[0].described());
+    assert_eq!(
+        text,
+        "spark_spread_rolling_mean:power=A:gas=B:heat_rate=7:max_age=5us:count=20:window=9us"
+    );
+    assert_eq!(loader.record(key.as_bytes(), Some(text.as_bytes())), Ok(Taken::Ours));
+    // Builds that do not know it skip it, and it is no state of a window.
+    assert!(!StateKey::names_a_writer(key.as_bytes()) && loader.is_empty());
+    assert_eq!(loader.new_series(&spark(7, 20)), Ok(Vec::new()));
+    for other in [spark(8, 20), spark(7, 21)] {
+        let refused = loader.new_series(&other).unwrap_err();
+        assert_eq!(
+            refused,
+            RestoreError::OtherDefinition {
+                series: "spark".to_owned(),
+                configured: other[0].described(),
+                saved: text.clone(),
+            }
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! The bodies of answers, as `/openapi.json` describes them.
 
 use service::http::openapi::Shape;
+use service::http::shapes::{CURVE_INPUT, CURVE_POINT};
 
 const TEXT: Shape = Shape::Optional(&Shape::Text);
 const TIME: Shape = Shape::Optional(&Shape::Time);
@@ -35,33 +36,8 @@ pub(super) const CURVE: Shape = Shape::Object(&[
     ("revision", Shape::Integer),
     ("cause", Shape::Text),
     ("origin", Shape::Text),
-    ("points", Shape::List(&POINT)),
-    ("inputs", Shape::List(&INPUT)),
-]);
-
-const POINT: Shape = Shape::Object(&[
-    ("contract", Shape::Text),
-    ("block", Shape::Text),
-    ("delivery_start", Shape::Time),
-    ("delivery_end", Shape::Time),
-    ("price", Shape::Number),
-    ("volume", Shape::Nullable(&Shape::Number)),
-    ("confidence", Shape::Number),
-    ("method", Shape::Text),
-    ("extrapolated", Shape::Flag),
-    ("sources", Shape::List(&Shape::Text)),
-]);
-
-const INPUT: Shape = Shape::Object(&[
-    ("contract", Shape::Text),
-    ("block", Shape::Text),
-    ("price", Shape::Number),
-    ("curve_price", Shape::Nullable(&Shape::Number)),
-    ("residual", Shape::Nullable(&Shape::Number)),
-    ("state", Shape::Text),
-    ("implied_by", Shape::List(&Shape::Text)),
-    ("source", Shape::Text),
-    ("known_at", Shape::Time),
+    ("points", Shape::List(&CURVE_POINT)),
+    ("inputs", Shape::List(&CURVE_INPUT)),
 ]);
 
 const VALUE: Shape = Shape::Object(&[

@@ -13,7 +13,7 @@ use domain::{Interval, Micros};
 use stream::{Handler, Io, Message, Outcome, Partition, StreamError};
 
 use super::lane::{Lane, Progress};
-use super::outbox::{OutputTopics, Shared};
+use super::outbox::{Outbox, OutputTopics, Shared};
 use super::restore_state::{self, Read, RestoreJob, Restored};
 use crate::config::Config;
 use crate::core::partition_state::WindowCounts;
@@ -123,6 +123,7 @@ impl Aggregator {
                 continue;
             }
             for restored in restoring.restored.drain(..) {
+                Outbox::new(io, &mut self.shared, restored.partition.number).definitions(&restored.new_series)?;
                 io.start(&restored.partition, restored.start);
                 self.lanes.push(Lane::new(restored.partition, restored.state));
             }
@@ -219,6 +220,7 @@ impl Handler for Aggregator {
             state_topic: self.shared.topics.state.clone(),
             wire: self.shared.wire.clone(),
             rules: self.config.rules,
+            series: self.config.derived.series.clone(),
             partitions: partitions.to_vec(),
             now: io.now(),
         };

@@ -10,31 +10,19 @@
 
 use std::collections::BTreeSet;
 
-use codec::{CodecError, Record, Wire};
+use codec::Wire;
 use curves::snapshots::{Limits, Reason, Snapshots, read_back};
 use delivery::Sequencer;
-use domain::instrument::KEY_SEPARATOR;
-use domain::{Classified, ErrorClass, LegPrice, LegPurpose, Micros, RawPosition};
+use domain::{LegPrice, LegPurpose, Micros};
 use rustc_hash::FxHashMap;
-use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
+use stream::hop::{Memory, Stage, StageOutput, Verdict};
 use stream::{Message, Partition, StreamError};
 
+use super::legs::{self, OfLegs};
 use crate::metrics::CurveMeters;
 
 /// Name in metrics and dead letters.
 pub const STAGE: &str = "curves";
-const MISSING_PAYLOAD: &str = "missing_payload";
-/// Codes of this stage's dead letters: its own, then the codec's.
-pub const CODES: [&str; 6] = [
-    MISSING_PAYLOAD,
-    Rejected::OVERSIZE,
-    "truncated",
-    "invalid_utf8",
-    "invalid_value",
-    "unknown_schema",
-];
-/// Most records that are read again.
-const MOST_READ_BACK: i64 = 50_000_000;
 
 /// A curve of one tenant.
 struct Lane {
@@ -73,8 +61,25 @@ impl Curves {
         }
     }
 
-    /// Takes a record; the snapshots that follow go to `out`, if there is one.
-    fn record(&mut self, message: &Message<'_>, leg: &LegPrice<'_>, mut out: Option<&mut StageOutput<'_>>) -> Verdict {
+    /// The largest residual of the newest snapshots, as a part of the price.
+    fn residual(&self) -> f64 {
+        let shards = self.shards.values();
+        let ratios = shards.flat_map(|shard| {
+            shard
+                .lanes
+                .values()
+                .map(|lane| lane.snapshots.contradiction(shard.clock))
+        });
+        ratios.fold(0.0, f64::max)
+    }
+}
+
+impl OfLegs for Curves {
+    fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    fn take(&mut self, message: &Message<'_>, leg: &LegPrice<'_>, mut out: Option<&mut StageOutput<'_>>) -> Verdict {
         let shard = self.shards.entry(message.partition).or_insert_with(|| Shard {
             clock: Micros::MIN,
             lanes: FxHashMap::default(),
@@ -83,10 +88,7 @@ impl Curves {
         shard.clock = shard.clock.max(leg.log_clock);
         let verdict = match leg.purpose {
             LegPurpose::Curve => {
-                self.key.clear();
-                self.key.extend_from_slice(leg.tenant_id.as_bytes());
-                self.key.push(KEY_SEPARATOR as u8);
-                self.key.extend_from_slice(leg.series.as_bytes());
+                legs::write_key(leg, &mut self.key);
                 let (verdict, reason) = shard.quote(&self.key, leg, self.limits);
                 if reason == Some(Reason::TooLate) && out.is_some() {
                     too_late(leg);
@@ -119,18 +121,6 @@ impl Curves {
         }
         verdict
     }
-
-    /// The largest residual of the newest snapshots, as a part of the price.
-    fn residual(&self) -> f64 {
-        let shards = self.shards.values();
-        let ratios = shards.flat_map(|shard| {
-            shard
-                .lanes
-                .values()
-                .map(|lane| lane.snapshots.contradiction(shard.clock))
-        });
-        ratios.fold(0.0, f64::max)
-    }
 }
 
 impl Shard {
@@ -146,11 +136,7 @@ impl Shard {
         let Some(lane) = self.lanes.get_mut(key) else {
             return (Verdict::Done, None);
         };
-        let position = RawPosition {
-            offset: leg.enriched_offset,
-            index: leg.index,
-        };
-        if !lane.sequencer.accept("", leg.enriched_partition, position) {
+        if !lane.sequencer.accept("", leg.enriched_partition, legs::position(leg)) {
             return (Verdict::Duplicate, None);
         }
         let before = lane.snapshots.next_due();
@@ -187,38 +173,15 @@ impl Stage for Curves {
     }
 
     fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError> {
-        let Some(payload) = message.payload else {
-            return Ok(rejected(MISSING_PAYLOAD, "the quote has no value".to_owned()));
-        };
-        // The leg borrows from the codec: a clone of the handle is free.
-        let wire = self.wire.clone();
-        let payload = wire.current(Record::LegPrice, payload);
-        match wire.decode_leg(&payload) {
-            Ok(leg) => Ok(self.record(message, &leg, Some(out))),
-            Err(error) if error.class() == ErrorClass::Poison => Ok(rejected(error.code(), error.to_string())),
-            Err(error) => Err(unread(&error)),
-        }
+        legs::process(self, message, out)
     }
 
     fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
-        let wire = self.wire.clone();
-        let payload = wire.current(Record::LegPrice, message.payload.unwrap_or_default());
-        match wire.decode_leg(&payload) {
-            Ok(leg) => {
-                self.record(message, &leg, None);
-                Ok(())
-            }
-            // The earlier owner has dead-lettered it.
-            Err(error) if error.class() == ErrorClass::Poison => Ok(()),
-            Err(error) => Err(unread(&error)),
-        }
+        legs::observe(self, message)
     }
 
     fn memory(&self) -> Option<Memory> {
-        Some(Memory {
-            micros: read_back(&self.limits),
-            offsets: MOST_READ_BACK,
-        })
+        Some(legs::memory(read_back(&self.limits)))
     }
 
     /// A snapshot that lacks earlier quotes would have the version of the right one.
@@ -226,12 +189,8 @@ impl Stage for Curves {
         true
     }
 
-    /// The log clock of the record: the stage before may be far behind its input, and write old legs now.
     fn time_of(&self, message: &Message<'_>) -> Micros {
-        let wire = self.wire.clone();
-        let payload = wire.current(Record::LegPrice, message.payload.unwrap_or_default());
-        let clock = wire.decode_leg(&payload).map(|leg| leg.log_clock);
-        clock.map_or(message.timestamp, |clock| clock.min(message.timestamp))
+        legs::time_of(&self.wire, message)
     }
 
     fn turn(&mut self) -> Result<(), StreamError> {
@@ -246,20 +205,6 @@ impl Stage for Curves {
     }
 }
 
-fn rejected(code: &'static str, message: String) -> Verdict {
-    Verdict::DeadLetter(Rejected {
-        code,
-        message,
-        rows: domain::RowRanges::default(),
-        correlation_id: String::new(),
-        attempts: 1,
-    })
-}
-
-fn unread(error: &CodecError) -> StreamError {
-    StreamError::transient(error.code(), format!("read a quote: {error}"))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -268,6 +213,7 @@ mod tests {
     use stream::KeptMessage;
 
     use super::*;
+    use crate::stages::legs::MISSING_PAYLOAD;
 
     const PARTITION: i32 = 3;
     const SECOND: Micros = 1_000_000;

@@ -8,32 +8,20 @@
 
 use std::sync::Arc;
 
-use codec::{CodecError, Record, Wire};
+use codec::Wire;
 use curves::derived::{Definition, Limits, Reason, Series, Taken, read_back};
 use delivery::Sequencer;
-use domain::instrument::KEY_SEPARATOR;
-use domain::{Classified, ErrorClass, LegPrice, LegPurpose, Micros, RawPosition};
+use domain::{LegPrice, LegPurpose, Micros};
 use rustc_hash::FxHashMap;
-use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
+use stream::hop::{Memory, Stage, StageOutput, Verdict};
 use stream::{Message, Partition, StreamError};
 
+use super::legs::{self, OfLegs};
 use crate::config::DerivedConfig;
 use crate::metrics::DerivedMeters;
 
 /// Name in metrics and dead letters.
 pub const STAGE: &str = "derived";
-const MISSING_PAYLOAD: &str = "missing_payload";
-/// Codes of this stage's dead letters: its own, then the codec's.
-pub const CODES: [&str; 6] = [
-    MISSING_PAYLOAD,
-    Rejected::OVERSIZE,
-    "truncated",
-    "invalid_utf8",
-    "invalid_value",
-    "unknown_schema",
-];
-/// Most legs that are read again.
-const MOST_READ_BACK: i64 = 50_000_000;
 
 /// A series of one tenant.
 struct Lane {
@@ -70,9 +58,14 @@ impl Derive {
             meters,
         }
     }
+}
 
-    /// Takes a leg; its values go to `out`, if there is one.
-    fn leg(&mut self, message: &Message<'_>, leg: &LegPrice<'_>, mut out: Option<&mut StageOutput<'_>>) -> Verdict {
+impl OfLegs for Derive {
+    fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    fn take(&mut self, message: &Message<'_>, leg: &LegPrice<'_>, mut out: Option<&mut StageOutput<'_>>) -> Verdict {
         if leg.purpose != LegPurpose::Series {
             return Verdict::Done;
         }
@@ -80,10 +73,7 @@ impl Derive {
             self.meters.skipped(Reason::UnknownLeg);
             return Verdict::Done;
         };
-        self.key.clear();
-        self.key.extend_from_slice(leg.tenant_id.as_bytes());
-        self.key.push(KEY_SEPARATOR as u8);
-        self.key.extend_from_slice(leg.series.as_bytes());
+        legs::write_key(leg, &mut self.key);
         let lanes = self.lanes.entry(message.partition).or_default();
         if !lanes.contains_key(self.key.as_slice()) {
             let lane = Lane {
@@ -95,11 +85,7 @@ impl Derive {
         let Some(lane) = lanes.get_mut(self.key.as_slice()) else {
             return Verdict::Done;
         };
-        let position = RawPosition {
-            offset: leg.enriched_offset,
-            index: leg.index,
-        };
-        if !lane.sequencer.accept("", leg.enriched_partition, position) {
+        if !lane.sequencer.accept("", leg.enriched_partition, legs::position(leg)) {
             return Verdict::Duplicate;
         }
         let (wire, key) = (&self.wire, self.key.as_slice());
@@ -138,38 +124,15 @@ impl Stage for Derive {
     }
 
     fn process(&mut self, message: &Message<'_>, out: &mut StageOutput<'_>) -> Result<Verdict, StreamError> {
-        let Some(payload) = message.payload else {
-            return Ok(rejected(MISSING_PAYLOAD, "the leg has no value".to_owned()));
-        };
-        // The leg borrows from the codec: a clone of the handle is free.
-        let wire = self.wire.clone();
-        let payload = wire.current(Record::LegPrice, payload);
-        match wire.decode_leg(&payload) {
-            Ok(leg) => Ok(self.leg(message, &leg, Some(out))),
-            Err(error) if error.class() == ErrorClass::Poison => Ok(rejected(error.code(), error.to_string())),
-            Err(error) => Err(unread(&error)),
-        }
+        legs::process(self, message, out)
     }
 
     fn observe(&mut self, message: &Message<'_>) -> Result<(), StreamError> {
-        let wire = self.wire.clone();
-        let payload = wire.current(Record::LegPrice, message.payload.unwrap_or_default());
-        match wire.decode_leg(&payload) {
-            Ok(leg) => {
-                self.leg(message, &leg, None);
-                Ok(())
-            }
-            // The earlier owner has dead-lettered it.
-            Err(error) if error.class() == ErrorClass::Poison => Ok(()),
-            Err(error) => Err(unread(&error)),
-        }
+        legs::observe(self, message)
     }
 
     fn memory(&self) -> Option<Memory> {
-        Some(Memory {
-            micros: self.read_back,
-            offsets: MOST_READ_BACK,
-        })
+        Some(legs::memory(self.read_back))
     }
 
     /// A value that lacks earlier legs would have the version of the right one.
@@ -177,12 +140,8 @@ impl Stage for Derive {
         true
     }
 
-    /// The log clock of the leg: the stage before may be far behind its input, and write old legs now.
     fn time_of(&self, message: &Message<'_>) -> Micros {
-        let wire = self.wire.clone();
-        let payload = wire.current(Record::LegPrice, message.payload.unwrap_or_default());
-        let clock = wire.decode_leg(&payload).map(|leg| leg.log_clock);
-        clock.map_or(message.timestamp, |clock| clock.min(message.timestamp))
+        legs::time_of(&self.wire, message)
     }
 
     fn turn(&mut self) -> Result<(), StreamError> {
@@ -196,20 +155,6 @@ impl Stage for Derive {
     }
 }
 
-fn rejected(code: &'static str, message: String) -> Verdict {
-    Verdict::DeadLetter(Rejected {
-        code,
-        message,
-        rows: domain::RowRanges::default(),
-        correlation_id: String::new(),
-        attempts: 1,
-    })
-}
-
-fn unread(error: &CodecError) -> StreamError {
-    StreamError::transient(error.code(), format!("read a leg: {error}"))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -218,6 +163,7 @@ mod tests {
     use stream::KeptMessage;
 
     use super::*;
+    use crate::stages::legs::MISSING_PAYLOAD;
 
     /// One leg: series, role, instrument, tenant, event time, price, enriched offset.
     type Given = (&'static str, &'static str, &'static str, &'static str, Micros, i64, i64);

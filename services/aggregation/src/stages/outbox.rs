@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use curves::derived::Definition;
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
 use domain::{Bar, EnrichedTick, LateTick, LegPlace, LegPrice, LegPurpose, Micros, Tick};
@@ -13,7 +14,7 @@ use stream::{Io, Output, StreamError};
 
 use crate::core::clock_marks::ClockMarks;
 use crate::core::legs::LegIndex;
-use crate::core::records::Records;
+use crate::core::records::{Records, definition_key};
 use crate::core::window_state::{Closing, Shown};
 use crate::metrics::Tally;
 
@@ -223,6 +224,14 @@ impl<'a, 'io> Outbox<'a, 'io> {
         records
             .iter()
             .try_for_each(|(key, value)| self.send_state(key, Some(value)))
+    }
+
+    /// Saves the definitions of these derived series.
+    pub fn definitions(&mut self, series: &[Arc<Definition>]) -> Result<(), StreamError> {
+        series.iter().try_for_each(|definition| {
+            let key = definition_key(&definition.series);
+            self.send_state(key.as_bytes(), Some(definition.described().as_bytes()))
+        })
     }
 
     /// Sends tombstones to the state topic.

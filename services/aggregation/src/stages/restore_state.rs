@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
+use curves::derived::Definition;
 use delivery::StartAt;
 use domain::Micros;
 use stream::Brokers;
@@ -34,6 +35,8 @@ pub struct RestoreJob {
     pub wire: codec::Wire,
     /// The configured intervals and times.
     pub rules: WindowRules,
+    /// The configured derived series.
+    pub series: Vec<Arc<Definition>>,
     /// Enriched partitions.
     pub partitions: Vec<Partition>,
     /// Wall clock.
@@ -64,6 +67,8 @@ pub struct Restored {
     pub state: PartitionState,
     /// The position to continue from.
     pub start: StartAt,
+    /// Derived series that its saved state does not know.
+    pub new_series: Vec<Arc<Definition>>,
 }
 
 /// Starts the restore. The receiver gets one result per partition, or one error.
@@ -107,6 +112,9 @@ impl RestoreJob {
                 "the saved state was written under another AGGREGATION_BAR_INTERVALS: bars that are open now may lack ticks; set the same value on all replicas (alert SettingsDiffer), and change it only with a new generation"
             );
         }
+        let new_series = loader
+            .new_series(&self.series)
+            .map_err(|error| refused(&self.reader, partition, &saved, &error))?;
         let owner = NewOwner {
             random: Uuid::new_v4().as_u64_pair().0,
             topic_id: self.topic_id.clone(),
@@ -122,6 +130,7 @@ impl RestoreJob {
             partition: partition.clone(),
             state,
             start,
+            new_series,
         })
     }
 }
@@ -183,6 +192,11 @@ fn refused(reader: &Reader, partition: &Partition, saved: &Partition, error: &Re
     let (code, remedy) = match error {
         RestoreError::TopicChanged { .. } => (positions::TOPIC_ID_CHANGED, positions::in_a_new_generation(reader)),
         RestoreError::OlderBuild(_) => ("state_of_older_build", positions::in_a_new_generation(reader)),
+        RestoreError::OtherDefinition { .. } => (
+            "derived_series_changed",
+            "Give the changed series a new name in AGGREGATION_DERIVED_SERIES, or set its earlier definition again"
+                .to_owned(),
+        ),
         RestoreError::UnknownKey(_)
         | RestoreError::Unreadable { .. }
         | RestoreError::UnknownProduct(..)
@@ -232,6 +246,27 @@ mod tests {
         assert_eq!(refusal.code(), "state_of_older_build");
         assert_eq!(refusal.class(), ErrorClass::Fatal);
         for part in ["m|1|0a|t|X", "DATA_PROC_GENERATION=g2 dp topics create"] {
+            assert!(refusal.to_string().contains(part), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_changed_series_is_refused_with_its_name_and_the_remedy() {
+        let error = RestoreError::OtherDefinition {
+            series: "spark".to_owned(),
+            configured: "new".to_owned(),
+            saved: "old".to_owned(),
+        };
+        let refusal = refused(&Reader::default(), &partition(), &partition(), &error);
+        assert_eq!(
+            (refusal.code(), refusal.class()),
+            ("derived_series_changed", ErrorClass::Fatal)
+        );
+        for part in [
+            "'spark' is configured as new",
+            "computed as old",
+            "a new name in AGGREGATION_DERIVED_SERIES",
+        ] {
             assert!(refusal.to_string().contains(part), "{refusal}");
         }
     }

@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use service::http::openapi::Shape;
+use service::http::shapes::{CURVE_INPUT, CURVE_POINT};
 use service::http::{InstrumentId, Problem, Tenant, ask};
 use stores::ServedRow;
 
@@ -26,31 +27,8 @@ const SNAPSHOT: Shape = Shape::Object(&[
     ("version", Shape::Integer),
     ("revision", Shape::Integer),
     ("cause", Shape::Text),
-    ("points", Shape::List(&POINT)),
-    ("inputs", Shape::List(&INPUT)),
-]);
-const POINT: Shape = Shape::Object(&[
-    ("contract", Shape::Text),
-    ("block", Shape::Text),
-    ("delivery_start", Shape::Time),
-    ("delivery_end", Shape::Time),
-    ("price", Shape::Number),
-    ("volume", Shape::Nullable(&Shape::Number)),
-    ("confidence", Shape::Number),
-    ("method", Shape::Text),
-    ("extrapolated", Shape::Flag),
-    ("sources", Shape::List(&Shape::Text)),
-]);
-const INPUT: Shape = Shape::Object(&[
-    ("contract", Shape::Text),
-    ("block", Shape::Text),
-    ("price", Shape::Number),
-    ("curve_price", Shape::Nullable(&Shape::Number)),
-    ("residual", Shape::Nullable(&Shape::Number)),
-    ("state", Shape::Text),
-    ("implied_by", Shape::List(&Shape::Text)),
-    ("source", Shape::Text),
-    ("known_at", Shape::Time),
+    ("points", Shape::List(&CURVE_POINT)),
+    ("inputs", Shape::List(&CURVE_INPUT)),
 ]);
 
 #[derive(Debug, Deserialize)]

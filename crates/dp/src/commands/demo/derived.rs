@@ -1,4 +1,4 @@
-//! The derived series of the demo: a spark spread at PJM's western hub, and its day-ahead minus its real-time price.
+//! The derived series of the demo: a spark spread at PJM's western hub and its rolling mean, and the hub's day-ahead minus its real-time price.
 //!
 //! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (Henry Hub gas, and the
 //! day-ahead prices of hours that have begun), and reads their newest values.
@@ -20,6 +20,7 @@ const GAS: &str = "NG_HH_M1";
 const DAY_AHEAD: &str = "PJM.WESTERN%20HUB.DA";
 /// Heat rate in MMBtu/MWh of a combined cycle.
 const SERIES: &str = "spark:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h,\
+    spark_mean:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h:rolling=mean:count=20,\
     da_rt:day_ahead_minus_real_time:day_ahead=PJM.WESTERN%20HUB.DA:real_time=PJM.WESTERN%20HUB.RTH";
 /// Hours whose day-ahead price is published, the current one included. The simulation has the real-time price of the last whole one.
 const HOURS: i64 = 6;
@@ -149,7 +150,8 @@ mod tests {
         let mut reader = Reader::new(&env);
         let series = aggregation::config::read(&mut reader).derived.series;
         assert!(reader.finish().is_ok());
-        assert_eq!(series.len(), 2);
+        assert_eq!(series.len(), 3);
+        assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 1);
         let now: Timestamp = "2026-10-01T05:59:59.5Z".parse().unwrap();
         let messages = messages("t", now).unwrap();
         assert_eq!(messages.len() as i64, TRADES + HOURS);

@@ -9,8 +9,9 @@ use super::super::report::{Wrong, WrongRow};
 use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::rolled;
 use super::rows::Stored;
-use super::rules::{Leg, Row, Times, Used, Wanted, wanted};
+use super::rules::{Leg, Price, Row, Times, Used, Wanted, may_have_been_sent, wanted};
 use super::sql::{Lane, Part};
+use super::taken_back;
 
 /// What retention may have removed.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,12 @@ impl Comparison<'_> {
                 Some(rolled) => rolled::wanted(time, &values, rolled),
                 None => self.wanted(time, legs),
             };
+            if wanted == Wanted::NoValue && found.is_none() && time >= self.kept.complete_since {
+                let replaced = may_have_been_sent(time, legs, self.lane.asked, self.times);
+                compared
+                    .doubtful
+                    .extend(replaced.map(|price| self.taken_back(time, price)));
+            }
             self.one(time, wanted, found, &mut compared);
         }
         compared
@@ -124,13 +131,27 @@ impl Comparison<'_> {
         self.wrong(Wrong::Surplus, found.time, &legs, &text)
     }
 
+    /// The row of a time without a value, if it had one before.
+    fn taken_back(&self, time: Micros, price: &Price) -> WrongRow {
+        let row = self.wrong(
+            Wrong::Missing,
+            time,
+            &[],
+            "is missing: it must be null, as an earlier value was taken back",
+        );
+        WrongRow {
+            origin: place(&price.origin),
+            ..row
+        }
+    }
+
     fn wrong(&self, wrong: Wrong, time: Micros, legs: &[Used], what: &str) -> WrongRow {
         let (tenant, series) = (self.lane.tenant, &self.lane.asked.series);
         let at = iso(time);
         let of = tenant_option(tenant, self.own_tenant);
         WrongRow {
             wrong,
-            key: [tenant, series, &at].map(str::to_owned).to_vec(),
+            key: taken_back::key(tenant, series, time),
             origin: legs.last().map(|leg| place(&leg.origin)).unwrap_or_default(),
             text: format!("derived price {tenant}/{series}/{at} {what} (`dp explain derived {series} --at {at}{of}`)"),
         }
@@ -224,6 +245,64 @@ mod tests {
             unit: "USD/MWh".to_owned(),
             legs: vec![leg("local", "A", 7), leg("reference", "B", 3)],
         }
+    }
+
+    /// Prices at 100 of which a better one, that counts no longer at 150, has replaced the one that counted; and what the table has.
+    fn compare_at_150(replaced: bool, stored: Vec<Stored>) -> Compared {
+        let asked = asked("basis");
+        let lane = Lane {
+            tenant: "t",
+            asked: &asked,
+            since: Vec::new(),
+        };
+        let comparison = Comparison {
+            lane: &lane,
+            times: Times::of(1_000),
+            kept: KEPT,
+            own_tenant: "t",
+        };
+        let better = Price {
+            ends: Some(110),
+            vintage: 2,
+            ..trade(100, 9, 1)
+        };
+        let first = match replaced {
+            true => vec![trade(100, 7, 0), better],
+            false => vec![better],
+        };
+        let legs = [first, vec![trade(150, 3, 2)]].map(|prices| Leg::new(prices, 60));
+        let from_150 = Part {
+            from: Some(150),
+            to: None,
+        };
+        comparison.part(from_150, &legs, stored)
+    }
+
+    #[test]
+    fn a_lost_row_of_a_value_that_was_taken_back_is_named_if_its_topic_has_it() {
+        let found = compare_at_150(true, Vec::new());
+        assert_eq!((found.wrong.len(), found.doubtful.len()), (0, 1));
+        let sent = [taken_back::key("t", "s", 150)].into();
+        let lost = taken_back::missing(found.doubtful, &sent);
+        let at = iso(150);
+        assert_eq!(
+            texts(&lost),
+            [format!(
+                "derived price t/s/{at} is missing: it must be null, as an earlier value was taken back (`dp explain derived s --at {at}`)"
+            )]
+        );
+        assert_eq!((lost.expected, lost.found), (1, 0));
+        let never_sent = compare_at_150(true, Vec::new()).doubtful;
+        assert!(taken_back::missing(never_sent, &BTreeSet::new()).wrong.is_empty());
+        // The row is there, or the value never was.
+        let null = Stored {
+            value: None,
+            legs: Vec::new(),
+            ..stored(150, 0)
+        };
+        let right = compare_at_150(true, vec![null]);
+        assert_eq!((right.wrong.len(), right.doubtful.len()), (0, 0));
+        assert!(compare_at_150(false, Vec::new()).doubtful.is_empty());
     }
 
     fn texts(compared: &Compared) -> Vec<&str> {

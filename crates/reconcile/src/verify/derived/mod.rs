@@ -1,7 +1,8 @@
 //! Compares derived prices with a recomputation from the ticks of their legs.
 //!
 //! Role: [`rules`] says what a series is worth at a time, [`rolled`] what the statistic of its last values is, [`compare`] names what
-//! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when an instrument is a leg. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
+//! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when an instrument is a leg, [`taken_back`] which values
+//! became null. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
 //! Invariants: every value of the newest version follows from the rows of `enriched_ticks` (quotes: `market_ticks`), whatever order they
 //! came in. Each query covers a part of the time, which bounds the memory of the server and of this process.
 //! Failure: a value that depends on what cannot be known (the clock of the stage near the hold time, expired rows, accepted gaps) is
@@ -16,6 +17,9 @@ mod rolled;
 mod rows;
 mod rules;
 mod sql;
+mod taken_back;
+
+use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use codec::Wire;
@@ -25,7 +29,7 @@ use service::{Names, Reader};
 
 use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
-use super::report::{NAMED, Subject};
+use super::report::{NAMED, Subject, WrongRow};
 use super::versions::{Compared, Outcome, Versions, notes};
 use crate::products::Products;
 use begun::Begun;
@@ -160,6 +164,8 @@ impl Derived<'_> {
                 }
             }
         }
+        let doubtful = std::mem::take(&mut compared.doubtful);
+        compared.add(self.taken_back(doubtful).await?, self.0.named);
         notes.extend(said(&compared, &excused));
         Ok(Outcome {
             checks: vec![
@@ -203,6 +209,28 @@ impl Derived<'_> {
         })
         .await
         .with_context(|| format!("read {}", self.names().legs))
+    }
+
+    /// Of rows that the table lacks, those that the topic has.
+    async fn taken_back(&self, doubtful: Vec<WrongRow>) -> anyhow::Result<Compared> {
+        if doubtful.is_empty() {
+            return Ok(Compared::default());
+        }
+        let (wire, since) = (self.0.connection.wire().await?, self.0.kept_since().await?);
+        let (bootstrap, topic) = (
+            self.0.connection.settings.kafka_bootstrap.clone(),
+            self.names().derived.clone(),
+        );
+        let (gaps, group) = (self.0.gaps.clone(), self.names().writer_group("aggregation"));
+        let keys: BTreeSet<taken_back::Key> = doubtful.iter().map(|row| row.key.clone()).collect();
+        let sent = reading(move || {
+            let mut ranges = ranges::ranges(&bootstrap, &[topic])?;
+            gaps.leave_out(&group, &mut ranges);
+            taken_back::read(&bootstrap, &wire, &ranges, (&keys, since))
+        })
+        .await
+        .with_context(|| format!("read {}", self.names().derived))?;
+        Ok(taken_back::missing(doubtful, &sent))
     }
 
     /// The first enriched offset of each leg. Retention removes legs before it removes ticks: then stored values say what was a leg.

@@ -176,6 +176,21 @@ impl Leg {
         self.prices.get(start..end).unwrap_or_default()
     }
 
+    /// The prices that count at this time, or did until a better one came: one for each currency and unit.
+    fn counting(&self, time: Micros, asked: &Asked, times: Times) -> Vec<&Price> {
+        let end = self.prices.partition_point(|price| price.time <= time);
+        let until_then = self.prices.iter().zip(&self.until).take(end).rev();
+        let mut counting: Vec<&Price> = Vec::new();
+        for (price, _) in until_then.take_while(|(_, until)| **until >= time) {
+            let counts = price.last(asked.max_age) >= time && times.changes(price, time) != Some(false);
+            let is_known = |known: &&Price| (&known.currency, &known.unit) == (&price.currency, &price.unit);
+            if counts && !counting.iter().any(is_known) {
+                counting.push(price);
+            }
+        }
+        counting
+    }
+
     fn at(&self, time: Micros, asked: &Asked, times: Times) -> Found<'_> {
         let mut end = self.prices.partition_point(|price| price.time <= time);
         while let Some(newest) = end.checked_sub(1).and_then(|last| self.prices.get(last)) {
@@ -203,6 +218,22 @@ impl Leg {
         }
         Found::Nothing
     }
+}
+
+/// Whether there may have been a value at a time that has none: a better price has replaced one that counts. Returns the newest price that
+/// it may have used.
+pub(super) fn may_have_been_sent<'a>(time: Micros, legs: &'a [Leg], asked: &Asked, times: Times) -> Option<&'a Price> {
+    let counting: Vec<Vec<&Price>> = legs.iter().map(|leg| leg.counting(time, asked, times)).collect();
+    let fitting = match counting.as_slice() {
+        [one] => one.first().copied(),
+        [first, second] => {
+            let fits_one = |price: &&&Price| second.iter().any(|other| fits(asked.kind, &[**price, *other]));
+            first.iter().find(fits_one).copied()
+        }
+        _ => None,
+    };
+    let newest = counting.iter().flatten().max_by_key(|price| price.appended).copied();
+    fitting.and(newest)
 }
 
 /// A leg as a value uses it.
