@@ -30,6 +30,8 @@ WIDTH, HEIGHT, MARGIN = 8.4, 18, 14
 PALETTE = ("#2e3440", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#d8dee9")
 GROUND, TEXT, FAINT = "#1e222a", "#d8dee9", "#8b93a1"
 SEQUENCE = re.compile(r"\x1b\[([0-9;]*)m")
+# The options that name a stack, as commands in messages have them: `dp --dir DIR --port-offset N status`.
+PLACE = re.compile(r"\s+--(?:dir|port-offset)\s+(?:'[^']*'|[^\s`'\x1b]+)")
 OTHER = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]")
 
 
@@ -117,13 +119,13 @@ def has_rates(dp):
     return all(service["messages_per_second"] for service in services)
 
 
-def drawn(dp, words):
-    """The output of a command."""
-    written, code = in_terminal([*dp, *words])
+def drawn(program, place, words):
+    """The output of a command, in which the commands that it names are those of a stack in its usual place."""
+    written, code = in_terminal([program, *place, *words])
     # The doctor ends with 1 if it has found something.
     if code not in (0, 1):
         sys.exit(f"dp {' '.join(words)} ended with {code}: {written}")
-    return written
+    return PLACE.sub("", written)
 
 
 def main():
@@ -142,14 +144,14 @@ def main():
         while not has_rates(dp):
             if time.monotonic() > deadline or load.poll() is not None:
                 sys.exit("the services process nothing: does the stack run (`dp status`)?")
-        top = drawn(dp, ["top", "--once", "--every", "10s"])
+        top = drawn(program, place, ["top", "--once", "--every", "10s"])
     finally:
         load.terminate()
         load.wait()
     pictures = {
         "dp-top": picture("dp top", top),
-        "dp-doctor": picture("dp doctor", drawn(dp, ["doctor"])),
-        "dp-curve-show": picture("dp " + " ".join(CURVE), drawn(dp, CURVE)),
+        "dp-doctor": picture("dp doctor", drawn(program, place, ["doctor"])),
+        "dp-curve-show": picture("dp " + " ".join(CURVE), drawn(program, place, CURVE)),
     }
     OUT.mkdir(exist_ok=True)
     for name, svg in pictures.items():

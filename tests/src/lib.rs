@@ -11,38 +11,38 @@ pub mod http;
 mod judges;
 mod kept;
 pub mod outages;
+mod programs;
+mod publishing;
 pub mod scenarios;
 pub mod times;
 pub mod watch;
 
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use localstack::{Condition, Name, Service, Stack, Temporary};
 use parking_lot::{Mutex, MutexGuard};
+use programs::told;
 use testkit::bars::Times;
-use testkit::load::{Load, LoadPlan};
 use testkit::stores::{ClickHouse, Postgres, Redis};
 
 pub use judges::Verified;
 pub use kept::Kept;
+pub use programs::{build_programs, has_samples, root, sample};
+pub use publishing::Publishing;
 
 /// The raw topic.
 pub const RAW: &str = "ingestion.market.raw.v1";
-/// Rate of a load in messages per second. One part of a load has two seconds of messages.
-const RATE: u32 = 1_000;
-const PART: u32 = 2_000;
 
 /// Whether `dp verify` judges by this setting of the services.
 fn is_of_the_judges(name: &str) -> bool {
     times::is_setting(name) || name == testkit::derived::SETTING || name.starts_with("AGGREGATION_CURVES_")
 }
+
 /// Deadline for everything that happens without further action.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -252,70 +252,6 @@ impl Pipeline {
         Ok((output.status.success(), said))
     }
 
-    /// Publishes simulated ticks. Each seed gives different events.
-    ///
-    /// # Errors
-    /// If a message was not acknowledged.
-    pub fn publish_once(&self, ticks: u32, seed: u32) -> anyhow::Result<()> {
-        told(&self.simulate(ticks, seed).output().context("run dp simulate")?)
-            .context("dp simulate")
-            .map(drop)
-    }
-
-    /// Publishes simulated ticks in the background until [`Publishing::finish`].
-    pub fn publish(&self, seed: u32) -> Publishing {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let commands: Vec<Command> = (0..1_000)
-            .map(|part| self.simulate(PART, seed * 1_000 + part))
-            .collect();
-        let thread = std::thread::spawn(move || {
-            for mut command in commands {
-                told(&command.output().context("run dp simulate")?).context("dp simulate")?;
-                if stopped.load(Ordering::Relaxed) {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        Publishing {
-            stop,
-            thread: Some(thread),
-        }
-    }
-
-    /// Publishes the oracle's own ticks until the load is paused or dropped. It continues through outages of Kafka.
-    ///
-    /// # Errors
-    /// If the client cannot be created.
-    pub fn load(&self, seed: u64) -> anyhow::Result<Load> {
-        let plan = LoadPlan {
-            topic: RAW.to_owned(),
-            seed,
-            session: 1,
-            rate: RATE,
-            extras: false,
-        };
-        Load::start(&self.bootstrap(), plan)
-    }
-
-    fn simulate(&self, ticks: u32, seed: u32) -> Command {
-        let (ticks, rate, seed) = (ticks.to_string(), RATE.to_string(), seed.to_string());
-        self.dp(&[
-            "simulate",
-            "--ticks",
-            &ticks,
-            "--rate",
-            &rate,
-            "--seed",
-            &seed,
-            "--late-percent",
-            "4",
-            "--duplicate-percent",
-            "3",
-        ])
-    }
-
     /// Kills the process with `kill -9`, restarts it and waits until it is ready.
     ///
     /// # Errors
@@ -346,46 +282,6 @@ impl Pipeline {
     }
 }
 
-/// A load that is being published. It ends with the test.
-pub struct Publishing {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<anyhow::Result<()>>>,
-}
-
-impl Publishing {
-    /// Ends the load.
-    ///
-    /// # Errors
-    /// If a message was not acknowledged.
-    pub fn finish(mut self) -> anyhow::Result<()> {
-        self.end()
-    }
-
-    fn end(&mut self) -> anyhow::Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.take().map(JoinHandle::join);
-        ended
-            .unwrap_or(Ok(Ok(())))
-            .unwrap_or_else(|_| bail!("the load ended with a panic"))
-    }
-}
-
-impl Drop for Publishing {
-    fn drop(&mut self) {
-        // The test has already failed, so an error of its load is irrelevant.
-        let _ended = self.end();
-    }
-}
-
-/// The output of a program, or its error.
-fn told(output: &Output) -> anyhow::Result<String> {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if !output.status.success() {
-        bail!("{}: {text}{}", output.status, String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(text)
-}
-
 /// Polls until the condition is true.
 ///
 /// # Errors
@@ -403,57 +299,6 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-/// Builds the programs of all packages, because `cargo test` does not. Does nothing if they are up to date.
-///
-/// # Errors
-/// If the build fails.
-pub fn build_programs() -> anyhow::Result<()> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(["build", "--workspace", "--bins", "--quiet"])
-        .current_dir(root());
-    // Cargo sets these variables for the test's own package. They would make build scripts of dependencies run again.
-    let of_the_test = std::env::vars_os().map(|(name, _)| name).filter(|name| {
-        let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-    });
-    of_the_test.for_each(|name| {
-        command.env_remove(name);
-    });
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    told(&command.output().context("run cargo build")?)
-        .context("build the programs")
-        .map(drop)
-}
-
-/// The folder of the workspace.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default()
-}
-
-/// A file of the real documents, below `DATA_PROC_SAMPLE_DATA` or else `../shared/data` next to the clone.
-pub fn sample(path: &str) -> PathBuf {
-    let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
-    folder.join(path)
-}
-
-/// Whether the real documents are there. If not, says that this test was skipped.
-pub fn has_samples(test: &str) -> bool {
-    let folder = sample("");
-    if !folder.is_dir() {
-        eprintln!(
-            "SKIPPED {test}: {} is missing; set DATA_PROC_SAMPLE_DATA",
-            folder.display()
-        );
-    }
-    folder.is_dir()
 }
 
 /// Every service, in the order of the pipeline.

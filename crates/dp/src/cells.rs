@@ -15,9 +15,29 @@ pub fn shortened(text: &str, characters: usize) -> String {
     }
 }
 
+/// A name on one line, whose middle gives way: its beginning and its end tell more.
+pub fn middle(name: &str, characters: usize) -> String {
+    let name: Vec<char> = printable(name).chars().collect();
+    if name.len() <= characters {
+        return name.into_iter().collect();
+    }
+    let kept = characters.saturating_sub(1);
+    let head: String = name.iter().take(kept - kept / 2).collect();
+    let tail: String = name.iter().skip(name.len() - kept / 2).collect();
+    format!("{head}…{tail}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_name_keeps_its_beginning_and_its_end() {
+        assert_eq!(middle("enrichment-local", 16), "enrichment-local");
+        assert_eq!(middle("enrichment-local", 9), "enri…ocal");
+        assert_eq!(middle("äöüß", 3), "ä…ß");
+        assert_eq!(middle("a\u{1b}b", 9), r"a\u{1b}b");
+    }
 
     #[test]
     fn a_long_text_is_cut_between_characters_and_controls_nothing() {

@@ -3,49 +3,53 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ops::lag::{GroupLag, Owner};
-use ops::present::{grouped, printable, table};
+use ops::present::{grouped, table, wrapped};
+
+use crate::cells::middle;
 
 const NOBODY: &str = "none";
+/// Characters of names and owners: with them both tables fit into 80 columns, up to offsets of ten digits.
+const NAME: usize = 30;
+const OWNERS: usize = 27;
+const TITLE: usize = 36;
+const OWNER: usize = 23;
 
-/// One row for each group and topic; one line in it for each member that owns partitions.
+/// One row for each group and topic; in it the partitions of each member.
 pub fn by_group(lags: &[GroupLag]) -> String {
     let rows = lags.iter().map(|lag| {
-        vec![
-            lag.group.clone(),
-            lag.topic.clone(),
-            lag.state.clone(),
-            owners(lag),
-            lag.members.to_string(),
-            grouped(lag.lag),
-        ]
+        let names = [
+            middle(&lag.group, NAME),
+            middle(&lag.topic, NAME),
+            format!("{} ({})", lag.state, lag.members),
+        ];
+        vec![names.join("\n"), owners(lag), grouped(lag.lag)]
     });
-    table(
-        &["group", "topic", "state", "owner: partitions", "members", "lag"],
-        4,
-        rows,
-    )
+    table(&["group, topic, state (members)", "owner: partitions", "lag"], 2, rows)
 }
 
-/// One row for each partition.
+/// One table for each group and topic, with a row for each partition.
 pub fn by_partition(lags: &[GroupLag]) -> String {
-    let rows = lags.iter().flat_map(|lag| {
-        lag.partitions.iter().map(|partition| {
+    let tables = lags.iter().map(|lag| {
+        let rows = lag.partitions.iter().map(|partition| {
             vec![
-                lag.group.clone(),
-                lag.topic.clone(),
-                partition.owner.as_ref().map_or_else(|| NOBODY.to_owned(), named),
+                partition
+                    .owner
+                    .as_ref()
+                    .map_or_else(|| NOBODY.to_owned(), |owner| middle(&named(owner), OWNER)),
                 partition.partition.to_string(),
                 partition.committed.map_or_else(|| "none".to_owned(), grouped),
                 grouped(partition.end),
                 grouped(partition.lag),
             ]
-        })
+        });
+        let rows = table(&["owner", "part", "committed", "end", "lag"], 1, rows);
+        format!(
+            "{} reads {}\n{rows}",
+            middle(&lag.group, TITLE),
+            middle(&lag.topic, TITLE)
+        )
     });
-    table(
-        &["group", "topic", "owner", "partition", "committed", "end", "lag"],
-        3,
-        rows,
-    )
+    tables.collect::<Vec<String>>().join("\n")
 }
 
 /// The partitions of each member, which shows whether they are spread evenly. Members with the same name have a line each.
@@ -55,16 +59,16 @@ fn owners(lag: &GroupLag) -> String {
         let owned = by_owner.entry(partition.owner.as_ref()).or_default();
         owned.insert(partition.partition);
     }
-    let lines = by_owner.iter().map(|(owner, numbers)| {
-        let name = owner.map_or_else(|| NOBODY.to_owned(), named);
+    let lines = by_owner.iter().flat_map(|(owner, numbers)| {
+        let name = owner.map_or_else(|| NOBODY.to_owned(), |owner| middle(&named(owner), OWNERS - 1));
         let numbers: Vec<String> = numbers.iter().map(i32::to_string).collect();
-        format!("{name}: {}", numbers.join(" "))
+        wrapped(&format!("{name}: {}", numbers.join(" ")), OWNERS)
     });
     lines.collect::<Vec<String>>().join("\n")
 }
 
 fn named(owner: &Owner) -> String {
-    format!("{} at {}", printable(&owner.client_id), printable(&owner.host))
+    format!("{} at {}", owner.client_id, owner.host)
 }
 
 #[cfg(test)]
@@ -85,6 +89,10 @@ mod tests {
                 member: member.to_owned(),
             }),
         }
+    }
+
+    fn widest(text: &str) -> usize {
+        text.lines().map(|line| line.chars().count()).max().unwrap_or_default()
     }
 
     fn lag() -> GroupLag {
@@ -114,5 +122,30 @@ mod tests {
         let text = by_partition(&[lag()]);
         assert_eq!(text.matches("n-raw at 10.0.0.1").count(), 3, "{text}");
         assert!(by_group(&[lag()]).contains("none: 3"), "{text}");
+    }
+
+    #[test]
+    fn long_names_and_offsets_fit_into_80_columns_and_keep_both_ends() {
+        let mut lag = lag();
+        lag.group = "aggregation-staging-clickhouse-generation2".to_owned();
+        lag.topic = "normalized.market.ticks.of.another.feed.v1".to_owned();
+        lag.state = "PreparingRebalance".to_owned();
+        lag.lag = 9_999_999_999;
+        lag.partitions = (0..12)
+            .map(|number| PartitionOffsets {
+                committed: Some(9_900_000_000),
+                end: 9_999_999_999,
+                lag: 99_999_999,
+                ..partition(number, Some(("aggregation-clickhouse-writer", "m1")))
+            })
+            .collect();
+        let (groups, partitions) = (by_group(&[lag.clone()]), by_partition(&[lag]));
+        assert!(widest(&groups) <= 80, "{groups}");
+        assert!(widest(&partitions) <= 80, "{partitions}");
+        for part in ["aggregation-sta", "generation2", "11", "10.0.0.1:"] {
+            assert!(groups.contains(part), "{part}\n{groups}");
+        }
+        assert!(partitions.contains(" reads normalized."), "{partitions}");
+        assert_eq!(partitions.matches("10.0.0.1").count(), 12, "{partitions}");
     }
 }

@@ -237,6 +237,12 @@ pub fn groups_of(service: Service) -> &'static [(&'static str, &'static [&'stati
             ("aggregation-local-derived", &["aggregation.legs.v1"]),
             ("aggregation-local-curves", &["aggregation.legs.v1"]),
         ],
-        Service::Projection => &[("projection-local", &[ENRICHED])],
+        Service::Projection => &[
+            ("projection-local", &[ENRICHED]),
+            (
+                "projection-local-served",
+                &["aggregation.curves.v1", "aggregation.derived.v1"],
+            ),
+        ],
     }
 }

@@ -194,6 +194,23 @@ fn a_table_that_is_recreated_while_its_writer_runs_is_complete() {
 }
 
 #[test]
+fn verify_waits_until_a_table_that_was_renamed_is_filled_again() {
+    let pipeline = Pipeline::shared();
+    pipeline.publish_once(2_000, 75_000).unwrap();
+    pipeline.agree().unwrap();
+    let stack = pipeline.stack();
+    assert!(stack.stop(Service::Aggregation).unwrap());
+    let sql = |statement: &str| pipeline.dp_ok(&["sql", "--write", statement]).unwrap();
+    sql("RENAME TABLE bars TO bars_damaged");
+    pipeline.dp_ok(&["migrate"]).unwrap();
+    // The group has committed the ends of its topics, and its writer has not found its table empty yet.
+    stack.start(Service::Aggregation).unwrap();
+    let verified = pipeline.verify().unwrap();
+    assert_eq!(verified.code, 0, "{}", verified.report);
+    sql("DROP TABLE bars_damaged SYNC");
+}
+
+#[test]
 fn control_characters_of_producers_never_reach_a_terminal() {
     let pipeline = Pipeline::shared();
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();

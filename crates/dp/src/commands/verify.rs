@@ -15,8 +15,9 @@ use reconcile::verify::{self, VerifyOptions, VerifyReport};
 /// dead letters, market_ticks, enriched_ticks, late_ticks, bars (each recomputed in SQL from all ticks of its window), derived
 /// prices (each recomputed from the ticks of its legs), curve snapshots (their quotes are those of the ticks, and their points reprice
 /// them), and the latest prices in PostgreSQL and Redis. Each lost, doubled or changed row is listed with both values. It first waits
-/// up to --wait seconds until no tick is in flight. It changes no data; it records its result in table verify_runs of
-/// PostgreSQL, for the alerts VerifyFailed and VerifyMissing.
+/// up to --wait seconds until no tick is in flight. If a table is being filled again after `dp migrate`, it waits for that too, and
+/// compares again. It changes no data; it records its result in table verify_runs of PostgreSQL, for the alerts VerifyFailed and
+/// VerifyMissing.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 all stores agree; 1 there are differences, or ticks are still in flight; 2 a server is \
@@ -26,7 +27,7 @@ use reconcile::verify::{self, VerifyOptions, VerifyReport};
     dp verify --json | jq '.checks[] | select(.ok | not)'"
 )]
 pub struct Args {
-    /// Seconds to wait until no tick is in flight
+    /// Seconds to wait until no tick is in flight and no table is being filled again
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub wait: u64,
     /// Do not record the result for the alerts

@@ -35,17 +35,17 @@ const NOT_IN_LOG: &str = "the enriched topic no longer holds its tick, so that n
 const UNEXPLAINED: &str = "the log no longer begins with its first event, so that nothing proves that the price is wrong: delete it \
     by hand, or `dp projection rebuild latest_price --full`";
 
-/// The rebuild of the latest prices of this pipeline.
+/// The rebuild of a projection of this pipeline from this topic: the enriched one for latest prices.
 ///
 /// # Errors
 /// The schema registry does not answer.
-pub async fn rebuild(connection: &Connection, stores: &Stores) -> anyhow::Result<Rebuild> {
+pub async fn rebuild(connection: &Connection, stores: &Stores, topic: &str) -> anyhow::Result<Rebuild> {
     Ok(Rebuild {
         postgres: stores.postgres.clone(),
         redis: stores.redis.clone(),
         bootstrap: connection.settings.kafka_bootstrap.clone(),
         wire: connection.wire().await?,
-        topic: connection.names.enriched.clone(),
+        topic: topic.to_owned(),
         feeds: connection.names.raw.clone(),
         generation: connection.names.generation().to_owned(),
     })
@@ -148,7 +148,7 @@ pub(super) async fn prices(
         progress.set_total(step.total);
         progress.set(step.events, &format!("partition {}", step.partition));
     };
-    let rebuild = rebuild(connection, stores).await?;
+    let rebuild = rebuild(connection, stores, &connection.names.enriched).await?;
     match rebuild.run(strategy(found.is_whole), false, false, show).await {
         Ok(report) => Ok(changes(&report, notes)),
         Err(error @ (RebuildError::OtherStrategy { .. } | RebuildError::Concurrent | RebuildError::Discarded)) => {

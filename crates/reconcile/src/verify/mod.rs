@@ -4,6 +4,7 @@
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! `derived` and `curves` share `versions`.
+//! `refill` tells rows that are lost from rows that are still being written again.
 //! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
 //! Absent on purpose: repairs ([`crate::repair`] makes them from what is found here).
 
@@ -20,6 +21,7 @@ pub mod quiet;
 pub mod ranges;
 pub mod raw_walk;
 pub mod record;
+pub(crate) mod refill;
 pub mod report;
 pub mod served;
 pub(crate) mod table_checks;
@@ -27,7 +29,7 @@ pub mod tables;
 pub mod text;
 mod versions;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use normalization::config::Config;
@@ -47,6 +49,7 @@ use logs::{RawExpectation, RawLog};
 use ops::connection::Connection;
 use ops::threads::reading;
 use quiet::Quiet;
+use refill::{Refill, Short};
 use table_checks::TableChecks;
 
 /// How much of what differs is looked at one by one.
@@ -89,18 +92,45 @@ impl Default for VerifyOptions {
     }
 }
 
-/// Runs every check.
+/// Runs every check. If there are differences while a table is being filled again, waits for it and compares again.
 ///
 /// # Errors
 /// A server does not answer, or a topic or table is missing.
 pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
-    let names = &connection.names;
     let clients = clients(connection)?;
+    let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
+    let deadline = Instant::now() + options.wait;
+    loop {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let left = VerifyOptions { wait, ..*options };
+        let (mut report, short) = compare(connection, &clients, &left).await?;
+        if report.is_ok() || short.is_empty() {
+            return Ok(report);
+        }
+        let (ended, short) = refill::wait(connection, &clickhouse, short, deadline).await?;
+        if ended == Refill::Done && Instant::now() < deadline {
+            continue;
+        }
+        // What is still being written is missing only for now.
+        report.quiet &= ended == Refill::Stalled;
+        report.notes.extend(refill::in_words(ended, &short));
+        return Ok(report);
+    }
+}
+
+/// The report, and the tables that were short before the comparison.
+async fn compare(
+    connection: &Connection,
+    clients: &Clients,
+    options: &VerifyOptions,
+) -> anyhow::Result<(VerifyReport, Vec<Short>)> {
+    let names = &connection.names;
     let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
     let mut report = VerifyReport::default();
     // Services that have just started create the tables of their generation; the writers are quiet only when they have them.
     wait_until_quiet(connection, options, &mut report).await?;
     check_tables(&clickhouse, names).await?;
+    let short = refill::short(connection, &clickhouse).await?;
 
     let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
     let (raw, expected, found) = read_raw(connection, &gaps).await?;
@@ -131,7 +161,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
         .push(served::check_redis(&redis, &newest, &in_postgres).await?);
     gaps.report(&mut report);
     still_quiet(connection, &raw, &mut report).await?;
-    Ok(report)
+    Ok((report, short))
 }
 
 /// Explains a missing table here, because every later query would fail on it with a less helpful error.

@@ -97,7 +97,7 @@ pub struct Step {
 /// Clients and names of a rebuild.
 #[derive(Clone)]
 pub struct Rebuild {
-    /// The store of prices.
+    /// The store of prices or served rows.
     pub postgres: Postgres,
     /// The copy for readers.
     pub redis: Redis,
@@ -105,11 +105,11 @@ pub struct Rebuild {
     pub bootstrap: Brokers,
     /// Decodes events.
     pub wire: codec::Wire,
-    /// The enriched topic.
+    /// The topic that is read: the enriched one for prices.
     pub topic: String,
     /// Raw topics, whose ids are checked.
     pub feeds: Vec<String>,
-    /// Generation of the served prices.
+    /// Generation of what is served.
     pub generation: String,
 }
 
@@ -156,8 +156,27 @@ impl Rebuild {
         let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
         let (feeds, generation) = (self.feeds.clone(), self.generation.clone());
         let ids = blocking(move || Ok(remembered_ids(&bootstrap, &topic, &feeds, &generation)?)).await?;
-        let prices = LatestPriceStore::new(self.postgres.clone(), &self.generation);
-        Ok(prices.check_topics(&ids).await?)
+        let topics = LatestPriceStore::new(self.postgres.clone(), &self.generation);
+        Ok(topics.check_topics(&ids).await?)
+    }
+
+    /// A reader of the log, and the partitions of the topic.
+    async fn log(&self) -> Result<(LogReader, Vec<Partition>), RebuildError> {
+        let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
+        blocking(move || {
+            let reader = LogReader::new(&bootstrap)?;
+            let partitions = reader.partitions(&topic)?;
+            Ok((reader, partitions))
+        })
+        .await
+    }
+
+    /// Removes these keys from Redis.
+    async fn drop_copies(&self, keys: &[String]) -> Result<(), RebuildError> {
+        for part in keys.chunks(1_000) {
+            self.redis.delete(part).await?;
+        }
+        Ok(())
     }
 
     /// Whether an interrupted rebuild continues, and the partitions that it has exchanged.
@@ -191,13 +210,7 @@ impl Rebuild {
         report: &mut Report,
         instruments: &mut Vec<(String, String)>,
     ) -> Result<Vec<Partition>, RebuildError> {
-        let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
-        let (reader, partitions) = blocking(move || {
-            let reader = LogReader::new(&bootstrap)?;
-            let partitions = reader.partitions(&topic)?;
-            Ok((reader, partitions))
-        })
-        .await?;
+        let (reader, partitions) = self.log().await?;
         let mut copier = Copier::new(reader, rebuilds.copy(), self.wire.clone(), Box::new(show));
         for partition in partitions
             .iter()
@@ -250,9 +263,7 @@ impl Rebuild {
             .map(|(tenant, instrument)| Key::latest_price(tenant, instrument).to_string())
             .collect();
         keys.append(&mut custom::made_of(&self.redis, instruments).await?);
-        for part in keys.chunks(1_000) {
-            self.redis.delete(part).await?;
-        }
+        self.drop_copies(&keys).await?;
         if is_reloaded && !keys.is_empty() {
             return self.reload(partitions).await;
         }

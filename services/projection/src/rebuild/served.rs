@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use stores::postgres::{FromLog, Replaced};
 use stores::redis::Key;
-use stores::{LatestPriceStore, Postgres, Projection, Redis, ServedKey, ServedRow, ServedStore};
-use stream::kafka::describe::remembered_ids;
+use stores::{Projection, ServedKey, ServedRow, ServedStore};
+use stream::Partition;
 use stream::kafka::reader::LogReader;
-use stream::{Brokers, Partition};
 
 use super::error::check_end;
-use super::{RebuildError, Report, Step, Strategy, blocking};
+use super::{Rebuild, RebuildError, Report, Step, Strategy, blocking};
 use crate::stages::served_record::{Unread, read};
 
 /// The owner of a partition looks at its mark in Redis every five seconds.
@@ -26,25 +25,13 @@ const REFILL_POLL: Duration = Duration::from_millis(200);
 /// Events between two reports of the progress.
 const SHOWN_EVERY: u64 = 1_000;
 
-/// Clients and names of a rebuild.
+/// A rebuild of curve snapshots or derived prices.
 #[derive(Clone)]
 pub struct ServedRebuild {
     /// What is rebuilt.
     pub projection: Projection,
-    /// Its store.
-    pub postgres: Postgres,
-    /// The copy for readers.
-    pub redis: Redis,
-    /// Kafka.
-    pub bootstrap: Brokers,
-    /// Decodes records.
-    pub wire: codec::Wire,
-    /// The topic of the projection.
-    pub topic: String,
-    /// Raw topics, whose ids are checked.
-    pub feeds: Vec<String>,
-    /// Generation of the served rows.
-    pub generation: String,
+    /// Clients and names, with the topic of the projection.
+    pub of: Rebuild,
 }
 
 /// What was read of a partition.
@@ -66,16 +53,10 @@ impl ServedRebuild {
     pub async fn run(&self, show: impl FnMut(&Step) + Send + 'static) -> Result<Report, RebuildError> {
         let began = Instant::now();
         if self.projection.has_copy() {
-            self.redis.ping().await?;
+            self.of.redis.ping().await?;
         }
-        self.check_topics().await?;
-        let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
-        let (reader, partitions) = blocking(move || {
-            let reader = LogReader::new(&bootstrap)?;
-            let partitions = reader.partitions(&topic)?;
-            Ok((reader, partitions))
-        })
-        .await?;
+        self.of.check_topics().await?;
+        let (reader, partitions) = self.of.log().await?;
         let mut report = Report {
             strategy: Strategy::Full.text(),
             ..Report::default()
@@ -112,15 +93,7 @@ impl ServedRebuild {
     }
 
     fn store(&self) -> ServedStore {
-        ServedStore::new(self.postgres.clone(), self.projection, &self.generation)
-    }
-
-    async fn check_topics(&self) -> Result<(), RebuildError> {
-        let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
-        let (feeds, generation) = (self.feeds.clone(), self.generation.clone());
-        let ids = blocking(move || Ok(remembered_ids(&bootstrap, &topic, &feeds, &generation)?)).await?;
-        let topics = LatestPriceStore::new(self.postgres.clone(), &self.generation);
-        Ok(topics.check_topics(&ids).await?)
+        ServedStore::new(self.of.postgres.clone(), self.projection, &self.of.generation)
     }
 
     async fn replace(
@@ -132,7 +105,7 @@ impl ServedRebuild {
         reading.begin(partition)?;
         let mut served_position = 0;
         loop {
-            let (wire, projection, of) = (self.wire.clone(), self.projection, partition.clone());
+            let (wire, projection, of) = (self.of.wire.clone(), self.projection, partition.clone());
             reading = blocking(move || {
                 reading.go_on(&wire, projection, &of)?;
                 Ok(reading)
@@ -178,9 +151,7 @@ impl ServedRebuild {
             .iter()
             .map(|key| Key::curve_snapshot(&key.tenant_id, &key.name, &key.horizon).to_string())
             .collect();
-        for part in keys.chunks(1_000) {
-            self.redis.delete(part).await?;
-        }
+        self.of.drop_copies(&keys).await?;
         match is_refilled && !keys.is_empty() {
             true => self.refill(owners).await,
             false => Ok(is_refilled),
@@ -193,10 +164,10 @@ impl ServedRebuild {
             .iter()
             .map(|owner| Key::snapshot_mark(owner).to_string())
             .collect();
-        self.redis.delete(&marks).await?;
+        self.of.redis.delete(&marks).await?;
         let deadline = Instant::now() + REFILL_LIMIT;
         loop {
-            let found = self.redis.get_many(&marks).await?;
+            let found = self.of.redis.get_many(&marks).await?;
             if found.iter().all(Option::is_some) {
                 return Ok(true);
             }

@@ -74,7 +74,7 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
     let strategy = strategy(connection, &stores, args).await?;
     let what = format!("replace the served prices of {} ({})", args.name, strategy.text());
     consent::ask(&what, "rebuild", yes).await?;
-    let rebuild = rebuild(connection, &stores).await?;
+    let rebuild = rebuild(connection, &stores, &connection.names.enriched).await?;
     let report = rebuild
         .run(strategy, args.restart, args.keep_backup, progress())
         .await
@@ -97,16 +97,9 @@ async fn run_served(
     }
     let what = format!("replace the served rows of {} ({})", args.name, Strategy::Full.text());
     consent::ask(&what, "rebuild", yes).await?;
-    let rebuild = ServedRebuild {
-        projection,
-        postgres: stores.postgres.clone(),
-        redis: stores.redis.clone(),
-        bootstrap: connection.settings.kafka_bootstrap.clone(),
-        wire: connection.wire().await?,
-        topic: served_topic(&connection.names, projection).to_owned(),
-        feeds: connection.names.raw.clone(),
-        generation: connection.names.generation().to_owned(),
-    };
+    let topic = served_topic(&connection.names, projection);
+    let of = rebuild(connection, stores, topic).await?;
+    let rebuild = ServedRebuild { projection, of };
     let report = rebuild.run(progress()).await.with_context(|| {
         format!(
             "rebuild {}; each partition has its rows from before or from the log: run the command again",
