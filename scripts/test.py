@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Runs all tests in three lanes side by side: the program `pipeline`, in parts; the other test programs given as arguments (`--test
+NAME`), which start the whole pipeline and mostly wait for servers; and all others. One lane after the other would take twice as long.
+The output of each program is printed when it ends. `make test` builds the programs before.
+
+TEST_UNTIL=SECONDS (since 1970) bounds the time: what has not begun by then is left out and named at the end. Each lane begins with
+what finds most. Without it, everything runs.
+Failure: exit code 1 if a program fails or cannot be started.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CARGO = ["cargo", "test", "--release", "--workspace"]
+LONGEST = "pipeline"
+# Its modules, in parts that take some minutes each; the last part is everything else.
+PARTS = [
+    ["corruption", "curve", "derived", "documents", "marker", "served"],
+    ["disorder", "events", "repair", "stopping", "tenants", "under_faults"],
+    ["explain", "health", "operator", "pause", "rebuilds", "signals"],
+]
+# The end-to-end programs that find most come first, and the slowest of the others last.
+FIRST = ["faults", "positions", "harmless", "scenarios"]
+LAST = ["instructions", "memory", "history_cost"]
+
+
+@dataclass
+class Program:
+    """A test program, or a part of one."""
+
+    name: str
+    argv: list[str]
+    folder: str
+
+
+@dataclass
+class Run:
+    """What all lanes share."""
+
+    deadline: float | None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    failed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    is_ended: bool = False
+
+    def lane(self, programs: list[Program]) -> None:
+        for program in programs:
+            if self.is_ended:
+                return
+            if self.deadline is not None and time.time() > self.deadline:
+                self.left_out.append(program.name)
+                continue
+            try:
+                self.one(program)
+            except OSError as error:
+                print(f"cannot run {program.name}: {error}", flush=True)
+                self.failed.append(program.name)
+
+    def one(self, program: Program) -> None:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            program.argv, cwd=program.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        self.running.append(process)
+        output, _ = process.communicate()
+        with self.lock:
+            print(f"\n     Running {program.name} ({time.monotonic() - began:.0f} s)", flush=True)
+            sys.stdout.buffer.write(output)
+            sys.stdout.flush()
+            if process.returncode != 0:
+                self.failed.append(program.name)
+
+
+def built(arguments: list[str]) -> list[Program]:
+    """The programs that cargo builds for these arguments."""
+    command = [*CARGO, "--no-run", "--message-format=json-render-diagnostics", *arguments]
+    lines = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.splitlines()
+    found = []
+    for message in map(json.loads, lines):
+        if message.get("reason") == "compiler-artifact" and message["executable"] and message["profile"]["test"]:
+            folder = str(Path(message["manifest_path"]).parent)
+            target = message["target"]
+            kind = "" if target["kind"] == ["test"] else " (unit tests)"
+            name = f"{Path(folder).name}: {target['name']}{kind}"
+            found.append(Program(name, [message["executable"]], folder))
+    return sorted(found, key=lambda program: program.name)
+
+
+def in_parts(program: Program) -> list[Program]:
+    def part(names: list[str], option: list[str]) -> Program:
+        chosen = [word for name in names for word in [*option, f"{name}::"]]
+        title = f"{program.name}: {' '.join(names)}" if not option else f"{program.name}: all other modules"
+        return Program(title, [*program.argv, *chosen], program.folder)
+
+    everything = [name for names in PARTS for name in names]
+    return [*(part(names, []) for names in PARTS), part(everything, ["--skip"])]
+
+
+def place(program: Program) -> int:
+    name = program.name.split(": ")[1]
+    return FIRST.index(name) if name in FIRST else len(FIRST) + (name in LAST)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--test", action="append", default=[], metavar="NAME", help="an end-to-end program")
+    names = parser.parse_args().test
+    until = os.environ.get("TEST_UNTIL")
+    run = Run(float(until) if until else None)
+
+    stacks = built([word for name in names for word in ["--test", name]])
+    longest = [part for program in stacks if program.name.endswith(f": {LONGEST}") for part in in_parts(program)]
+    waiting = [program for program in stacks if not program.name.endswith(f": {LONGEST}")]
+    others = built(["--lib", "--bins", "--tests"])
+    lanes = [threading.Thread(target=run.lane, args=[sorted(lane, key=place)]) for lane in (waiting, others)]
+    lanes.append(threading.Thread(target=run.lane, args=[longest]))
+    for lane in lanes:
+        lane.start()
+    try:
+        for lane in lanes:
+            lane.join()
+    except KeyboardInterrupt:
+        # An interrupt reaches the programs, too; this must not start the next ones.
+        run.is_ended = True
+        for process in run.running:
+            process.terminate()
+        return 130
+    for name in run.failed:
+        print(f"FAILED: {name}")
+    if run.left_out:
+        print(f"left out, because they had not begun by TEST_UNTIL={until}: {', '.join(run.left_out)}")
+    return 1 if run.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
