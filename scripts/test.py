@@ -20,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CARGO = ["cargo", "test", "--release", "--workspace"]
+# A test that needs the programs builds them, unless this says that it was done.
+BUILT = os.environ | {"PROGRAMS_ARE_BUILT": "yes"}
 LONGEST = "pipeline"
 # Its modules, in parts that take some minutes each; the last part is everything else.
 PARTS = [
@@ -68,7 +70,12 @@ class Run:
     def one(self, program: Program) -> None:
         began = time.monotonic()
         process = subprocess.Popen(
-            program.argv, cwd=program.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            program.argv,
+            cwd=program.folder,
+            env=BUILT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         self.running.append(process)
         output, _ = process.communicate()

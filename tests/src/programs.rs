@@ -14,11 +14,15 @@ pub(crate) fn told(output: &Output) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Builds the programs of all packages, because `cargo test` does not. Does nothing if they are up to date.
+/// Builds the programs of all packages, because `cargo test` does not. Does nothing if they are up to date, or if `PROGRAMS_ARE_BUILT`:
+/// built without the tests, dependencies have fewer features, and most crates would be compiled once more.
 ///
 /// # Errors
 /// If the build fails.
 pub fn build_programs() -> anyhow::Result<()> {
+    if std::env::var_os("PROGRAMS_ARE_BUILT").is_some() {
+        return Ok(());
+    }
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(["build", "--workspace", "--bins", "--quiet"])

@@ -135,7 +135,7 @@ fn statement(database: &str, suffix: &str, question: &MergedQuestion) -> String 
          toString(twap) AS twap, trade_count, revision, toUInt8(closed) AS closed, hours \
          FROM {database}.{view}{suffix} \
          WHERE tenant_id = {tenant} AND instrument_id = {instrument} AND {begins} >= {from} AND {begins} < {to} \
-         ORDER BY {begins} DESC{then} LIMIT {limit} SETTINGS prefer_column_name_to_alias = 1",
+         ORDER BY {begins} DESC{then} LIMIT {limit}",
         own = question.bars.own_columns(),
         view = question.bars.view(),
         tenant = literal(&question.tenant_id),
