@@ -200,6 +200,7 @@ fn a_rebuild_since_a_time_corrects_what_it_reads_and_keeps_the_rest() {
 fn a_mark_of_a_rebuild_that_postgres_does_not_know_is_replaced_by_the_owner() {
     let pipeline = Pipeline::shared();
     let marks = || pipeline.redis.with_prefix("served:copy:latest_price:").unwrap();
+    pipeline.publish_once(500, 79_000).unwrap();
     eventually("the owners have marks", || Ok(!marks().is_empty())).unwrap();
     let before = marks();
     for (key, _) in &before {
@@ -207,7 +208,7 @@ fn a_mark_of_a_rebuild_that_postgres_does_not_know_is_replaced_by_the_owner() {
     }
     eventually("each owner has filled redis again", || {
         let now = marks();
-        Ok(now.len() == before.len() && now.iter().all(|(_, mark)| !mark.ends_with("@99")))
+        Ok(now.len() >= before.len() && now.iter().all(|(_, mark)| !mark.ends_with("@99")))
     })
     .unwrap();
     pipeline.agree().unwrap();
