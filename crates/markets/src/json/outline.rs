@@ -49,7 +49,7 @@ impl<'a> Outline<'a> {
     }
 
     /// The same. An object inside belongs to the outline if `is_inside` says so of its name; `visit` receives the name of each value.
-    /// Where the outline has a value, another object may have an object: whoever reads it must refuse that value.
+    /// A later object may hold an object where this one has a value. The caller of [`Outline::read`] must refuse such a value.
     pub(crate) fn learn_inside(
         &mut self,
         mut reader: Reader<'a>,

@@ -5,11 +5,9 @@
 use domain::Micros;
 use serde::Deserialize;
 
-use super::{ClickHouse, literal};
+use super::{ClickHouse, literal, time_literal};
 use crate::StoreError;
 
-/// The times that `DateTime64` can hold: 1900 to 2299.
-const TIMES: (Micros, Micros) = (-2_208_988_800_000_000, 10_413_791_999_999_999);
 /// Snapshots that were taken back are passed over, at most so many in a row.
 const MOST_TAKEN_BACK: usize = 100;
 
@@ -65,13 +63,13 @@ fn statement(database: &str, table: &str, question: &CurveQuestion) -> String {
          toString(definition) AS definition, points, inputs, version, revision, toString(cause) AS cause, origin \
          FROM {database}.{table} \
          WHERE tenant_id = {tenant} AND curve_id = {curve} AND horizon = {horizon} \
-         AND as_of <= fromUnixTimestamp64Micro(toInt64({as_of}), 'UTC') \
+         AND as_of <= {as_of} \
          ORDER BY as_of DESC, version DESC LIMIT 1 BY as_of LIMIT {MOST_TAKEN_BACK} \
          SETTINGS prefer_column_name_to_alias = 1",
         tenant = literal(&question.tenant_id),
         curve = literal(&question.curve_id),
         horizon = literal(&question.horizon),
-        as_of = question.as_of.clamp(TIMES.0, TIMES.1),
+        as_of = time_literal(question.as_of),
     )
 }
 

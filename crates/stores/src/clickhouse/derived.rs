@@ -5,11 +5,8 @@
 use domain::Micros;
 use serde::Deserialize;
 
-use super::{ClickHouse, literal};
+use super::{ClickHouse, literal, time_literal};
 use crate::StoreError;
-
-/// The times that `DateTime64` can hold: 1900 to 2299.
-pub(super) const TIMES: (Micros, Micros) = (-2_208_988_800_000_000, 10_413_791_999_999_999);
 
 /// Which values are asked for.
 #[derive(Debug, Clone)]
@@ -67,12 +64,6 @@ pub async fn derived_prices(
 }
 
 fn statement(database: &str, view: &str, question: &DerivedQuestion) -> String {
-    let time = |micros: Micros| {
-        format!(
-            "fromUnixTimestamp64Micro(toInt64({}), 'UTC')",
-            micros.clamp(TIMES.0, TIMES.1)
-        )
-    };
     let leg = |place: &str| {
         format!(
             "tuple(CAST({place}_role, 'Nullable(String)'), CAST({place}_instrument, 'Nullable(String)'), toString({place}_price), \
@@ -90,8 +81,8 @@ fn statement(database: &str, view: &str, question: &DerivedQuestion) -> String {
         second = leg("second"),
         tenant = literal(&question.tenant_id),
         series = literal(&question.series),
-        from = time(question.from),
-        to = time(question.to),
+        from = time_literal(question.from),
+        to = time_literal(question.to),
         limit = question.limit,
     )
 }

@@ -5,8 +5,7 @@
 use domain::Micros;
 use serde::Deserialize;
 
-use super::derived::TIMES;
-use super::{ClickHouse, literal};
+use super::{ClickHouse, literal, time_literal};
 use crate::StoreError;
 
 /// A view over the bars of an hour.
@@ -120,12 +119,6 @@ pub async fn merged_bars(
 }
 
 fn statement(database: &str, suffix: &str, question: &MergedQuestion) -> String {
-    let time = |micros: Micros| {
-        format!(
-            "fromUnixTimestamp64Micro(toInt64({}), 'UTC')",
-            micros.clamp(TIMES.0, TIMES.1)
-        )
-    };
     let begins = format!("toDateTime64({}, 6, 'UTC')", question.bars.begins());
     // Of the blocks of a day, by name.
     let then = if question.bars == Merged::Blocks { ", block" } else { "" };
@@ -140,8 +133,8 @@ fn statement(database: &str, suffix: &str, question: &MergedQuestion) -> String 
         view = question.bars.view(),
         tenant = literal(&question.tenant_id),
         instrument = literal(&question.instrument_id),
-        from = time(question.from),
-        to = time(question.to),
+        from = time_literal(question.from),
+        to = time_literal(question.to),
         limit = question.limit,
     )
 }

@@ -47,6 +47,8 @@ pub use migrations::{migrate, newest_version, pending};
 pub use native::Block;
 pub use rows::Layout;
 
+use domain::Micros;
+
 use crate::metrics::timed;
 use crate::{Store, StoreError};
 use cluster::Cluster;
@@ -266,6 +268,17 @@ async fn within<T>(
         }
     };
     timed(Store::ClickHouse.name(), operation, limited).await
+}
+
+/// The times that `DateTime64` can hold: 1900 to 2299.
+const TIMES: (Micros, Micros) = (-2_208_988_800_000_000, 10_413_791_999_999_999);
+
+/// A time as an expression; one that the type cannot hold is the nearest that it can.
+fn time_literal(time: Micros) -> String {
+    format!(
+        "fromUnixTimestamp64Micro(toInt64({}), 'UTC')",
+        time.clamp(TIMES.0, TIMES.1)
+    )
 }
 
 /// A string as an SQL literal.
