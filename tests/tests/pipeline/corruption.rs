@@ -4,12 +4,14 @@ use e2e::{PATIENCE, Pipeline, Verified};
 use localstack::Service;
 use testkit::stores::Row;
 
-/// The shared pipeline with enough ticks that every table has rows, including late ticks.
+/// The shared pipeline with enough ticks that every table has rows, including late ticks, whatever ran before.
 pub(crate) fn filled() -> parking_lot::MutexGuard<'static, Pipeline> {
     let pipeline = Pipeline::shared();
-    let late = pipeline.clickhouse.number("SELECT count() FROM late_ticks").unwrap();
-    let instruments = "SELECT uniqExact(tenant_id, instrument_id) FROM enriched_ticks";
-    if late < 3 || pipeline.clickhouse.number(instruments).unwrap() < 3 {
+    let number = |sql: &str| pipeline.clickhouse.number(sql).unwrap();
+    let is_filled = number("SELECT count() FROM market_ticks") > 2_000
+        && number("SELECT count() FROM late_ticks") > 2
+        && number("SELECT uniqExact(tenant_id, instrument_id) FROM enriched_ticks") > 2;
+    if !is_filled {
         pipeline.publish_once(4_000, 60_000).unwrap();
         pipeline.agree().unwrap();
     }
