@@ -88,27 +88,27 @@ fn captured_trades_are_in_their_bars_each_id_once_and_late_rows_late() {
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
 }
 
-/// Minute, open, high, low, close, volume, average by volume, trades, and how many of them came after the close.
+/// Minute, open, high, low, close, volume, average by volume, trades, how many of them came after the close, and the cause.
 fn the_bars_are_those_of_the_trades(pipeline: &Pipeline, minute: i64) {
     let expected = [
         // 2152 + 3 × 1 + 10; (2152 × 8530 + 3 × 8531.5 + 10 × 8529.5) / 2165
-        format!("BITMEX.XBTUSD {OF_BITMEX} 8530 8531.5 8529.5 8529.5 2165 8529.99976905 5 5"),
+        format!("BITMEX.XBTUSD {OF_BITMEX} 8530 8531.5 8529.5 8529.5 2165 8529.99976905 5 5 late"),
         format!(
-            "COINBASE.BAND-GBP {} 14.25 14.25 14.25 14.25 2 14.25 1 1",
+            "COINBASE.BAND-GBP {} 14.25 14.25 14.25 14.25 2 14.25 1 1 late",
             minute - 3 * HOUR
         ),
         // 1 + 3 + 0.5; (14.5 + 44.7 + 7.35) / 4.5
-        format!("COINBASE.BAND-GBP {minute} 14.5 14.9 14.5 14.7 4.5 14.78888889 3 0"),
+        format!("COINBASE.BAND-GBP {minute} 14.5 14.9 14.5 14.7 4.5 14.78888889 3 0 live"),
         // 0.25 + 0.5 + 2 × 0.125 + 1 + 2; (26358.4 + 52705.05 + 26345.95 + 105390.2 + 210790) / 4
-        format!("KRAKEN.XBTUSDT {OF_KRAKEN} 105433.6 105433.6 105383.8 105390.2 4 105397.4 6 6"),
+        format!("KRAKEN.XBTUSDT {OF_KRAKEN} 105433.6 105433.6 105383.8 105390.2 4 105397.4 6 6 late"),
         format!(
-            "KRAKEN.XBTUSDT {} 105500 105500 105500 105500 0.1 105500 1 1",
+            "KRAKEN.XBTUSDT {} 105500 105500 105500 105500 0.1 105500 1 1 late",
             OF_KRAKEN + 60
         ),
     ];
     let sql = format!(
         "SELECT toString(instrument_id), toUnixTimestamp(window_start), toString(open), toString(high), toString(low), toString(close), \
-         toString(volume), toString(assumeNotNull(vwap)), trade_count, revision FROM bars_latest \
+         toString(volume), toString(assumeNotNull(vwap)), trade_count, revision, toString(cause) FROM bars_latest \
          WHERE tenant_id = '{TENANT}' AND interval = '1m' ORDER BY instrument_id, window_start"
     );
     let mut bars = Vec::new();
