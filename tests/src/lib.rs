@@ -40,7 +40,9 @@ pub const RAW: &str = "ingestion.market.raw.v1";
 
 /// Whether `dp verify` judges by this setting of the services.
 fn is_of_the_judges(name: &str) -> bool {
-    times::is_setting(name) || name == testkit::derived::SETTING || name.starts_with("AGGREGATION_CURVES_")
+    times::is_setting(name)
+        || [testkit::derived::SETTING, "NORMALIZATION_VENUES"].contains(&name)
+        || name.starts_with("AGGREGATION_CURVES_")
 }
 
 /// Deadline for everything that happens without further action.

@@ -1,6 +1,6 @@
 //! The datum of a [`Bar`] (`schemas/avro/bar.avsc`).
 
-use domain::{Bar, BarVersion, Interval, TimeWeighted, Turnover, Window};
+use domain::{Bar, BarCause, BarVersion, Interval, TimeWeighted, Turnover, Window};
 
 use crate::CodecError;
 use crate::reader::Reader;
@@ -32,6 +32,7 @@ pub fn encode(bar: &Bar<'_>, out: &mut Vec<u8>) {
     put::optional(bar.close_sequence, out, put::long);
     encode_origin(&bar.last_origin, out);
     put::long(i64::from(bar.revision), out);
+    put::optional(bar.cause.map(|cause| cause as i64), out, put::long);
     put::long(bar.version.last_offset, out);
     put::boolean(bar.version.closed, out);
     put::long(bar.last_appended_at, out);
@@ -77,12 +78,18 @@ pub(crate) fn read<'a>(from: &mut Reader<'a>) -> Result<Bar<'a>, CodecError> {
         close_sequence: from.optional("close_sequence", Reader::long)?,
         last_origin: read_origin(from)?,
         revision: from.int("revision")?,
+        cause: from.optional("cause", read_cause)?,
         version: BarVersion {
             last_offset: from.long("version_offset")?,
             closed: from.boolean("closed")?,
         },
         last_appended_at: from.long("last_appended_at")?,
     })
+}
+
+fn read_cause(from: &mut Reader<'_>, field: &'static str) -> Result<BarCause, CodecError> {
+    let index = from.symbol(field, BarCause::ALL.len())?;
+    Ok(BarCause::ALL.get(index).copied().unwrap_or(BarCause::Live))
 }
 
 pub(crate) fn read_interval(from: &mut Reader<'_>, field: &'static str) -> Result<Interval, CodecError> {

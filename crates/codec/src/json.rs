@@ -1,8 +1,8 @@
 //! Records as readable JSON: decimals with their exact digits, times as RFC 3339, the origin also as `tick_id`.
 
 use domain::{
-    Bar, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedPrice, EnrichedTick, Interval, LateTick, LegPrice,
-    Micros, Origin, Tick, Turnover,
+    Bar, BarCause, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedPrice, EnrichedTick, Interval, LateTick,
+    LegPrice, Micros, Origin, Tick, Turnover,
 };
 use serde_json::{Map, Value, json};
 
@@ -97,6 +97,7 @@ pub fn bar(bar: &Bar<'_>) -> Value {
         "close_sequence": bar.close_sequence,
         "last_origin": bar.last_origin.to_string(),
         "revision": bar.revision,
+        "cause": bar.cause.map(BarCause::name),
         "flags": bar.flags(),
         "version": bar.version.as_u64(),
         "closed": bar.version.closed,

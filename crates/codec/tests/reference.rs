@@ -10,9 +10,9 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use codec::{Record, Wire};
 use domain::{
-    Bar, BarVersion, Classification, Classified, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedCause,
-    DerivedLeg, DerivedPrice, EnrichedTick, EnrichedTickOf, Enrichment, EnrichmentOf, Interval, Kind, LateTick,
-    LegPlace, LegPrice, LegPurpose, Origin, QualityFlags, Tick, TickOf, TimeWeighted, Turnover, Window,
+    Bar, BarCause, BarVersion, Classification, Classified, CurveInput, CurvePoint, CurveSnapshot, Decimal,
+    DerivedCause, DerivedLeg, DerivedPrice, EnrichedTick, EnrichedTickOf, Enrichment, EnrichmentOf, Interval, Kind,
+    LateTick, LegPlace, LegPrice, LegPurpose, Origin, QualityFlags, Tick, TickOf, TimeWeighted, Turnover, Window,
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
@@ -163,6 +163,9 @@ impl Parts {
             close_sequence: self.sequence.map(|sequence| !sequence),
             last_origin: self.origin(),
             revision: self.small.1,
+            cause: BarCause::ALL
+                .get(self.flags as usize % (BarCause::ALL.len() + 1))
+                .copied(),
             version: BarVersion {
                 last_offset: self.numbers[0],
                 closed: self.interval,

@@ -56,6 +56,49 @@ impl TimeWeighted {
     }
 }
 
+/// What the last tick that a version of a bar contains did to it. A function of the rows of the window up to that tick, in the
+/// order of enriched offsets, and of the log clock; a close without a tick changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BarCause {
+    /// A trade, or the first price of its delivery interval, before the close.
+    Live,
+    /// The same after the close.
+    Late,
+    /// A price of a better vintage than those that its delivery interval had: it replaces the one that counted.
+    Vintage,
+    /// Another price of its delivery interval, of the vintage that counted: it replaces that one.
+    Correction,
+    /// Another price of its delivery interval, of a lower vintage or, among equal ones, of an earlier origin: it does not count.
+    Outranked,
+}
+
+impl BarCause {
+    /// Every cause, in the order of the schema.
+    pub const ALL: [BarCause; 5] = [
+        BarCause::Live,
+        BarCause::Late,
+        BarCause::Vintage,
+        BarCause::Correction,
+        BarCause::Outranked,
+    ];
+
+    /// The public name.
+    pub fn name(self) -> &'static str {
+        match self {
+            BarCause::Live => "live",
+            BarCause::Late => "late",
+            BarCause::Vintage => "vintage",
+            BarCause::Correction => "correction",
+            BarCause::Outranked => "outranked",
+        }
+    }
+
+    /// The cause with this name.
+    pub fn from_name(name: &str) -> Option<BarCause> {
+        BarCause::ALL.into_iter().find(|cause| cause.name() == name)
+    }
+}
+
 /// A bar. Open and close are by [`crate::PriceRank`]; arrival order never matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -88,6 +131,8 @@ pub struct Bar<'a> {
     /// `countIf(clock >= window_end + close_after)` where `clock` is
     /// `max(appended_at) OVER (PARTITION BY src_partition ORDER BY src_offset)`.
     pub revision: i32,
+    /// `None` if a release without causes made it.
+    pub cause: Option<BarCause>,
     pub version: BarVersion,
     /// Append time of the newest raw message in it (for latency).
     pub last_appended_at: Micros,
@@ -144,6 +189,7 @@ mod tests {
             close_sequence: None,
             last_origin: tick.origin,
             revision: 0,
+            cause: Some(BarCause::Live),
             version: BarVersion { last_offset: 1, closed },
             last_appended_at: 0,
         }

@@ -29,7 +29,7 @@ pub mod vintage;
 pub mod window;
 
 pub use asked::AskedWindow;
-pub use bar::{Bar, BarVersion, TimeWeighted};
+pub use bar::{Bar, BarCause, BarVersion, TimeWeighted};
 pub use claim::Claim;
 pub use curve::{CurveInput, CurvePoint, CurveSnapshot};
 pub use decimal::{Decimal, DecimalError, Turnover};

@@ -168,7 +168,7 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
         format!("fromUnixTimestamp64Micro({time}, 'UTC'), '{feed}', {partition}, {offset}, {index}")
     };
     format!(
-        "('{}', '{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, now64(6))",
+        "('{}', '{}', '{}', fromUnixTimestamp64Micro({}, 'UTC'), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, '{}', {}, {}, {}, now64(6))",
         key.0,
         key.1,
         key.2,
@@ -187,6 +187,7 @@ fn bar_row((key, wanted): (&BarKey, &Wanted)) -> String {
         edge(&bar.first),
         edge(&bar.last),
         bar.revision,
+        bar.cause,
         wanted.is_closed,
         bar.last_offset * 2 + i64::from(wanted.is_closed),
         key.1.trim_start_matches('i').parse::<i32>().unwrap() % 2,
@@ -222,7 +223,7 @@ async fn fill_bars(setup: &Setup, bars: &BTreeMap<BarKey, Wanted>) {
         .run(&format!(
             "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, open, high, low, close, volume, turnover, vwap, twap, price_seconds, priced_seconds, \
              trade_count, open_time, first_feed, first_partition, first_offset, first_index, close_time, last_feed, \
-             last_partition, last_offset, last_index, revision, closed, version, src_partition, ingested_at) VALUES {}",
+             last_partition, last_offset, last_index, revision, cause, closed, version, src_partition, ingested_at) VALUES {}",
             rows.join(", ")
         ))
         .await;
@@ -240,8 +241,15 @@ async fn both_judges_expect_the_same_bars_and_each_change_is_named() {
         assert!(check.ok && expired.is_none(), "seed {seed}: {check:?}");
         assert_eq!(check.expected, wanted.len() as i64);
     }
+    // A release without causes wrote them; nothing is said of the others.
+    setup
+        .run("ALTER TABLE market_data.bars UPDATE cause = '' WHERE instrument_id = 'i1' SETTINGS mutations_sync = 2")
+        .await;
+    let (check, _) = setup.check(&[]).await;
+    assert!(check.ok, "{check:?}");
     for (change, said) in [
         ("UPDATE revision = revision + 1", "revision is "),
+        ("UPDATE cause = concat(cause, '?')", "cause is "),
         ("UPDATE closed = false", "closed is 0 instead of 1"),
         ("UPDATE last_offset = last_offset + 1", "last_tick is "),
         (

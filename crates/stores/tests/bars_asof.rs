@@ -19,7 +19,7 @@ type Row = (
     &'static str,
 );
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     // Two prices of five minutes; the first one is verified the day after, then its market replaces that, too.
     (
         "P",
@@ -77,6 +77,18 @@ const ROWS: [Row; 9] = [
         5,
         "2026-10-02 14:41:00",
     ),
+    // Another price of the vintage that counts.
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:00:00",
+        "13",
+        "NULL",
+        "verified.2",
+        10,
+        "2026-10-02 14:45:00",
+    ),
     // An hourly price has bars of an hour and longer only.
     (
         "H",
@@ -101,13 +113,13 @@ async fn insert(clickhouse: &ClickHouse) {
         .map(|(instrument, kind, product, start, price, volume, version, offset, appended)| {
             format!(
                 "('t', '{instrument}', '2026-10-01 {start}', 'M', '{product}', '{kind}', {price}, {volume}, nullIf('{version}', ''), 'raw', 0, \
-                 {offset}, 0, '{appended}', now64(6))"
+                 {offset}, 0, {offset}, '{appended}', now64(6))"
             )
         })
         .collect();
     let sql = format!(
         "INSERT INTO market_data.enriched_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, volume, version, feed, \
-         raw_partition, raw_offset, raw_index, appended_at, ingested_at) VALUES {}",
+         raw_partition, raw_offset, raw_index, src_offset, appended_at, ingested_at) VALUES {}",
         rows.join(", ")
     );
     clickhouse.exec(&sql).await.unwrap();
@@ -126,6 +138,20 @@ async fn bars(clickhouse: &ClickHouse, at: &str, instrument: &str, interval: &st
         .await
         .unwrap()
         .replace('\t', " ")
+}
+
+/// The causes of both bars of five minutes and of that of the hour, as known at a time.
+async fn causes(clickhouse: &ClickHouse, at: &str) -> String {
+    let sql = format!(
+        "SELECT arrayStringConcat(groupArray(cause), ',') FROM (SELECT toString(cause) AS cause FROM market_data.bars_asof(at = '{at}') \
+         WHERE tenant_id = 't' AND instrument_id = 'P' AND interval IN ('5m', '1h') ORDER BY interval DESC, window_start)"
+    );
+    clickhouse
+        .query_text(&sql, "TabSeparated")
+        .await
+        .unwrap()
+        .trim_end()
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,6 +181,15 @@ async fn a_bar_is_shown_as_it_was_known_at_each_time() {
         ),
     ] {
         assert_eq!(bars(&clickhouse, at, "P", "1h").await, expected, "{at}");
+    }
+    for (at, expected) in [
+        ("2026-10-02 14:32:00", ",,"),
+        ("2026-10-02 14:33:00", "vintage,,vintage"),
+        ("2026-10-02 14:40:00", "vintage,,vintage"),
+        ("2026-10-02 14:41:00", "outranked,,outranked"),
+        ("2026-10-02 14:45:00", "correction,,correction"),
+    ] {
+        assert_eq!(causes(&clickhouse, at).await, expected, "{at}");
     }
     let fine = bars(&clickhouse, "2026-10-02 14:33:00", "P", "5m").await;
     let expected = "05:00 05:05 16 16 16 16 0 0 \\N 4800 300 16 1 05:00:00\n\

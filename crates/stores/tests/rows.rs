@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 
 use common::clickhouse;
 use domain::{
-    Bar, BarVersion, Classification, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedCause, DerivedLeg,
-    DerivedPrice, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin, QualityFlags, Tick, TimeWeighted,
-    Turnover, Window,
+    Bar, BarCause, BarVersion, Classification, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedCause,
+    DerivedLeg, DerivedPrice, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin, QualityFlags, Tick,
+    TimeWeighted, Turnover, Window,
 };
 use localstack::{Server, Temporary};
 use proptest::collection::vec;
@@ -636,6 +636,7 @@ proptest! {
                 close_sequence: None,
                 last_origin: origin(last_origin),
                 revision: *revision,
+                cause: BarCause::ALL.get(*interval).copied().filter(|_| *closed),
                 version: BarVersion { last_offset: version.unsigned_abs() as i64 & i64::MAX, closed: *closed },
                 last_appended_at: tick.normalized_at,
             };
@@ -661,6 +662,7 @@ proptest! {
                 ("open_time", time(bar.open_time)),
                 ("close_time", time(bar.close_time)),
                 ("revision", json!(bar.revision)),
+                ("cause", json!(bar.cause.map_or("", BarCause::name))),
                 ("closed", json!(bar.version.closed)),
                 ("version", json!(bar.version.as_u64().to_string())),
                 ("last_appended_at", time(bar.last_appended_at)),
@@ -703,6 +705,9 @@ fn the_views_show_the_newest_version_of_a_bar_in_any_order() {
         close_sequence: None,
         last_origin: tick.origin,
         revision: 0,
+        cause: (last_offset != 9)
+            .then_some(BarCause::Vintage)
+            .or(Some(BarCause::Correction)),
         version: BarVersion { last_offset, closed },
         last_appended_at: tick.appended_at,
     };

@@ -130,6 +130,8 @@ pub struct Bar {
     pub last: Edge,
     /// Ticks of the window that arrived after its close, including replaced ones.
     pub revision: i128,
+    /// What the last tick of the window is to those before it.
+    pub cause: String,
     /// Offset in the enriched topic of the last tick of the window.
     pub last_offset: i64,
 }
@@ -183,12 +185,34 @@ fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
     Some(Wanted {
         bar: Bar {
             revision: ticks.iter().filter(after_close).count() as i128,
+            cause: cause(last, ticks, after_close(&last)).to_owned(),
             last_offset: last.offset,
             ..numbers(counted(ticks), &lengths)?
         },
         closes_at,
         is_closed: ticks.iter().any(|placed| placed.last_clock >= closes_at),
     })
+}
+
+/// A price of an interval that had one is called by its rank among those, every other tick by the close.
+fn cause(last: &Placed<'_>, ticks: &[Placed<'_>], is_after_close: bool) -> &'static str {
+    let nominal = last.rule.nominal;
+    let is_earlier = |other: &&Placed<'_>| {
+        nominal > 0 && other.rule.nominal == nominal && other.tick.time == last.tick.time && other.offset < last.offset
+    };
+    let best = ticks.iter().filter(is_earlier).map(|other| rank(other.tick)).max();
+    match best {
+        None if is_after_close => "late",
+        None => "live",
+        Some(best) if rank(last.tick) < best => "outranked",
+        Some(best) if rank(last.tick).0 > best.0 => "vintage",
+        Some(_) => "correction",
+    }
+}
+
+/// The larger of two prices of an interval counts.
+fn rank(tick: &Tick) -> ((usize, u32, bool), (&str, i32, i64, i32)) {
+    (certainty(tick), (&tick.feed, tick.partition, tick.offset, tick.index))
 }
 
 /// All trades, and for each interval (start and length) the most certain price, of equal ones the last by its position in the raw log.
@@ -200,10 +224,6 @@ fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
         if nominal == 0 {
             trades.push(*tick);
         } else {
-            let rank = |tick: &Tick| {
-                let place = (tick.feed.clone(), tick.partition, tick.offset, tick.index);
-                (certainty(tick), place)
-            };
             let known = prices.entry((tick.time, nominal)).or_insert(tick);
             if rank(tick) > rank(known) {
                 *known = tick;
@@ -235,6 +255,7 @@ fn numbers(mut ticks: Vec<&Tick>, lengths: &BTreeMap<&str, i64>) -> Option<Bar> 
         first: edge(ticks.first()?),
         last: edge(ticks.last()?),
         revision: 0,
+        cause: String::new(),
         last_offset: 0,
     })
 }
@@ -333,5 +354,27 @@ mod tests {
         assert_eq!((made[&key("5m", 0)].bar.open, made[&key("5m", 0)].bar.count), (8, 1));
         let hour = &made[&key("1h", 0)].bar;
         assert_eq!((hour.open, hour.close, hour.count), (8, 4, 2));
+        assert_eq!((&*made[&key("5m", 0)].bar.cause, &*hour.cause), ("correction", "live"));
+    }
+
+    #[test]
+    fn the_cause_is_what_the_last_tick_is_to_those_before_it() {
+        let price = |offset, version: &str, appended| Tick {
+            product: "rt5".to_owned(),
+            version: Some(version.to_owned()),
+            appended,
+            ..tick(offset, 0, 1, None)
+        };
+        let mut ticks = vec![price(1, "preliminary", 20 * MINUTE)];
+        assert_eq!(made(&ticks)[&key("5m", 0)].bar.cause, "late");
+        for (next, cause) in [
+            (price(2, "final", 30 * MINUTE), "vintage"),
+            (price(3, "final", 40 * MINUTE), "correction"),
+            (price(4, "preliminary", 50 * MINUTE), "outranked"),
+        ] {
+            ticks.push(next);
+            assert_eq!(made(&ticks)[&key("5m", 0)].bar.cause, cause);
+        }
+        assert_eq!(made(&ticks[..1])[&key("1h", 0)].bar.cause, "live");
     }
 }

@@ -6,7 +6,7 @@ mod enriched_table;
 
 use std::time::Duration;
 
-use domain::{AskedWindow, BarVersion, Interval, Product, Window};
+use domain::{AskedWindow, BarCause, BarVersion, Interval, Product, Window};
 use enriched_table::{LARGEST, MIDNIGHT, Row, SECOND, TOPIC, copy_ingested, history, insert, limited, server};
 use stores::HistoryLimits;
 use stream::status::wall_clock;
@@ -89,6 +89,51 @@ fn a_window_of_two_products_closes_by_its_last_row_or_as_requested_once_its_time
             assert_eq!((bar.version, bar.revision), (version, revision), "{offset} {minutes}");
         }
     });
+}
+
+#[test]
+fn each_cause_arises_from_its_event() {
+    let server = server();
+    let history = history(&server.clickhouse);
+    let price = |raw_index, event: i64, version, appended: i64| Row {
+        product: Product::RealTimeFive,
+        version,
+        raw_index,
+        appended_at: MIDNIGHT + appended * SECOND,
+        ..Row::trade(INSTRUMENT, MIDNIGHT + event * SECOND)
+    };
+    // The bar of five minutes closes after 1,200 s, that of the hour after 4,500 s.
+    let rows = [
+        price(0, 0, Some("preliminary"), 400),
+        price(1, 300, None, 700),
+        price(2, 0, Some("final"), 800),
+        price(3, 0, Some("final"), 2_000),
+        price(4, 0, Some("preliminary"), 2_100),
+        price(5, 600, None, 6_000),
+    ];
+    let causes = |interval: Interval, offsets: &[i64]| -> Vec<Option<BarCause>> {
+        let cause = async |offset: &i64| {
+            let asked = asked_at(interval.window_of(MIDNIGHT), *offset);
+            let oldest = history.oldest(0).await.unwrap().unwrap();
+            let asked = std::slice::from_ref(&asked);
+            let answer = history.restate(0, asked, &oldest, wall_clock()).await.unwrap();
+            answer[0].bar(&asked[0], 0).unwrap().cause
+        };
+        offsets
+            .iter()
+            .map(|offset| server.runtime.block_on(cause(offset)))
+            .collect()
+    };
+    server.runtime.block_on(insert(&server.table, 0, 0, &rows));
+    let expected = [
+        BarCause::Live,
+        BarCause::Vintage,
+        BarCause::Correction,
+        BarCause::Outranked,
+    ];
+    assert_eq!(causes(Interval::FiveMinutes, &[0, 2, 3, 4]), expected.map(Some));
+    let expected = [BarCause::Live, BarCause::Vintage, BarCause::Outranked, BarCause::Late];
+    assert_eq!(causes(Interval::OneHour, &[1, 2, 4, 5]), expected.map(Some));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use aggregation::core::partition_state::{Applied, PartitionState, Writer};
 use aggregation::core::records::WriterId;
 use aggregation::core::window_state::Shown;
 use codec::Wire;
-use domain::{AskedWindow, Bar, BarVersion, Interval, Micros, Origin, Product, Window};
+use domain::{AskedWindow, Bar, BarCause, BarVersion, Interval, Micros, Origin, Product, Window};
 use enriched_table::{LARGEST, MIDNIGHT, Row, SECOND, copy_ingested, history, insert, server};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -208,6 +208,7 @@ fn plain(
 ) -> Option<String> {
     let (length, mut clock) = (window.interval.micros(), Micros::MIN);
     let (mut all, mut revision, mut last_offset, mut closed, mut appended) = (Vec::new(), 0, 0, false, Micros::MIN);
+    let mut cause = "";
     for (offset, row) in log.iter().enumerate().take(upto + 1) {
         clock = clock.max(row.appended_at);
         let (nominal, delay) = rule(row.product);
@@ -218,6 +219,7 @@ fn plain(
         let closes_at = window.start + length + delay * SECOND;
         revision += u32::from(clock >= closes_at);
         (last_offset, closed) = (offset, clock >= closes_at || believed(closes_at));
+        cause = cause_of(row, &all, clock >= closes_at);
         appended = appended.max(row.appended_at);
         all.push(row);
     }
@@ -256,7 +258,7 @@ fn plain(
     Some(format!(
         "{last_offset} {closed} {tenant} {instrument} {window:?} {} {} {} {} volume {volume} turnover {turnover} vwap {vwap:?} \
          {price_seconds} in {seconds} s \
-         count {} {:?} {:?} {} revision {revision} {appended}",
+         count {} {:?} {:?} {} revision {revision} {cause} {appended}",
         first.price,
         prices().max()?,
         prices().min()?,
@@ -268,10 +270,31 @@ fn plain(
     ))
 }
 
+/// What a row is to the earlier ones of its window.
+fn cause_of(row: &Row, before: &[&Row], is_after: bool) -> &'static str {
+    let same = |other: &&&Row| {
+        row.product != Product::Trade
+            && rule(other.product).0 == rule(row.product).0
+            && other.event_time == row.event_time
+    };
+    let best = before
+        .iter()
+        .filter(same)
+        .map(|other| (certainty(other), place(other)))
+        .max();
+    match best {
+        None if is_after => "late",
+        None => "live",
+        Some(best) if (certainty(row), place(row)) < best => "outranked",
+        Some((known, _)) if certainty(row) > known => "vintage",
+        Some(_) => "correction",
+    }
+}
+
 fn shown(bar: &Bar<'_>) -> String {
     let place = |of: &Origin<'_>| format!("({:?}, {}, {}, {})", of.feed, of.partition, of.offset, of.index);
     format!(
-        "{} {} {} {} {:?} {} {} {} {} volume {} turnover {} vwap {:?} {} in {} s count {} ({}, {:?}, {}) ({}, {:?}, {}) {} revision {} {}",
+        "{} {} {} {} {:?} {} {} {} {} volume {} turnover {} vwap {:?} {} in {} s count {} ({}, {:?}, {}) ({}, {:?}, {}) {} revision {} {} {}",
         bar.version.last_offset,
         bar.version.closed,
         bar.tenant_id,
@@ -295,6 +318,7 @@ fn shown(bar: &Bar<'_>) -> String {
         place(&bar.last_origin),
         bar.market,
         bar.revision,
+        bar.cause.map_or("none", BarCause::name),
         bar.last_appended_at
     )
 }

@@ -136,9 +136,8 @@ fn the_best_vintage_stands(pipeline: &Pipeline) {
          system_energy_price_rt,total_lmp_rt,congestion_price_rt,marginal_loss_price_rt,row_is_current,version_nbr";
     let path = std::env::temp_dir().join(format!("rt_hrl_lmps-{}.csv", std::process::id()));
     let published = [("43.25", "True", 2), ("42.75", "False", 1), ("44.5", "True", 3)];
-    for (count, ((price, is_current, version), stands)) in
-        (1..).zip(published.into_iter().zip(["43.25", "43.25", "44.5"]))
-    {
+    let found = [("43.25", "late"), ("43.25", "outranked"), ("44.5", "vintage")];
+    for (count, ((price, is_current, version), (stands, cause))) in (1..).zip(published.into_iter().zip(found)) {
         let row = format!(
             "10/1/2026 5:00:00 AM,10/1/2026 1:00:00 AM,51288,VINTAGES,,,HUB,,{price},{price},0,0,{is_current},{version}"
         );
@@ -147,10 +146,11 @@ fn the_best_vintage_stands(pipeline: &Pipeline) {
             .dp_ok(&["ingest", &path.to_string_lossy(), "--tenant", "vintages"])
             .unwrap();
         // Each tick comes after the close of its window, so the revision counts them.
-        let bars = "SELECT revision, trade_count, toString(open), toString(close) FROM bars_latest \
+        let bars = "SELECT revision, toString(cause), trade_count, toString(open), toString(close) FROM bars_latest \
                     WHERE tenant_id = 'vintages' AND interval = '1h'";
         let expected = vec![vec![
             count.to_string(),
+            cause.to_owned(),
             "1".to_owned(),
             stands.to_owned(),
             stands.to_owned(),

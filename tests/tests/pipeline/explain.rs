@@ -100,8 +100,8 @@ fn a_bar_of_months_ago_is_traced_to_its_late_ticks_their_messages_and_the_repeti
     assert_eq!((code, &trace["agrees"]), (Some(0), &Value::Bool(true)), "{trace:#}");
     let newest = &trace["versions"][0];
     assert_eq!(
-        (&newest["revision"], &newest["closed"]),
-        (&3.into(), &true.into()),
+        (&newest["revision"], &newest["cause"], &newest["closed"]),
+        (&3.into(), &"late".into(), &true.into()),
         "{newest:#}"
     );
     let numbers =

@@ -33,4 +33,5 @@ mod stopping;
 mod tenants;
 mod top;
 mod traces;
+mod trades;
 mod under_faults;

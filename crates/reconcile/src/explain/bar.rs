@@ -319,6 +319,7 @@ pub(crate) mod tests {
             last_enriched_offset: 104,
             closed: true,
             revision: 2,
+            cause: Some("late".to_owned()),
             numbers,
             place: place("bars", 7),
             ingested_at: At(MINUTE),

@@ -150,6 +150,8 @@ pub struct BarRow {
     pub closed: bool,
     /// Ticks of the window that arrived after its close.
     pub revision: i32,
+    /// What the last tick did; `None` if an earlier release wrote the row.
+    pub cause: Option<String>,
     pub numbers: numbers::Numbers,
     /// Position in the bars topic.
     pub place: Place,

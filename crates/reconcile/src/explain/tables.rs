@@ -197,7 +197,7 @@ impl Tables<'_> {
         let micros = |time: &str| format!("toString(toUnixTimestamp64Micro({time}))");
         let sql = format!(
             "SELECT toString(interval) AS interval_, {start} AS start_, toString(version) AS version_, \
-             toString(toUInt8(closed)) AS closed_, toString(revision) AS revision_, toString(open) AS open_, \
+             toString(toUInt8(closed)) AS closed_, toString(revision) AS revision_, nullIf(toString(cause), '') AS cause_, toString(open) AS open_, \
              toString(high) AS high_, toString(low) AS low_, toString(close) AS close_, toString(volume) AS volume_, \
              toString(turnover) AS turnover_, if(isNull(vwap), NULL, toString(vwap)) AS vwap_, \
              if(isNull(twap), NULL, toString(twap)) AS twap_, toString(trade_count) AS count_, \
@@ -362,6 +362,7 @@ fn bar(row: &Row, topic: &str) -> anyhow::Result<BarRow> {
         last_enriched_offset: domain::BarVersion::from_u64(version).last_offset,
         closed: text(row, "closed_")? == "1",
         revision: number(row, "revision_")?,
+        cause: optional(row, "cause_"),
         numbers: Numbers {
             open: owned("open_")?,
             high: owned("high_")?,

@@ -168,11 +168,13 @@ impl Lines {
             0 => String::new(),
             ticks => format!(", revised by {} after its close", many(i64::from(ticks), "tick")),
         };
+        let cause = bar.cause.as_ref();
+        let cause = cause.map_or_else(String::new, |cause| format!("; last tick: {cause}"));
         let numbers = &bar.numbers;
         self.line(
             2,
             &format!(
-                "version {} ({state}{revised}), {}",
+                "version {} ({state}{revised}{cause}), {}",
                 bar.version,
                 many(numbers.trade_count, "tick")
             ),
@@ -428,7 +430,7 @@ mod tests {
         };
         let text = bar(&trace);
         for part in [
-            "revised by 2 ticks after its close",
+            "(closed, revised by 2 ticks after its close; last tick: late), 3 ticks",
             "3 counted, 0 replaced",
             "arrived after the window had closed: a REVISION",
             "Recomputed from the rows of enriched_ticks",

@@ -6,8 +6,8 @@
 //! up to its offset is at least the end of the window plus the delay of its product. (A window of several products closes by
 //! the delay of its last row.) A window closes at a whole minute plus the delay, so one step for each minute of the log clock
 //! and each delay is enough.
-//! The arithmetic uses exact decimals and 256-bit integers. A bar of an earlier release has no time-weighted average; its other values
-//! are compared.
+//! The arithmetic uses exact decimals and 256-bit integers. A bar of an earlier release has no time-weighted average or no cause; its other
+//! values are compared.
 
 use domain::Interval;
 use domain::product::LONGEST_AHEAD;
@@ -92,6 +92,8 @@ impl Question<'_> {
              SELECT tenant, instrument, label, start, any(src_) AS src, max(may_close_) AS may_close, max(of_prices_) AS of_prices, \
              anyIf(content, is_wanted = 1) AS of_rows, anyIf(content, is_wanted = 0) AS newest, \
              if(newest[10] = '0', arrayConcat(arraySlice(of_rows, 1, 7), arraySlice(newest, 8, 3), arraySlice(of_rows, 11)), of_rows) \
+             AS with_averages, \
+             if(newest[18] = '', arrayConcat(arraySlice(with_averages, 1, 17), [''], arraySlice(with_averages, 19)), with_averages) \
              AS of_release, \
              if(empty(of_rows), of_rows, arrayPushBack(arrayPopBack(of_release), if(of_rows[-1] = '0' AND may_close AND newest[-1] = '1', \
              '1', of_rows[-1]))) AS wanted, \
@@ -134,12 +136,16 @@ impl Question<'_> {
     }
 
     /// Every row that belongs to bars, and whether its numbers count. Of the prices of one interval (start and length), only
-    /// the last one counts.
+    /// the last one counts. `again_` says what a row is to the earlier prices of its interval, and is empty without one.
     fn ticks(&self) -> String {
         format!(
             "SELECT tenant_id, instrument_id, price, volume, src_partition, src_offset, toUnixTimestamp64Micro(timestamp) AS micros, \
              {EDGE} AS edge, {delay} AS delay, {nominal} AS nominal, \
-             kind = 'trade' OR ({VINTAGE}, {ORIGIN}) = max(({VINTAGE}, {ORIGIN})) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal) AS counts \
+             kind = 'trade' OR ({VINTAGE}, {ORIGIN}) = max(({VINTAGE}, {ORIGIN})) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal) AS counts, \
+             maxIf((1, {VINTAGE}, {ORIGIN}), kind != 'trade') OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal ORDER BY src_offset \
+             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier, \
+             multiIf(earlier.1 = 0, '', ({VINTAGE}, {ORIGIN}) < (earlier.2, earlier.3), 'outranked', \
+             {VINTAGE} > earlier.2, 'vintage', 'correction') AS again_ \
              FROM {enriched} WHERE {part}{passed}",
             delay = self.products.sql(|rule| rule.close_after),
             nominal = self.products.sql(|rule| rule.nominal),
@@ -167,7 +173,8 @@ impl Question<'_> {
              sumIf(toInt256(reinterpretAsInt64(price)) * intDiv(nominal, 1000000), counts) AS price_seconds_, \
              sumIf(intDiv(nominal, 1000000), counts) AS priced_seconds_, countIf(counts) AS count_, minIf(edge, counts) AS first_, maxIf(edge, counts) AS last_, \
              max(src_offset) AS last_offset_, any(src_partition) AS src_, count() AS rows_, \
-             countIf(passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, argMax(delay, src_offset) AS delay_, max(nominal) > 0 AS of_prices_ \
+             countIf(passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, \
+             argMax(multiIf(again_ != '', again_, passed >= micros - positiveModulo(micros, kept.2) + kept.2, 'late', 'live'), src_offset) AS cause_, argMax(delay, src_offset) AS delay_, max(nominal) > 0 AS of_prices_ \
              FROM (SELECT ticks.*, steps.passed AS passed FROM ({ticks}) AS ticks ASOF LEFT JOIN ({steps}) AS steps \
              ON ticks.src_partition = steps.sp AND ticks.delay = steps.delay AND ticks.src_offset >= steps.first) \
              ARRAY JOIN arrayFilter(i -> i.2 >= nominal, arrayZip({labels}, {lengths})) AS kept \
@@ -177,7 +184,7 @@ impl Question<'_> {
             "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, label, start, src_, 1 AS is_wanted, \
              closes_ <= toUnixTimestamp64Micro(now64(6)) AS may_close_, of_prices_, toUInt64(rows_) AS rows_, last_offset_, \
              [toString(open_), toString(high_), toString(low_), toString(close_), toString(volume_), toString(turnover_), vwap_, \
-             twap_, toString(price_seconds_), toString(priced_seconds_), toString(count_), {first}, {last}, toString(last_offset_), toString(revision_), \
+             twap_, toString(price_seconds_), toString(priced_seconds_), toString(count_), {first}, {last}, toString(last_offset_), toString(revision_), cause_, \
              if(now_.passed >= closes_ - delay_, '1', '0')] AS content FROM (SELECT *, {vwap}, {twap} FROM ({bars})) AS bars \
              LEFT JOIN (SELECT sp, delay, max(passed) AS passed FROM ({steps}) GROUP BY sp, delay) AS now_ \
              ON bars.src_ = now_.sp AND bars.delay_ = now_.delay",
@@ -207,7 +214,7 @@ impl Question<'_> {
              ifNull(toString(reinterpretAsInt64(vwap)), '\\\\N'), ifNull(toString(reinterpretAsInt64(twap)), '\\\\N'), \
              toString(reinterpretAsInt128(price_seconds)), toString(priced_seconds), toString(trade_count), \
              toString(toUnixTimestamp64Micro(open_time)), {first}, toString(toUnixTimestamp64Micro(close_time)), {last}, \
-             toString(intDiv(version, 2)), toString(revision), toString(toUInt8(closed))] AS content FROM (\
+             toString(intDiv(version, 2)), toString(revision), toString(cause), toString(toUInt8(closed))] AS content FROM (\
              SELECT * FROM {bars} WHERE {part} AND interval IN ({labels}) \
              ORDER BY version DESC LIMIT 1 BY tenant_id, instrument_id, interval, window_start)",
             first = place("first"),

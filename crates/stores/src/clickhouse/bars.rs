@@ -2,7 +2,7 @@
 //!
 //! Failure: nothing is retried here. The caller limits the time, since a client waits for the response.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, TimeWeighted, Turnover, Window};
+use domain::{Bar, BarCause, BarVersion, Decimal, Interval, Micros, TimeWeighted, Turnover, Window};
 use serde::Deserialize;
 
 use super::history::origin;
@@ -32,6 +32,7 @@ pub struct StoredBar {
     close_time: Micros,
     last: (String, i32, i64, i32),
     revision: i32,
+    cause: String,
     version: u64,
     last_appended_at: Micros,
 }
@@ -67,6 +68,7 @@ impl StoredBar {
             close_sequence: None,
             last_origin: origin(&self.last),
             revision: self.revision,
+            cause: BarCause::from_name(&self.cause),
             version: BarVersion::from_u64(self.version),
             last_appended_at: self.last_appended_at,
         })
@@ -107,7 +109,7 @@ pub async fn newest_bars(
          if(isNull(vwap), NULL, reinterpretAsInt64(assumeNotNull(vwap))) AS vwap, \
          toString(reinterpretAsInt128(price_seconds)) AS price_seconds, priced_seconds, trade_count, {open_time}, \
          (toString(first_feed), first_partition, first_offset, first_index) AS first, {close_time}, \
-         (toString(last_feed), last_partition, last_offset, last_index) AS last, revision, version, {last_appended_at} \
+         (toString(last_feed), last_partition, last_offset, last_index) AS last, revision, toString(cause) AS cause, version, {last_appended_at} \
          FROM {database}.{view} \
          WHERE (tenant_id, instrument_id, interval, toUnixTimestamp64Micro(window_start)) IN ({keys}) \
          SETTINGS prefer_column_name_to_alias = 1, output_format_json_named_tuples_as_objects = 0",

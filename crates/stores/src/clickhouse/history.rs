@@ -4,7 +4,8 @@
 //! offset, so the result is a function of the log. Sums are exact 256-bit integers. Rows are counted and ordered as in
 //! aggregation's core ([`ORDER_OF_TICKS`], `History::rows`). `revision` counts the rows appended when the largest append time
 //! of the partition had already reached the window's close, or reached it with the row itself.
-//! The version is also computed: the offset of the last row, and whether the clock had reached the close with it.
+//! The version is also computed: the offset of the last row, and whether the clock had reached the close with it. So is the cause: what
+//! that row is to the prices of its interval before it ([`CAUSE`]).
 //! Failure: nothing is retried here. If the requested row is not in the window, the result has the offset of the last row
 //! that is, or there is no result: the caller compares.
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    AskedWindow, Bar, BarVersion, Decimal, Interval, Micros, Origin, Product, TimeWeighted, Turnover, Window,
+    AskedWindow, Bar, BarCause, BarVersion, Decimal, Interval, Micros, Origin, Product, TimeWeighted, Turnover, Window,
 };
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -31,6 +32,9 @@ pub const VINTAGE: &str = "splitByChar('.', lower(ifNull(toString(version), ''))
     transform(words[1], ['preliminary', 'unverified', 'verified', 'final', 'corrected'], [1, 2, 3, 4, 5], 0) AS stage, \
     if(stage = 0, words[1], words[2]) AS digits, \
     (stage * 1000000 + if(match(digits, '^[0-9]{1,6}$'), toInt32OrZero(digits), 0)) * 2 - (words[-1] = 'superseded') AS vintage";
+/// `domain::BarCause` of a row: `earlier` is (1, its vintage, its origin) of the best price of the interval before it, or begins with 0.
+const CAUSE: &str = "multiIf(earlier.1 = 0, if(is_after, 'late', 'live'), \
+    (vintage, origin) < (earlier.2, earlier.3), 'outranked', vintage > earlier.2, 'vintage', 'correction')";
 /// For a window that was already closed at every row of the partition.
 const FROM_THE_START: i64 = 0;
 /// For a window that no row has closed.
@@ -97,6 +101,7 @@ pub struct RestatedRow {
     last: (String, i32, i64, i32),
     market: String,
     revision: i64,
+    cause: String,
     last_appended_at: Micros,
 }
 
@@ -134,6 +139,7 @@ impl RestatedRow {
             close_sequence: self.close_sequence,
             last_origin: origin(&self.last),
             revision: i32::try_from(self.revision).unwrap_or(i32::MAX),
+            cause: BarCause::from_name(&self.cause),
             version: BarVersion {
                 last_offset: self.last_offset,
                 closed: self.is_closed != 0 || may_be_closed,
@@ -273,9 +279,11 @@ impl History {
              maxIf(micros, counts) AS close_time, argMaxIf(origin, {ORDER_OF_TICKS}, counts) AS last, \
              argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(is_after) AS revision, \
              toUInt8(argMax(is_after, src_offset)) AS is_closed, argMax(delay, src_offset) AS close_after, \
+             argMax({CAUSE}, src_offset) AS cause, \
              max(appended) AS last_appended_at \
              FROM (SELECT *, is_trade OR (vintage, origin) = max((vintage, origin)) OVER (PARTITION BY number, is_trade, nominal, micros) AS counts, \
-             src_offset >= first_after AS is_after FROM ({rows}) AS rows INNER JOIN ({asked}) AS windows \
+             maxIf((1, vintage, origin), NOT is_trade) OVER (PARTITION BY number, is_trade, nominal, micros ORDER BY src_offset \
+             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier, src_offset >= first_after AS is_after FROM ({rows}) AS rows INNER JOIN ({asked}) AS windows \
              USING (tenant_id, instrument_id, length, start, delay) WHERE src_offset <= upto) GROUP BY number",
             rows = self.rows(partition, windows, &asked),
         )

@@ -36,40 +36,23 @@ fn number_of(sql: &str) -> u32 {
 /// The statements for these markets; database and suffix are placeholders, as in the files.
 fn filled(markets: &[PowerMarket]) -> String {
     let has_six_days = markets.iter().filter(|market| market.peak.saturday);
+    // `{zone}` stands for the zone of the prices, or of the contracts.
+    let by_zone = |text: &str| by_market(markets, |market| text.replace("{zone}", &literal(market.zone)));
+    let by_contracts = |text: &str| by_market(markets, |market| text.replace("{zone}", &literal(market.peak.zone)));
     let fills = [
-        (
-            "{day_of_window}",
-            by_market(markets, zone, |zone| format!("toDate(window_start, {zone})")),
-        ),
-        (
-            "{day_of_price}",
-            by_market(markets, zone, |zone| format!("toDate(timestamp, {zone})")),
-        ),
+        ("{day_of_window}", by_zone("toDate(window_start, {zone})")),
+        ("{day_of_price}", by_zone("toDate(timestamp, {zone})")),
         (
             "{hours_of_day}",
-            by_market(markets, zone, |zone| {
-                format!("dateDiff('hour', toDateTime(day, {zone}), toDateTime(day + 1, {zone}))")
-            }),
+            by_zone("dateDiff('hour', toDateTime(day, {zone}), toDateTime(day + 1, {zone}))"),
         ),
         (
             "{seconds_of_day}",
-            by_market(markets, zone, |zone| {
-                format!("toUnixTimestamp(toDateTime(day + 1, {zone})) - toUnixTimestamp(toDateTime(day, {zone}))")
-            }),
+            by_zone("toUnixTimestamp(toDateTime(day + 1, {zone})) - toUnixTimestamp(toDateTime(day, {zone}))"),
         ),
-        (
-            "{delivery_day}",
-            by_market(markets, zone_of_contracts, |zone| {
-                format!("toDate(window_start, {zone})")
-            }),
-        ),
-        (
-            "{delivery_hour}",
-            by_market(markets, zone_of_contracts, |zone| {
-                format!("toHour(window_start, {zone})")
-            }),
-        ),
-        ("{is_by_day}", by_market(markets, hours_by_day, |hours| hours)),
+        ("{delivery_day}", by_contracts("toDate(window_start, {zone})")),
+        ("{delivery_hour}", by_contracts("toHour(window_start, {zone})")),
+        ("{is_by_day}", by_market(markets, hours_by_day)),
         ("{has_six_days}", is_one_of(has_six_days)),
         ("{is_power_market}", is_one_of(markets.iter())),
     ];
@@ -80,42 +63,30 @@ fn filled(markets: &[PowerMarket]) -> String {
     sql
 }
 
-fn zone(market: &PowerMarket) -> String {
-    literal(market.zone)
-}
-
-fn zone_of_contracts(market: &PowerMarket) -> String {
-    literal(market.peak.zone)
-}
-
 /// Hours ending are one more than the hours in which they begin.
 fn hours_by_day(market: &PowerMarket) -> String {
     let Peak { first, last, .. } = market.peak;
     format!("hour >= {} AND hour < {last}", first.saturating_sub(1))
 }
 
-/// An expression that depends on a fact of the row's market. The one of most markets is the last branch.
-fn by_market(
-    markets: &[PowerMarket],
-    fact: impl Fn(&PowerMarket) -> String,
-    expression: impl Fn(String) -> String,
-) -> String {
+/// An expression that depends on the row's market. The one of most markets is the last branch.
+fn by_market(markets: &[PowerMarket], expression: impl Fn(&PowerMarket) -> String) -> String {
     let mut groups: Vec<(String, Vec<&PowerMarket>)> = Vec::new();
     for market in markets {
-        let fact = fact(market);
-        match groups.iter_mut().find(|(known, _)| *known == fact) {
+        let text = expression(market);
+        match groups.iter_mut().find(|(known, _)| *known == text) {
             Some((_, group)) => group.push(market),
-            None => groups.push((fact, vec![market])),
+            None => groups.push((text, vec![market])),
         }
     }
     groups.sort_by_key(|(_, group)| group.len());
-    let last = groups.pop().map(|(fact, _)| expression(fact)).unwrap_or_default();
+    let last = groups.pop().map(|(text, _)| text).unwrap_or_default();
     if groups.is_empty() {
         return last;
     }
     let branches = groups
         .into_iter()
-        .map(|(fact, group)| format!("{}, {}, ", is_one_of(group), expression(fact)));
+        .map(|(text, group)| format!("{}, {text}, ", is_one_of(group)));
     format!("multiIf({}{last})", branches.collect::<String>())
 }
 

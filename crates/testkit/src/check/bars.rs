@@ -119,7 +119,7 @@ pub fn bars(clickhouse: &ClickHouse, table: &str, ticks: &[Placed<'_>]) -> anyho
          open, high, low, close, volume, turnover, if(isNull(vwap), '-', toString(vwap)), trade_count, revision, toUInt8(closed), \
          toUnixTimestamp64Micro(open_time), first_feed, first_partition, first_offset, first_index, \
          toUnixTimestamp64Micro(close_time), last_feed, last_partition, last_offset, last_index, \
-         if(isNull(twap), '-', toString(twap)), price_seconds, priced_seconds \
+         if(isNull(twap), '-', toString(twap)), price_seconds, priced_seconds, cause \
          FROM {table}"
     ))?;
     let now = clickhouse.rows("SELECT toUnixTimestamp64Micro(now64(6))")?;
@@ -193,6 +193,7 @@ fn found(row: &Row) -> anyhow::Result<(BarKey, u64, Found)> {
             first: edge(15)?,
             last: edge(20)?,
             revision: number(13, 0)?,
+            cause: cell(row, 28)?.to_owned(),
             // The version is twice the offset, plus one if the bar is closed.
             last_offset: i64::try_from(version / 2)?,
         },

@@ -5,7 +5,7 @@
 //! Both forms are small, since every instrument has several of them.
 //! Failure: a tick whose sum does not fit `Decimal(38, ..)` is rejected; the sums are unchanged.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, TimeWeighted, Turnover, Window};
+use domain::{Bar, BarCause, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, TimeWeighted, Turnover, Window};
 
 use super::texts::{Source, SourceId, TextId, Texts};
 use super::window_state::Added;
@@ -251,6 +251,12 @@ impl Sums {
             close_sequence,
             last_origin,
             revision: self.revision,
+            // Any other price of an interval is left to the table. The clock never goes back and the ticks are of one product, so once one
+            // came after the close, the last one did.
+            cause: Some(match self.revision {
+                0 => BarCause::Live,
+                _ => BarCause::Late,
+            }),
             version: BarVersion {
                 last_offset: self.last_offset,
                 closed,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::core::model::fixtures::{LogTick, OwnedBar, RULES, SECOND, log};
 use crate::core::model::oracle::Rows;
-use domain::Window;
+use domain::{BarCause, Window};
 use fastrand::Rng;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -134,6 +134,15 @@ fn a_tick_appended_after_the_close_is_a_revision() {
     let bar = bench.newest(Interval::OneMinute, NOON);
     assert_eq!((bar.revision, bar.trade_count, bar.version.closed), (1, 2, true));
     assert_eq!(bench.newest(Interval::FiveMinutes, NOON).revision, 0);
+    // Of its close, of the late tick, and of a bar that was open for it.
+    let causes: Vec<Option<BarCause>> = bench
+        .bars
+        .iter()
+        .filter(|bar| bar.window == Interval::OneMinute.window_of(NOON))
+        .map(|bar| bar.cause)
+        .collect();
+    assert_eq!(causes, [Some(BarCause::Live), Some(BarCause::Late)]);
+    assert_eq!(bench.newest(Interval::FiveMinutes, NOON).cause, Some(BarCause::Live));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::model::fixtures::{OwnedBar, OwnedEdge, RULES};
 use crate::core::window_state::Held;
 use codec::state::{SequencerLane, WindowRecord};
-use domain::{BarVersion, Decimal, Interval, RawPosition, TimeWeighted, Turnover, Window};
+use domain::{BarCause, BarVersion, Decimal, Interval, RawPosition, TimeWeighted, Turnover, Window};
 
 const A: WriterId = WriterId {
     ordinal: 1,
@@ -109,6 +109,7 @@ fn bar(start: Micros, last_offset: i64) -> OwnedBar {
         open: OwnedEdge::first_of("f", start),
         close: OwnedEdge::first_of("f", start),
         revision: 0,
+        cause: Some(BarCause::Live),
         version: BarVersion {
             last_offset,
             closed: false,

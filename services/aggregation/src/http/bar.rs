@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::{Bar, BarVersion, Decimal, Micros, Window};
+use domain::{Bar, BarCause, BarVersion, Decimal, Micros, Window};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use stores::{BarKey, ClickHouse, StoredBar, newest_bars};
@@ -129,6 +129,8 @@ pub(super) struct BarBody {
     first_origin: String,
     last_origin: String,
     revision: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
     flags: Vec<&'static str>,
     closed: bool,
     version: u64,
@@ -158,6 +160,7 @@ impl BarBody {
             first_origin: bar.first_origin.to_string(),
             last_origin: bar.last_origin.to_string(),
             revision: bar.revision,
+            cause: bar.cause.map(BarCause::name),
             flags: bar.flags(),
             closed: bar.version.closed,
             version: bar.version.as_u64(),

@@ -84,6 +84,7 @@ const BAR: Shape = Shape::Object(&[
     ("first_origin", TEXT),
     ("last_origin", TEXT),
     ("revision", COUNT),
+    ("cause", TEXT),
     ("hours", COUNT),
     ("hours_of_day", COUNT),
     ("source", TEXT),

@@ -132,15 +132,19 @@ async fn ask_kept(
     };
     let again: BTreeMap<BarKey<'_>, Bar<'_>> = again
         .iter()
-        .filter_map(|row| like_stored(row, as_stored.get(row.number)?))
+        .filter_map(|row| row.bar(as_stored.get(row.number)?, wall_clock()))
         .map(|bar| (key(&bar), bar))
         .collect();
     let all = numbers.into_iter().zip(&suspects);
     Ok(all
         .filter_map(|(number, asked)| {
             let key = (&*asked.tenant_id, &*asked.instrument_id, asked.window);
-            let stored = stored.get(&key).map(|bar| (bar.version, bar));
-            Some((number, kept(asked.version, stored, again.get(&key))?))
+            let stored = stored.get(&key).copied();
+            let again = stored.and_then(|stored| Some(like_stored(*again.get(&key)?, &stored, asked.version)));
+            Some((
+                number,
+                kept(asked.version, stored.map(|bar| (bar.version, bar)), again)?,
+            ))
         })
         .collect())
 }
@@ -149,20 +153,27 @@ fn key<'a>(bar: &Bar<'a>) -> BarKey<'a> {
     (bar.tenant_id, bar.instrument_id, bar.window)
 }
 
-/// The bar of a row, reduced to the columns that every release has written to the table of bars; `closed` is not compared.
-fn like_stored<'a>(row: &'a RestatedRow, asked: &'a AskedWindow) -> Option<Bar<'a>> {
-    let bar = row.bar(asked, wall_clock())?;
-    let version = BarVersion {
-        closed: asked.version.closed,
-        ..bar.version
-    };
-    Some(Bar {
+/// The bar of the remaining rows, reduced to what the stored one has: the table has no sequences, and an earlier release wrote no sums by
+/// time. `closed` is not compared, and the cause only if no tick is added to it: it may follow from a row that has expired and counts no
+/// more.
+fn like_stored<'a>(bar: Bar<'a>, stored: &Bar<'_>, asked: BarVersion) -> Bar<'a> {
+    Bar {
         open_sequence: None,
         close_sequence: None,
-        time_weighted: TimeWeighted::default(),
-        version,
+        time_weighted: match stored.time_weighted.seconds {
+            0 => TimeWeighted::default(),
+            _ => bar.time_weighted,
+        },
+        cause: match stored.cause {
+            Some(_) if stored.version.last_offset == asked.last_offset => bar.cause,
+            of_stored => of_stored,
+        },
+        version: BarVersion {
+            closed: stored.version.closed,
+            ..bar.version
+        },
         ..bar
-    })
+    }
 }
 
 /// The outcome of the windows of a statement.

@@ -1,6 +1,6 @@
 //! A row of `bars`: one version of one bar.
 
-use domain::Bar;
+use domain::{Bar, BarCause};
 
 use super::{Block, DECIMAL, Layout, NAME, OPTIONAL_DECIMAL, TIME, origin, source};
 
@@ -36,6 +36,7 @@ pub const LAYOUT: Layout = Layout {
         ("last_offset", "Int64"),
         ("last_index", "Int32"),
         ("revision", "Int32"),
+        ("cause", NAME),
         ("closed", "Bool"),
         ("version", "UInt64"),
         ("last_appended_at", TIME),
@@ -69,6 +70,7 @@ pub fn encode(bar: &Bar<'_>, src_partition: i32, src_offset: i64, out: &mut Bloc
     row.time(bar.close_time);
     origin(&bar.last_origin, &mut row);
     row.int32(bar.revision);
+    row.name(bar.cause.map_or("", BarCause::name));
     row.byte(u8::from(bar.version.closed));
     row.fixed(bar.version.as_u64().to_le_bytes());
     row.time(bar.last_appended_at);

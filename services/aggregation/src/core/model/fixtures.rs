@@ -1,6 +1,8 @@
 //! Ticks and bars that own their data, and a seeded log with the repetitions of at-least-once stages.
 
-use domain::{Bar, BarVersion, Decimal, Interval, Kind, Micros, Origin, Tick, TimeWeighted, Turnover, Window};
+use domain::{
+    Bar, BarCause, BarVersion, Decimal, Interval, Kind, Micros, Origin, Tick, TimeWeighted, Turnover, Window,
+};
 use fastrand::Rng;
 
 use crate::core::log_clock::{Times, WindowRules};
@@ -246,6 +248,7 @@ pub struct OwnedBar {
     pub open: OwnedEdge,
     pub close: OwnedEdge,
     pub revision: i32,
+    pub cause: Option<BarCause>,
     pub version: BarVersion,
     pub last_appended_at: Micros,
 }
@@ -265,6 +268,7 @@ impl From<&Bar<'_>> for OwnedBar {
             open: OwnedEdge::of(bar.open_time, bar.open_sequence, &bar.first_origin),
             close: OwnedEdge::of(bar.close_time, bar.close_sequence, &bar.last_origin),
             revision: bar.revision,
+            cause: bar.cause,
             version: bar.version,
             last_appended_at: bar.last_appended_at,
         }
@@ -295,6 +299,7 @@ impl OwnedBar {
             close_sequence: self.close.sequence,
             last_origin: self.close.origin(),
             revision: self.revision,
+            cause: self.cause,
             version: self.version,
             last_appended_at: self.last_appended_at,
         }

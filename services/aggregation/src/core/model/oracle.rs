@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{BarVersion, Decimal, Interval, Micros, TimeWeighted, Turnover, Window};
+use domain::{BarCause, BarVersion, Decimal, Interval, Micros, TimeWeighted, Turnover, Window};
 
 use super::fixtures::{LogTick, OwnedBar, OwnedEdge, RULES, SECOND, VERSIONS};
 
@@ -124,6 +124,7 @@ impl Rows {
             .collect();
         let end = key.2 + key.1.micros();
         let revision = rows.iter().filter(|row| row.is_after_close(end, row.clock)).count() as i32;
+        let cause = cause(&rows, end);
         let last_appended_at = rows.iter().map(|row| row.tick.appended_at).max()?;
         let last_offset = rows.iter().map(|row| row.tick.offset).max()?;
         let mut standing: BTreeMap<(&str, Micros), &LogTick> = BTreeMap::new();
@@ -177,10 +178,27 @@ impl Rows {
             open: OwnedEdge::of_tick(first),
             close: OwnedEdge::of_tick(last),
             revision,
+            cause,
             version: BarVersion { last_offset, closed },
             last_appended_at,
         })
     }
+}
+
+/// What the last of these rows is to those of its interval before it.
+fn cause(rows: &[&Row], end: Micros) -> Option<BarCause> {
+    let (last, before) = rows.split_last()?;
+    let is_same = |row: &&&Row| row.tick.product == last.tick.product && row.tick.event_time == last.tick.event_time;
+    let of_interval = before.iter().filter(|_| last.tick.product != "trade").filter(is_same);
+    let best = of_interval.map(|row| (certainty(&row.tick), place(&row.tick))).max();
+    let own = (certainty(&last.tick), place(&last.tick));
+    Some(match best {
+        None if last.is_after_close(end, last.clock) => BarCause::Late,
+        None => BarCause::Live,
+        Some(best) if own < best => BarCause::Outranked,
+        Some((certainty, _)) if own.0 > certainty => BarCause::Vintage,
+        Some(_) => BarCause::Correction,
+    })
 }
 
 fn certainty(tick: &LogTick) -> Option<usize> {

@@ -260,6 +260,9 @@ fn kept_of(scene: &Scene<'_>, asked: &AskedWindow, bar: &Option<OwnedBar>, oldes
             .restate(scene.rows, &[as_stored], scene.mutation)
             .pop()??;
         bar.version.closed = stored.version.closed;
+        if stored.version.last_offset < asked.version.last_offset {
+            bar.cause = stored.cause;
+        }
         Some(bar)
     });
     match scene.mutation {
