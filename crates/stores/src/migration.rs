@@ -72,6 +72,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "curve_snapshots",
         sql: include_str!("../../../schemas/clickhouse/012_curve_snapshots.sql"),
     },
+    Migration {
+        version: 13,
+        name: "derived_versions",
+        sql: include_str!("../../../schemas/clickhouse/013_derived_versions.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

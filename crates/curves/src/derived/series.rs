@@ -320,7 +320,7 @@ impl Series {
             value: found.value.ok(),
             unit,
             legs: legs.collect(),
-            log_clock: leg.log_clock,
+            log_clock: self.clock,
             version: 0,
             revision: 0,
             cause: DerivedCause::First,

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::Micros;
 use ops::present::iso;
 
-use super::super::report::{Wrong, WrongRow};
+use super::super::report::{Differences, Wrong, WrongRow};
 use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::rolled;
-use super::rows::Stored;
+use super::rows::{GoneRow, Stored};
 use super::rules::{Leg, Price, Row, Times, Used, Wanted, may_have_been_sent, wanted};
 use super::sql::{Lane, Part};
 use super::taken_back;
@@ -55,6 +55,22 @@ impl Comparison<'_> {
             self.one(time, wanted, found, &mut compared);
         }
         compared
+    }
+
+    /// The values of which an earlier version is gone. The newest one may be right.
+    pub(super) fn gone(&self, rows: &[GoneRow]) -> anyhow::Result<Differences> {
+        let mut gone = Differences::default();
+        for row in rows {
+            let what = format!("has {} of {} versions", row.found, row.sent);
+            gone.add_row(WrongRow {
+                origin: row.origin_.clone(),
+                ..self.wrong(Wrong::Missing, row.time.parse()?, &[], &what)
+            });
+        }
+        if let Some(row) = rows.first() {
+            gone.total = row.total.parse()?;
+        }
+        Ok(gone)
     }
 
     /// What the formula gives at this time.
@@ -197,6 +213,7 @@ fn differences(row: &Row, found: &Stored) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::super::rows::StoredLeg;
     use super::super::rules::tests::{asked, trade};
@@ -343,6 +360,38 @@ mod tests {
                 .concat()
                 .contains("reference origin is raw/0/9/0 instead of raw/0/3/0")
         );
+    }
+
+    #[test]
+    fn a_value_that_has_lost_an_earlier_version_is_named_with_the_command_that_shows_the_others() {
+        let asked = asked("basis");
+        let lane = Lane {
+            tenant: "t",
+            asked: &asked,
+            since: Vec::new(),
+        };
+        let comparison = Comparison {
+            lane: &lane,
+            times: Times::of(1_000),
+            kept: KEPT,
+            own_tenant: "other",
+        };
+        let row = GoneRow {
+            time: "100".to_owned(),
+            origin_: "raw/0/7/0".to_owned(),
+            found: "2".to_owned(),
+            sent: "3".to_owned(),
+            total: "9".to_owned(),
+        };
+        let gone = comparison.gone(&[row]).unwrap();
+        let at = iso(100);
+        assert_eq!((gone.total, &*gone.rows[0].origin), (9, "raw/0/7/0"));
+        assert_eq!(gone.rows[0].key, taken_back::key("t", "s", 100));
+        assert_eq!(
+            gone.rows[0].text,
+            format!("derived price t/s/{at} has 2 of 3 versions (`dp explain derived s --at {at} --tenant t`)")
+        );
+        assert_eq!(comparison.gone(&[]).unwrap().total, 0);
     }
 
     #[test]

@@ -81,6 +81,17 @@ pub(super) struct StoredRow {
     second_origin_: Option<String>,
 }
 
+/// A value of which an earlier version is gone, as it is asked for.
+#[derive(Deserialize)]
+pub(super) struct GoneRow {
+    pub time: String,
+    pub origin_: String,
+    pub found: String,
+    pub sent: String,
+    /// Of all such values.
+    pub total: String,
+}
+
 /// A leg of a stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredLeg {
