@@ -387,8 +387,15 @@ fn explained(pipeline: &Pipeline) {
     );
 }
 
-/// `as_of` shows a corrected value as it was before the correction was appended, and no value before the first price.
+/// `as_of` shows a corrected value as it was before the correction was appended, and no value before the first price. No version is known
+/// before its prices were appended.
 fn known_then(pipeline: &Pipeline) {
+    let used = format!(
+        "(SELECT arrayJoin([first_origin, second_origin]) AS origin, log_clock FROM derived_prices WHERE tenant_id = '{TENANT}') AS d \
+         INNER JOIN (SELECT tick_id, appended_at FROM enriched_ticks WHERE tenant_id = '{TENANT}') AS t ON d.origin = t.tick_id"
+    );
+    let early = format!("SELECT count() > 0, countIf(t.appended_at > d.log_clock) FROM {used}");
+    assert_eq!(pipeline.clickhouse.rows(&early).unwrap(), [["1", "0"]]);
     let of = format!("tenant_id = '{TENANT}' AND series = 'spark'");
     let sql = format!(
         "SELECT toString(timestamp), toString(timestamp + INTERVAL 1 MICROSECOND), toString(version), ifNull(toString(value), ''), toString(log_clock) \

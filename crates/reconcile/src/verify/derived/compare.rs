@@ -121,7 +121,7 @@ impl Comparison<'_> {
             (Wanted::Row(row), Some(found)) => {
                 compared.expected += 1;
                 compared.found += 1;
-                if let Some(differences) = differences(&row, &found) {
+                if let Some(differences) = self.differences(&row, &found) {
                     let text = format!("differs: {differences}");
                     compared
                         .wrong
@@ -139,6 +139,20 @@ impl Comparison<'_> {
             legs.any(|(known, leg)| *known == role && leg == instrument)
         };
         found.kind == asked.shown_kind && found.legs.iter().all(|leg| is_leg(&leg.role, &leg.instrument))
+    }
+
+    /// What is stored instead of what; `None` if nothing differs.
+    fn differences(&self, row: &Row, found: &Stored) -> Option<String> {
+        let mut differences = differences(row, found);
+        // A price that came later may leave a statistic as it was.
+        let is_plain = self.lane.asked.rolled.is_none();
+        if let Some(known) = found.known.filter(|known| is_plain && *known < row.appended) {
+            let (known, appended) = (iso(known), iso(row.appended));
+            differences.push(format!(
+                "it is known since {known}, before {appended}, when its prices were appended"
+            ));
+        }
+        (!differences.is_empty()).then(|| differences.join(", "))
     }
 
     fn surplus(&self, found: &Stored, why: &str) -> WrongRow {
@@ -187,8 +201,8 @@ fn said(of: Option<i64>, legs: &[Used]) -> String {
     format!("{} from {}", value(of), legs.join(" and "))
 }
 
-/// What is stored instead of what; `None` if nothing differs.
-fn differences(row: &Row, found: &Stored) -> Option<String> {
+/// Value, unit and legs that are stored instead of others.
+fn differences(row: &Row, found: &Stored) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |name: &str, found: String, wanted: String| {
         if found != wanted {
@@ -209,7 +223,7 @@ fn differences(row: &Row, found: &Stored) -> Option<String> {
         compare(&format!("{role} age"), found.age.to_string(), wanted.age.to_string());
         compare(&format!("{role} origin"), place(&found.origin), place(&wanted.origin));
     }
-    (!differences.is_empty()).then(|| differences.join(", "))
+    differences
 }
 
 #[cfg(test)]
@@ -261,6 +275,7 @@ mod tests {
             value: Some(value * 100_000_000),
             unit: "USD/MWh".to_owned(),
             legs: vec![leg("local", "A", 7), leg("reference", "B", 3)],
+            known: Some(100),
         }
     }
 
@@ -347,6 +362,17 @@ mod tests {
         let surplus = compare(vec![stored(100, 4), stored(101, 4)], KEPT);
         assert_eq!((surplus.expected, surplus.found), (1, 2));
         assert!(texts(&surplus).concat().contains("no leg has a price at this time"));
+        let known_before = Stored {
+            known: Some(99),
+            ..stored(100, 4)
+        };
+        let text = texts(&compare(vec![known_before], KEPT)).concat();
+        assert!(text.contains("it is known since"), "{text}");
+        let unknown = Stored {
+            known: None,
+            ..stored(100, 4)
+        };
+        assert!(compare(vec![unknown], KEPT).wrong.is_empty());
         let other_origin = {
             let mut stored = stored(100, 4);
             if let Some(leg) = stored.legs.last_mut() {

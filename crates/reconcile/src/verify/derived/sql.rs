@@ -197,7 +197,8 @@ impl Source<'_> {
             )
         };
         format!(
-            "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, toString(kind) AS kind_, {} AS value_, toString(unit) AS unit_, {}, {} \
+            "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, toString(kind) AS kind_, {} AS value_, toString(unit) AS unit_, {}, {}, \
+             if(kept_version = 0, NULL, toString(toUnixTimestamp64Micro(log_clock))) AS known_ \
              FROM {} WHERE {}{} ORDER BY version DESC, src_offset DESC LIMIT 1 BY timestamp",
             optional("value"),
             leg("first"),
