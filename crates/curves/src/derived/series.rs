@@ -6,6 +6,7 @@
 //! Invariants: whatever order prices come in, the last value sent for a time is that of the set. A value is sent when it is new or differs
 //! from the last one in a leg or in its number. What is sent for a time, revisions included, follows from the prices that count at this time
 //! alone, in their order; [`super::read_back`] covers all of them, so that a state read back from the log continues as the lost one would have.
+//! Its log clock is the largest so far, so that no value is known before a price that it follows from was appended.
 //! A rolling statistic is computed from the values in its window; a value that changes changes the windows that hold it as well.
 //! Failure: values of times before the log clock less the hold time are left as they are; a price that counts only there is too late.
 

@@ -242,7 +242,8 @@ fn versions(names: &Names, (tenant, series): (&str, &str), at: Option<Micros>) -
     format!(
         "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time_, toString(kind) AS kind_, {value} AS value_, toString(unit) AS unit_, \
          {first}, {second}, toString(version) AS version_, toString(revision) AS revision_, toString(cause) AS cause_, \
-         cause_origin AS cause_origin_, toString(toUnixTimestamp64Micro(log_clock)) AS known_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_, \
+         cause_origin AS cause_origin_, toString(toUnixTimestamp64Micro(log_clock)) AS known_, \
+         toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_, \
          toString(toUnixTimestamp64Micro(ingested_at)) AS ingested_ FROM {table} WHERE {of} \
          AND timestamp = (SELECT max(timestamp) FROM {table} WHERE {of}{until}) ORDER BY version DESC, src_offset DESC",
         value = optional("value"),

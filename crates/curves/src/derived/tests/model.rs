@@ -1,6 +1,6 @@
-//! The series against a model that knows every price of the log: after each leg exactly the values that it changes are sent. The logs have late,
-//! repeated and corrected prices, some far ahead, clocks of two partitions, and restarts that read the state back. Each rule is also taken out once,
-//! and the model must notice.
+//! The series against a model that knows every price of the log: after each leg exactly the values that it changes are sent. The logs have
+//! late, repeated and corrected prices, some far ahead, clocks of two partitions, and restarts that read the state back. Each rule is also
+//! taken out once, and the model must notice.
 
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

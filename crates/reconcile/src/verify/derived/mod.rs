@@ -4,7 +4,8 @@
 //! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when an instrument is a leg, [`taken_back`] which values
 //! became null. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
 //! Invariants: every value of the newest version follows from the rows of `enriched_ticks` (quotes: `market_ticks`), whatever order they
-//! came in. The earlier versions are still there: their revisions have no gap. Each query covers a part of the time, which bounds the memory of the server and of this process.
+//! came in. The earlier versions are still there: their revisions have no gap. Each query covers a part of the time, which bounds the memory
+//! of the server and of this process.
 //! Failure: a value that depends on what cannot be known (the clock of the stage near the hold time, expired rows, accepted gaps) is
 //! counted in a note, never as a difference.
 
