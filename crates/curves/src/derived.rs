@@ -18,7 +18,7 @@ use domain::{Decimal, LegPrice, Micros};
 
 use crate::CurveError;
 use crate::rolling::rounded;
-use limits::LONGEST_INTERVAL;
+use limits::{LONGEST_INTERVAL, Rule};
 
 pub use limits::{Counts, Limits, Taken, read_back};
 pub use series::Series;
@@ -123,16 +123,19 @@ impl Formula {
     }
 
     /// The value at scale 8, rounded half to even.
-    fn value(self, figures: &[Decimal]) -> Result<Decimal, Reason> {
+    fn value(self, figures: &[Decimal], limits: &Limits) -> Result<Decimal, Reason> {
         let unscaled = |figure: &Decimal| i128::from(figure.unscaled());
         let value = match (self, figures) {
             (_, [one]) => Some(unscaled(one)),
-            (Formula::ImpliedHeatRate, [_, gas]) if *gas <= Decimal::ZERO => return Err(Reason::Undefined),
+            (Formula::ImpliedHeatRate, [_, gas]) if *gas <= Decimal::ZERO && limits.holds(Rule::GasAboveZero) => {
+                return Err(Reason::Undefined);
+            }
             (Formula::ImpliedHeatRate, [power, gas]) => rounded(unscaled(power) * ONE, unscaled(gas)),
             (Formula::SparkSpread { heat_rate }, [power, gas]) => {
                 rounded(unscaled(power) * ONE - unscaled(&heat_rate) * unscaled(gas), ONE)
             }
-            (_, [first, second]) => Some(unscaled(first) - unscaled(second)),
+            (_, [first, second]) if limits.holds(Rule::Sign) => Some(unscaled(first) - unscaled(second)),
+            (_, [first, second]) => Some(unscaled(first) + unscaled(second)),
             _ => None,
         };
         decimal(value.ok_or(Reason::TooLarge)?)

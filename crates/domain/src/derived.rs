@@ -176,7 +176,7 @@ pub struct DerivedPrice<'a> {
     pub unit: &'a str,
     /// Those that have a price at this time, in the order of the formula.
     pub legs: Vec<DerivedLeg<'a>>,
-    /// The log clock of the leg that caused it.
+    /// The largest log clock of the legs so far: its prices, and the values that it follows from, were appended by then.
     pub log_clock: Micros,
     /// Offset of this leg in the topic of legs: larger replaces smaller.
     pub version: i64,

@@ -77,6 +77,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "bar_causes",
         sql: include_str!("../../../schemas/clickhouse/013_bar_causes.sql"),
     },
+    Migration {
+        version: 14,
+        name: "derived_versions",
+        sql: include_str!("../../../schemas/clickhouse/014_derived_versions.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -499,6 +499,7 @@ proptest! {
                 ("unit", json!(price.unit)),
                 ("log_clock", time(price.log_clock)),
                 ("version", long(*version)),
+                ("kept_version", long(*version)),
                 ("revision", json!(revision)),
                 ("cause", json!(cause.name())),
                 ("cause_origin", json!(tick.origin.to_string())),

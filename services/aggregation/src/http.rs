@@ -90,8 +90,8 @@ pub fn routes(shown: Shown) -> Routes {
         .of_tenant(
             Method::GET,
             "/derived/{series}",
-            "Values of a derived series, the newest version of each time, the latest first",
-            &["from", "to", "limit"],
+            "Values of a derived series, the newest version of each time, or that known at a time of the log's clock; the latest first",
+            &["from", "to", "as_of", "limit"],
             derived::prices,
         )
         .returning(&described::DERIVED)
@@ -238,19 +238,27 @@ impl Wanted {
 
 /// `from` and `to` of a query; everything without them.
 fn range(from: Option<String>, to: Option<String>) -> Result<(Micros, Micros), Problem> {
-    let time_of = |name: &str, text: Option<String>, otherwise: Micros| match text {
-        None => Ok(otherwise),
-        Some(text) => instant(&text).ok_or_else(|| {
-            Problem::bad_request(format!(
-                "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC if it has no offset)"
-            ))
-        }),
-    };
     let (from, to) = (time_of("from", from, Micros::MIN)?, time_of("to", to, Micros::MAX)?);
     if from >= to {
         return Err(Problem::bad_request("from must be before to; to is exclusive"));
     }
     Ok((from, to))
+}
+
+/// `as_of` of a query; without it, all that is known.
+fn latest(as_of: Option<String>) -> Result<Micros, Problem> {
+    time_of("as_of", as_of, Micros::MAX)
+}
+
+fn time_of(name: &str, text: Option<String>, otherwise: Micros) -> Result<Micros, Problem> {
+    let Some(text) = text else {
+        return Ok(otherwise);
+    };
+    instant(&text).ok_or_else(|| {
+        Problem::bad_request(format!(
+            "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC if it has no offset)"
+        ))
+    })
 }
 
 /// `limit` of a query.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service::clients::Dependency;
-use service::writer::tables::{CURVE_SNAPSHOTS, ENRICHED_TICKS, MARKET_TICKS};
+use service::writer::tables::{CURVE_SNAPSHOTS, DERIVED_PRICES, ENRICHED_TICKS, MARKET_TICKS};
 use service::{Context, StartError};
 use stores::History;
 use stream::Pace;
@@ -39,8 +39,6 @@ use crate::{completeness, hourly};
 
 /// The view of the newest version of each bar.
 const BARS_VIEW: &str = "bars_latest";
-/// The view of the newest version of each derived price.
-const DERIVED_VIEW: &str = "derived_prices_latest";
 /// The view of the intervals of market days that have a price.
 const INTERVALS_VIEW: &str = "market_intervals";
 /// The shortest bar lasts a minute, and open bars are sent once a second: inputs and outputs may wait to be batched.
@@ -94,7 +92,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             clickhouse: ctx.clients.clickhouse()?,
             breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
             runtime: ctx.runtime.clone(),
-            view: ctx.names.table(DERIVED_VIEW),
+            table: ctx.names.table(DERIVED_PRICES.name),
         },
         curves: CurveTable {
             clickhouse: ctx.clients.clickhouse()?,

@@ -228,6 +228,7 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
                      ifNull(first_origin, ''), '|', ifNull(second_origin, ''))) > 1)";
     assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
     route(&pipeline);
+    known_then(&pipeline);
     pipeline.agree().unwrap();
     deleted_values_are_written_again(&pipeline);
     a_lost_null_is_found(&pipeline, start);
@@ -237,7 +238,7 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
 
 /// Some values, and the newest of each partition, which the writer's position follows from.
 fn deleted_values_are_written_again(pipeline: &Pipeline) {
-    let values = format!("(SELECT * FROM derived_prices FINAL WHERE tenant_id = '{TENANT}' AND isNotNull(value))");
+    let values = format!("(SELECT * FROM derived_prices_latest WHERE tenant_id = '{TENANT}' AND isNotNull(value))");
     let sql = format!(
         "SELECT src_partition, src_offset FROM ((SELECT src_partition, src_offset FROM {values} ORDER BY cityHash64(series, timestamp) LIMIT 5) \
          UNION DISTINCT (SELECT src_partition, src_offset FROM {values} ORDER BY src_offset DESC LIMIT 1 BY src_partition))"
@@ -264,7 +265,8 @@ fn a_lost_null_is_found(pipeline: &Pipeline, start: i64) {
     deleted_versions_are_written_again(pipeline, "derived_prices", &of("isNull(value)"));
 }
 
-/// `dp verify` names a value that is missing, one with a wrong number, and one that nothing explains; it changes nothing itself.
+/// `dp verify` names a value that is missing, one with a wrong number, one that nothing explains, and one that has lost an earlier version; it
+/// changes nothing itself.
 fn wrong_values_are_named(pipeline: &Pipeline) {
     let table = "derived_prices";
     let columns = pipeline.clickhouse.rows(&format!("DESCRIBE TABLE {table}")).unwrap();
@@ -289,11 +291,13 @@ fn wrong_values_are_named(pipeline: &Pipeline) {
         );
         pipeline.clickhouse.run(&sql).unwrap();
     };
-    let delete = format!(
-        "ALTER TABLE {table} DELETE WHERE {} AND timestamp = '{lost}'",
-        of("basis")
-    );
-    pipeline.clickhouse.run(&delete).unwrap();
+    let lost_value = format!("{} AND timestamp = '{lost}'", of("basis"));
+    // Of the value that was taken back.
+    let earlier_version = format!("{} AND value = 4", of("taken"));
+    for doomed in [lost_value, earlier_version] {
+        let delete = format!("ALTER TABLE {table} DELETE WHERE {doomed}");
+        pipeline.clickhouse.run(&delete).unwrap();
+    }
     copy(
         "spark",
         &changed,
@@ -330,6 +334,11 @@ fn wrong_values_are_named(pipeline: &Pipeline) {
         &format!("--tenant {TENANT}"),
     ]);
     named(&[&format!("{TENANT}/heat/"), "no leg has a price at this time"]);
+    named(&[
+        &format!("{TENANT}/taken/"),
+        "has 1 of 2 versions",
+        "dp explain derived taken --at",
+    ]);
 }
 
 /// `dp explain derived` leads to the legs and their messages, and finds the changed number; a row leads to the values that use it.
@@ -376,6 +385,54 @@ fn explained(pipeline: &Pipeline) {
         words.contains("recomputed from its legs: same") && words.contains("D.REFERENCE"),
         "{words}"
     );
+}
+
+/// `as_of` shows a corrected value as it was before the correction was appended, and no value before the first price. No version is known
+/// before its prices were appended.
+fn known_then(pipeline: &Pipeline) {
+    let used = format!(
+        "(SELECT arrayJoin([first_origin, second_origin]) AS origin, log_clock FROM derived_prices WHERE tenant_id = '{TENANT}') AS d \
+         INNER JOIN (SELECT tick_id, appended_at FROM enriched_ticks WHERE tenant_id = '{TENANT}') AS t ON d.origin = t.tick_id"
+    );
+    let early = format!("SELECT count() > 0, countIf(t.appended_at > d.log_clock) FROM {used}");
+    assert_eq!(pipeline.clickhouse.rows(&early).unwrap(), [["1", "0"]]);
+    let of = format!("tenant_id = '{TENANT}' AND series = 'spark'");
+    let sql = format!(
+        "SELECT toString(timestamp), toString(timestamp + INTERVAL 1 MICROSECOND), toString(version), ifNull(toString(value), ''), toString(log_clock) \
+         FROM derived_prices FINAL WHERE {of} AND timestamp = (SELECT argMax(timestamp, version) FROM derived_prices WHERE {of} AND revision > 0) \
+         ORDER BY version DESC LIMIT 2"
+    );
+    let versions = pipeline.clickhouse.rows(&sql).unwrap();
+    assert_eq!(versions.len(), 2, "{versions:?}");
+    assert!(versions[0][4] > versions[1][4], "{versions:?}");
+    let iso = |text: &str| format!("{}Z", text.replace(' ', "T"));
+    let range = format!("from={}&to={}", iso(&versions[0][0]), iso(&versions[0][1]));
+    let answer = |as_of: &str| -> Value {
+        let target = format!("/derived/spark?tenant_id={TENANT}&{range}{as_of}");
+        let (status, body) = pipeline.get(Service::Aggregation, &target).unwrap();
+        assert_eq!(status, 200, "{target}: {body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let of_clock = |row: &[String]| answer(&format!("&as_of={}", iso(&row[4])));
+    for (version, body) in [
+        (&versions[0], answer("")),
+        (&versions[0], of_clock(&versions[0])),
+        (&versions[1], of_clock(&versions[1])),
+    ] {
+        let values = body["values"].as_array().unwrap();
+        assert_eq!(values.len(), 1, "{body}");
+        let shown = (values[0]["version"].to_string(), values[0]["value"].as_f64());
+        assert_eq!(shown, (version[2].clone(), version[3].parse().ok()), "{body}");
+        assert_eq!(values[0]["known_at"], iso(&version[4]), "{body}");
+    }
+    assert_eq!(answer("&as_of=2020-01-01T00:00:00Z")["values"], json!([]));
+    let (status, body) = pipeline
+        .get(
+            Service::Aggregation,
+            &format!("/derived/spark?tenant_id={TENANT}&as_of=noon"),
+        )
+        .unwrap();
+    assert!(status == 400 && body.contains("as_of is 'noon'"), "{body}");
 }
 
 /// `GET /derived/{series}` returns the newest values of the tenant, and none to another one.

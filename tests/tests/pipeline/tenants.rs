@@ -158,7 +158,7 @@ const CLICKHOUSE_WITHOUT_TENANTS: [&str; 5] = [
 /// Views of interval prices; this test publishes trades. `crates/dp/tests/gaps.rs` reads them.
 const CLICKHOUSE_OF_INTERVALS: [&str; 2] = ["completeness", "market_intervals"];
 
-/// Derived prices have no instrument but a series; `derived.rs` reads them.
+/// Derived prices have no instrument but a series; `derived.rs` reads them. A third view has a parameter.
 const CLICKHOUSE_OF_SERIES: [&str; 2] = ["derived_prices", "derived_prices_latest"];
 
 /// Snapshots of curves have no instrument but a curve; `curve.rs` reads them.
@@ -170,6 +170,10 @@ const CLICKHOUSE_OF_CURVES: [&str; 4] = [
 ];
 /// Of these, the view with a parameter.
 const CLICKHOUSE_CURVES_AS_OF: (&str, &str) = ("curve_points_asof", "curve_points_asof(at = '2100-01-01 00:00:00')");
+
+/// Of derived prices, the view with a parameter.
+const CLICKHOUSE_SERIES_AS_OF: (&str, &str) =
+    ("derived_prices_asof", "derived_prices_asof(at = '2100-01-01 00:00:00')");
 
 /// The view with a parameter, whose columns ClickHouse does not list, and how it is read.
 const CLICKHOUSE_AS_OF: (&str, &str) = ("bars_asof", "bars_asof(at = '2100-01-01 00:00:00')");
@@ -189,8 +193,9 @@ fn check_clickhouse(pipeline: &Pipeline, pairs: &Pairs) {
             assert_eq!(rows, expected(pairs), "ClickHouse: {view}");
             continue;
         }
-        if name == CLICKHOUSE_CURVES_AS_OF.0 {
-            let sql = format!("SELECT count(tenant_id) FROM {}", CLICKHOUSE_CURVES_AS_OF.1);
+        let without_instruments = [CLICKHOUSE_CURVES_AS_OF, CLICKHOUSE_SERIES_AS_OF];
+        if let Some((_, view)) = without_instruments.iter().find(|(known, _)| name == known) {
+            let sql = format!("SELECT count(tenant_id) FROM {view}");
             assert_eq!(pipeline.clickhouse.number(&sql).unwrap(), 0);
             continue;
         }

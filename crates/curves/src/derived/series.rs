@@ -6,6 +6,7 @@
 //! Invariants: whatever order prices come in, the last value sent for a time is that of the set. A value is sent when it is new or differs
 //! from the last one in a leg or in its number. What is sent for a time, revisions included, follows from the prices that count at this time
 //! alone, in their order; [`super::read_back`] covers all of them, so that a state read back from the log continues as the lost one would have.
+//! Its log clock is the largest so far, so that no value is known before a price that it follows from was appended.
 //! A rolling statistic is computed from the values in its window; a value that changes changes the windows that hold it as well.
 //! Failure: values of times before the log clock less the hold time are left as they are; a price that counts only there is too late.
 
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use domain::{Decimal, DerivedCause, DerivedLeg, DerivedPrice, Kind, LegPrice, Micros, Origin, Vintage};
 
-use super::limits::{AHEAD, Counts, LONGEST_INTERVAL, Limits, Taken};
+use super::limits::{Counts, Limits, Rule, Taken, last_time};
 use super::windows::Windows;
 use super::{Definition, MOST_LEGS, Reason};
 
@@ -160,7 +161,9 @@ impl Series {
         let at = self.definition.leg(leg.role, leg.instrument_id);
         let at = at.ok_or(Reason::UnknownLeg)?;
         self.clock = self.clock.max(leg.log_clock);
-        self.forget(self.clock.saturating_sub(self.limits.hold));
+        if self.limits.holds(Rule::HoldTime) {
+            self.forget(self.clock.saturating_sub(self.limits.hold));
+        }
         let time = leg.event_time;
         let last = last_time(leg, self.definition.max_age).ok_or(Reason::OutOfReach)?;
         if last < self.floor {
@@ -186,10 +189,16 @@ impl Series {
             return Err(Reason::UnknownLeg);
         };
         let known = prices.get(&time);
-        if known.is_some_and(|known| known.rank >= price.rank) {
+        let is_better = |known: &Price| match self.limits.holds(Rule::BestVintage) {
+            true => known.rank >= price.rank,
+            false => known.rank.2 >= price.rank.2,
+        };
+        if known.is_some_and(is_better) {
             return Ok(None);
         }
-        let (before, replaced) = (known.map_or(last, |known| known.last), known.is_some());
+        let replaced = known.is_some();
+        let before = known.filter(|_| self.limits.holds(Rule::ReviseReplaced));
+        let before = before.map_or(last, |known| known.last);
         *reach = (*reach).max(last - time);
         prices.insert(time, price);
         Ok(Some((time, last.max(before), replaced)))
@@ -204,6 +213,10 @@ impl Series {
         show: &mut dyn FnMut(&DerivedPrice<'_>),
     ) {
         let from = from.max(self.floor);
+        let last = match self.limits.holds(Rule::ReviseLater) {
+            true => last,
+            false => from,
+        };
         let prices = self.legs.iter();
         let mut times: Vec<Micros> = prices
             .flat_map(|prices| prices.range(from..=last.max(from)))
@@ -221,8 +234,9 @@ impl Series {
             let before = self.sent.get(&time).copied();
             // A formula that is undefined for its prices has a row that says so; without its prices it has none.
             let is_complete = matches!(reason, None | Some(Reason::Undefined | Reason::TooLarge));
+            let is_wanted = is_complete || (before.is_some() && self.limits.holds(Rule::TakeBack));
             let is_same = before.is_some_and(|before| before.used == used && before.value == value);
-            if (is_complete || before.is_some()) && !is_same {
+            if is_wanted && !(is_same && self.limits.holds(Rule::SendChanges)) {
                 let cause = match (before, replaced) {
                     (None, _) => DerivedCause::First,
                     (Some(_), true) => DerivedCause::Correction,
@@ -239,7 +253,7 @@ impl Series {
                 if let Some(sent) = self.counts.sent.get_mut(cause as usize) {
                     *sent += 1;
                 }
-                let times = times.saturating_add(1);
+                let times = times.saturating_add(i32::from(self.limits.holds(Rule::CountRevisions)));
                 self.sent.insert(time, Sent { value, used, times });
             }
             if let Some(reason) = reason {
@@ -261,6 +275,7 @@ impl Series {
                 changed.push(*time);
             }
         }
+        changed.retain(|_| self.limits.holds(Rule::ReviseWindows));
         let times = windows.affected(times, &changed);
         self.windows = Some(windows);
         times
@@ -277,7 +292,7 @@ impl Series {
             let within = known.range(time.saturating_sub(*reach)..=time);
             *slot = within
                 .rev()
-                .find(|(_, price)| price.last >= time)
+                .find(|(_, price)| price.last >= time || !self.limits.holds(Rule::LeaveOutStale))
                 .map(|(at, price)| (*at, price));
             if slot.is_none() {
                 let is_known = known.range(..=time).next_back().is_some();
@@ -289,8 +304,8 @@ impl Series {
         if missing.is_none() {
             let used = found.known();
             let figures: Vec<Decimal> = used.iter().map(|price| price.figure).collect();
-            found.value = match formula.fits(&units(&used)) {
-                true => formula.value(&figures),
+            found.value = match formula.fits(&units(&used)) || !self.limits.holds(Rule::SameUnits) {
+                true => formula.value(&figures, &self.limits),
                 false => Err(Reason::UnitMismatch),
             };
         }
@@ -320,7 +335,10 @@ impl Series {
             value: found.value.ok(),
             unit,
             legs: legs.collect(),
-            log_clock: leg.log_clock,
+            log_clock: match self.limits.holds(Rule::LargestClock) {
+                true => self.clock,
+                false => leg.log_clock,
+            },
             version: 0,
             revision: 0,
             cause: DerivedCause::First,
@@ -372,18 +390,4 @@ impl Series {
 
 fn units<'a>(prices: &[&'a Price]) -> Vec<(&'a str, &'a str)> {
     prices.iter().map(|price| (&*price.currency, &*price.unit)).collect()
-}
-
-/// The last microsecond at which a price counts; `None` if no series can use it.
-fn last_time(leg: &LegPrice<'_>, max_age: Micros) -> Option<Micros> {
-    if leg.event_time.checked_sub(leg.log_clock)? > AHEAD {
-        return None;
-    }
-    match (leg.kind, leg.interval_end) {
-        (Kind::Interval, Some(end)) => {
-            let length = end.checked_sub(leg.event_time)?;
-            (1..=LONGEST_INTERVAL).contains(&length).then_some(end - 1)
-        }
-        _ => leg.event_time.checked_add(max_age),
-    }
 }

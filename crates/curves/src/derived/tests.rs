@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod model;
 mod rolling;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ const HOUR: Micros = 3_600_000_000;
 const ENDLESS: Limits = Limits {
     hold: Micros::MAX / 4,
     prices: usize::MAX,
+    without: None,
 };
 
 fn decimal(text: &str) -> Decimal {
@@ -281,7 +283,11 @@ fn a_gas_price_of_zero_revises_the_heat_rate_to_null_with_its_legs() {
 #[test]
 fn what_cannot_be_used_is_counted() {
     let formula = Formula::Basis;
-    let limits = Limits { hold: 100, prices: 3 };
+    let limits = Limits {
+        hold: 100,
+        prices: 3,
+        ..ENDLESS
+    };
     let mut series = Series::new(definition(formula, MAX_AGE), limits);
     let mut check = |quote: Quote, expected: Taken| {
         assert_eq!(
@@ -470,10 +476,7 @@ fn logs() -> impl Strategy<Value = Vec<Quote>> {
 /// Takes the log with and without a crash before a place of it.
 fn goes_on(log: &[Quote], crash: usize, definition: &Arc<Definition>) -> Result<(), TestCaseError> {
     let (hold, formula) = (24 * HOUR, definition.formula);
-    let limits = Limits {
-        hold,
-        prices: usize::MAX,
-    };
+    let limits = Limits { hold, ..ENDLESS };
     let mut lost = Series::new(Arc::clone(definition), limits);
     for (version, quote) in (0..).zip(&log[..crash]) {
         take(&mut lost, formula, quote, version);

@@ -39,6 +39,8 @@ pub struct DerivedVersion {
     pub cause: String,
     /// The tick that caused it.
     pub cause_origin: String,
+    /// The log clock when it was sent: `as_of` of `GET /derived/{series}` finds it from then on.
+    pub known_at: At,
     /// Position in the topic of derived prices.
     pub place: Place,
     pub ingested_at: At,
@@ -240,7 +242,8 @@ fn versions(names: &Names, (tenant, series): (&str, &str), at: Option<Micros>) -
     format!(
         "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time_, toString(kind) AS kind_, {value} AS value_, toString(unit) AS unit_, \
          {first}, {second}, toString(version) AS version_, toString(revision) AS revision_, toString(cause) AS cause_, \
-         cause_origin AS cause_origin_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_, \
+         cause_origin AS cause_origin_, toString(toUnixTimestamp64Micro(log_clock)) AS known_, \
+         toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_, \
          toString(toUnixTimestamp64Micro(ingested_at)) AS ingested_ FROM {table} WHERE {of} \
          AND timestamp = (SELECT max(timestamp) FROM {table} WHERE {of}{until}) ORDER BY version DESC, src_offset DESC",
         value = optional("value"),
@@ -261,6 +264,7 @@ fn version(row: &Map<String, Value>, names: &Names) -> anyhow::Result<DerivedVer
         revision: number(row, "revision_")?,
         cause: text(row, "cause_")?.to_owned(),
         cause_origin: text(row, "cause_origin_")?.to_owned(),
+        known_at: At(number(row, "known_")?),
         place: Place {
             topic: names.derived.clone(),
             partition: number(row, "src_partition_")?,

@@ -27,8 +27,8 @@ pub fn derived(trace: &DerivedTrace) -> String {
         out.line(
             2,
             &format!(
-                "version {} (revision {}, {}): {value}",
-                version.version, version.revision, version.cause
+                "version {} (revision {}, {}): {value}, known at {}",
+                version.version, version.revision, version.cause, version.known_at
             ),
         );
         out.line(
@@ -93,6 +93,7 @@ mod tests {
                 revision: 2,
                 cause: "late".to_owned(),
                 cause_origin: "raw/0/4/0".to_owned(),
+                known_at: At(0),
                 place: Place {
                     topic: "derived".to_owned(),
                     partition: 1,
@@ -118,7 +119,7 @@ mod tests {
             "same",
             "90.5 s old",
             "(no row)",
-            "version 7 (revision 2, late): 25",
+            "version 7 (revision 2, late): 25, known at 1970-01-01T00:00:00",
             "because of raw/0/4/0; derived topic derived/1/9",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

@@ -92,7 +92,7 @@ static ALL: [Versioned; 3] = [
     Versioned {
         table: "derived_prices",
         key: ["series", "''", "timestamp"],
-        keeps_all: false,
+        keeps_all: true,
         of_record: |wire, payload| {
             let price = wire.decode_derived(payload)?;
             let key = Key::new(price.tenant_id, price.series, "", price.event_time);

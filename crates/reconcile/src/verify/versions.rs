@@ -158,6 +158,12 @@ impl Versions<'_> {
         Check::new(title, compared.expected, compared.found, differences).about(subject)
     }
 
+    /// The check that a table keeps every version, so that it can be seen what was known when.
+    pub(super) fn earlier(&self, gone: Differences, rows: &str, subject: Subject) -> Check {
+        let title = format!("{}: {rows} that have lost an earlier version", self.name());
+        Check::new(title, 0, gone.total, gone).about(subject)
+    }
+
     /// The check that every version has one content; this query names those with more.
     pub(super) async fn contents(&self, conflicting: &str) -> anyhow::Result<Check> {
         let name = self.name();

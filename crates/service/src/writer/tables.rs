@@ -113,7 +113,7 @@ pub static LATE_TICKS: TableSpec = TableSpec {
     },
 };
 
-/// Versions of derived prices: the table keeps the newest version of a time, so every version may be written.
+/// Versions of derived prices: the table keeps all of them.
 pub static DERIVED_PRICES: TableSpec = TableSpec {
     name: "derived_prices",
     service: "aggregation",

@@ -1,4 +1,4 @@
-//! The newest versions of derived prices in the table.
+//! Derived prices in the table: the newest versions, or those that were known at a time.
 //!
 //! Failure: nothing is retried here. The caller limits the time, since a client waits for the response.
 
@@ -18,6 +18,8 @@ pub struct DerivedQuestion {
     pub from: Micros,
     /// The latest time, exclusive.
     pub to: Micros,
+    /// A version counts if its log clock is not later.
+    pub as_of: Micros,
     /// Most values; the newest are returned.
     pub limit: usize,
 }
@@ -43,27 +45,32 @@ pub struct StoredDerived {
     pub unit: String,
     pub first: StoredLeg,
     pub second: StoredLeg,
+    /// The log clock when it was sent.
+    pub known_at: Micros,
     pub version: u64,
     pub revision: i32,
     pub cause: String,
     pub cause_origin: String,
 }
 
-/// The newest values of a series from this view, the latest time first.
+/// The values of a series from this table of all versions, the newest version of each time that counts; the latest time first.
 ///
 /// # Errors
 /// The error of the server.
 pub async fn derived_prices(
     clickhouse: &ClickHouse,
-    view: &str,
+    table: &str,
     question: &DerivedQuestion,
 ) -> Result<Vec<StoredDerived>, StoreError> {
     clickhouse
-        .rows("read derived prices", &statement(clickhouse.database(), view, question))
+        .rows(
+            "read derived prices",
+            &statement(clickhouse.database(), table, question),
+        )
         .await
 }
 
-fn statement(database: &str, view: &str, question: &DerivedQuestion) -> String {
+fn statement(database: &str, table: &str, question: &DerivedQuestion) -> String {
     let leg = |place: &str| {
         format!(
             "tuple(CAST({place}_role, 'Nullable(String)'), CAST({place}_instrument, 'Nullable(String)'), toString({place}_price), \
@@ -72,10 +79,10 @@ fn statement(database: &str, view: &str, question: &DerivedQuestion) -> String {
     };
     format!(
         "SELECT toString(kind) AS kind, toUnixTimestamp64Micro(timestamp) AS time, toString(value) AS value, toString(unit) AS unit, \
-         {first}, {second}, version, revision, toString(cause) AS cause, cause_origin \
-         FROM {database}.{view} \
-         WHERE tenant_id = {tenant} AND series = {series} AND timestamp >= {from} AND timestamp < {to} \
-         ORDER BY timestamp DESC LIMIT {limit} \
+         {first}, {second}, toUnixTimestamp64Micro(log_clock) AS known_at, version, revision, toString(cause) AS cause, cause_origin \
+         FROM {database}.{table} \
+         WHERE tenant_id = {tenant} AND series = {series} AND timestamp >= {from} AND timestamp < {to} AND log_clock <= {as_of} \
+         ORDER BY timestamp DESC, version DESC, src_offset DESC LIMIT 1 BY timestamp LIMIT {limit} \
          SETTINGS prefer_column_name_to_alias = 1, output_format_json_named_tuples_as_objects = 0",
         first = leg("first"),
         second = leg("second"),
@@ -83,6 +90,7 @@ fn statement(database: &str, view: &str, question: &DerivedQuestion) -> String {
         series = literal(&question.series),
         from = time_literal(question.from),
         to = time_literal(question.to),
+        as_of = time_literal(question.as_of),
         limit = question.limit,
     )
 }
@@ -98,13 +106,15 @@ mod tests {
             series: "s".to_owned(),
             from: Micros::MIN,
             to: Micros::MAX,
+            as_of: 5,
             limit: 7,
         };
-        let sql = statement("db", "derived_prices_latest_g2", &question);
+        let sql = statement("db", "derived_prices_g2", &question);
         assert!(sql.contains(&format!("tenant_id = {}", literal("o'neil"))), "{sql}");
         for part in [
-            "db.derived_prices_latest_g2",
+            "db.derived_prices_g2",
             "(toInt64(-2208988800000000), 'UTC')",
+            "log_clock <= fromUnixTimestamp64Micro(toInt64(5), 'UTC')",
             "LIMIT 7",
         ] {
             assert!(sql.contains(part), "{sql}");

@@ -14,7 +14,7 @@ use stores::ClickHouse;
 use stores::clickhouse::{CurveQuestion, StoredCurve, curve_snapshot};
 
 use super::bar::time;
-use super::{Shown, instant};
+use super::{Shown, latest};
 
 /// Where the snapshots are asked for.
 #[derive(Clone)]
@@ -92,15 +92,7 @@ fn wanted(query: Query) -> Result<(Horizon, Micros), Problem> {
             .parse()
             .map_err(|error: CurveError| Problem::bad_request(format!("horizon: {error}")))?,
     };
-    let as_of = match query.as_of {
-        None => Micros::MAX,
-        Some(text) => instant(&text).ok_or_else(|| {
-            Problem::bad_request(format!(
-                "as_of is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC if it has no offset)"
-            ))
-        })?,
-    };
-    Ok((horizon, as_of))
+    Ok((horizon, latest(query.as_of)?))
 }
 
 fn missing(question: &CurveQuestion) -> Problem {

@@ -1,4 +1,4 @@
-//! `GET /derived/{series}`: the values of a derived series, from ClickHouse.
+//! `GET /derived/{series}`: the values of a derived series, the newest ones or those that were known at a time, from ClickHouse.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use stores::ClickHouse;
 use stores::clickhouse::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices};
 
 use super::bar::time;
-use super::{Shown, checked_limit, range};
+use super::{Shown, checked_limit, latest, range};
 
 /// Where the values are asked for.
 #[derive(Clone)]
@@ -22,14 +22,15 @@ pub struct DerivedTable {
     pub breaker: Arc<Breaker>,
     /// Runtime of its connections.
     pub runtime: tokio::runtime::Handle,
-    /// The view of the newest versions.
-    pub view: String,
+    /// The table with every version.
+    pub table: String,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Query {
     from: Option<String>,
     to: Option<String>,
+    as_of: Option<String>,
     limit: Option<usize>,
 }
 
@@ -47,6 +48,7 @@ struct Value {
     value: Option<Box<RawValue>>,
     unit: String,
     legs: Vec<Leg>,
+    known_at: String,
     version: u64,
     revision: i32,
     cause: String,
@@ -77,17 +79,18 @@ pub(super) async fn prices(
         series: series.into_inner().into_inner(),
         from,
         to,
+        as_of: latest(query.as_of)?,
         limit: checked_limit(query.limit)?,
     };
     let DerivedTable {
         clickhouse,
         breaker,
         runtime,
-        view,
+        table,
     } = shown.derived.clone();
     let asked = question.clone();
     let found = ask(&runtime, &breaker, async move {
-        derived_prices(&clickhouse, &view, &asked).await
+        derived_prices(&clickhouse, &table, &asked).await
     })
     .await?;
     Ok(HttpResponse::Ok().json(Body {
@@ -104,6 +107,7 @@ fn value(row: StoredDerived) -> Value {
         value: number(row.value),
         unit: row.unit,
         legs: [row.first, row.second].into_iter().filter_map(leg).collect(),
+        known_at: time(row.known_at),
         version: row.version,
         revision: row.revision,
         cause: row.cause,

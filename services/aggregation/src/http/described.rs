@@ -46,6 +46,7 @@ const VALUE: Shape = Shape::Object(&[
     ("value", Shape::Nullable(&Shape::Number)),
     ("unit", Shape::Text),
     ("legs", Shape::List(&LEG)),
+    ("known_at", Shape::Time),
     ("version", Shape::Integer),
     ("revision", Shape::Integer),
     ("cause", Shape::Text),

@@ -29,7 +29,7 @@ use service::{Names, Reader};
 
 use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
-use super::report::{Check, Differences, NAMED, Subject};
+use super::report::{NAMED, Subject};
 use super::versions::{Compared, Outcome, Versions, notes};
 use begun::Begun;
 use compare::{Comparison, Kept};
@@ -98,11 +98,11 @@ impl Curves<'_> {
             }
         }
         let notes = said(&compared, &excused);
-        let gone = self.earlier(std::mem::take(&mut compared.gone));
+        let gone = std::mem::take(&mut compared.gone);
         Ok(Outcome {
             checks: vec![
                 self.0.newest(compared, "quotes", Subject::Curves),
-                gone,
+                self.0.earlier(gone, "snapshots", Subject::Curves),
                 self.0.contents(&source.conflicting(NAMED)).await?,
             ],
             notes,
@@ -118,12 +118,6 @@ impl Curves<'_> {
             hold: limits.hold,
             max_age: limits.max_age,
         })
-    }
-
-    /// The table keeps every version, so that it can be seen what was known when.
-    fn earlier(&self, gone: Differences) -> Check {
-        let title = format!("{}: snapshots that have lost an earlier version", self.0.name());
-        Check::new(title, 0, gone.total, gone).about(Subject::Curves)
     }
 
     async fn logs(&self, source: &Source<'_>) -> anyhow::Result<Logs> {

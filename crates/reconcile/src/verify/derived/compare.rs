@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::Micros;
 use ops::present::iso;
 
-use super::super::report::{Wrong, WrongRow};
+use super::super::report::{Differences, Wrong, WrongRow};
 use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::rolled;
-use super::rows::Stored;
+use super::rows::{GoneRow, Stored};
 use super::rules::{Leg, Price, Row, Times, Used, Wanted, may_have_been_sent, wanted};
 use super::sql::{Lane, Part};
 use super::taken_back;
@@ -55,6 +55,22 @@ impl Comparison<'_> {
             self.one(time, wanted, found, &mut compared);
         }
         compared
+    }
+
+    /// The values of which an earlier version is gone. The newest one may be right.
+    pub(super) fn gone(&self, rows: &[GoneRow]) -> anyhow::Result<Differences> {
+        let mut gone = Differences::default();
+        for row in rows {
+            let what = format!("has {} of {} versions", row.found, row.sent);
+            gone.add_row(WrongRow {
+                origin: row.origin_.clone(),
+                ..self.wrong(Wrong::Missing, row.time.parse()?, &[], &what)
+            });
+        }
+        if let Some(row) = rows.first() {
+            gone.total = row.total.parse()?;
+        }
+        Ok(gone)
     }
 
     /// What the formula gives at this time.
@@ -105,7 +121,7 @@ impl Comparison<'_> {
             (Wanted::Row(row), Some(found)) => {
                 compared.expected += 1;
                 compared.found += 1;
-                if let Some(differences) = differences(&row, &found) {
+                if let Some(differences) = self.differences(&row, &found) {
                     let text = format!("differs: {differences}");
                     compared
                         .wrong
@@ -123,6 +139,20 @@ impl Comparison<'_> {
             legs.any(|(known, leg)| *known == role && leg == instrument)
         };
         found.kind == asked.shown_kind && found.legs.iter().all(|leg| is_leg(&leg.role, &leg.instrument))
+    }
+
+    /// What is stored instead of what; `None` if nothing differs.
+    fn differences(&self, row: &Row, found: &Stored) -> Option<String> {
+        let mut differences = differences(row, found);
+        // A price that came later may leave a statistic as it was.
+        let is_plain = self.lane.asked.rolled.is_none();
+        if let Some(known) = found.known.filter(|known| is_plain && *known < row.appended) {
+            let (known, appended) = (iso(known), iso(row.appended));
+            differences.push(format!(
+                "it is known since {known}, before {appended}, when its prices were appended"
+            ));
+        }
+        (!differences.is_empty()).then(|| differences.join(", "))
     }
 
     fn surplus(&self, found: &Stored, why: &str) -> WrongRow {
@@ -171,8 +201,8 @@ fn said(of: Option<i64>, legs: &[Used]) -> String {
     format!("{} from {}", value(of), legs.join(" and "))
 }
 
-/// What is stored instead of what; `None` if nothing differs.
-fn differences(row: &Row, found: &Stored) -> Option<String> {
+/// Value, unit and legs that are stored instead of others.
+fn differences(row: &Row, found: &Stored) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |name: &str, found: String, wanted: String| {
         if found != wanted {
@@ -193,10 +223,11 @@ fn differences(row: &Row, found: &Stored) -> Option<String> {
         compare(&format!("{role} age"), found.age.to_string(), wanted.age.to_string());
         compare(&format!("{role} origin"), place(&found.origin), place(&wanted.origin));
     }
-    (!differences.is_empty()).then(|| differences.join(", "))
+    differences
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::super::rows::StoredLeg;
     use super::super::rules::tests::{asked, trade};
@@ -244,6 +275,7 @@ mod tests {
             value: Some(value * 100_000_000),
             unit: "USD/MWh".to_owned(),
             legs: vec![leg("local", "A", 7), leg("reference", "B", 3)],
+            known: Some(100),
         }
     }
 
@@ -330,6 +362,17 @@ mod tests {
         let surplus = compare(vec![stored(100, 4), stored(101, 4)], KEPT);
         assert_eq!((surplus.expected, surplus.found), (1, 2));
         assert!(texts(&surplus).concat().contains("no leg has a price at this time"));
+        let known_before = Stored {
+            known: Some(99),
+            ..stored(100, 4)
+        };
+        let text = texts(&compare(vec![known_before], KEPT)).concat();
+        assert!(text.contains("it is known since"), "{text}");
+        let unknown = Stored {
+            known: None,
+            ..stored(100, 4)
+        };
+        assert!(compare(vec![unknown], KEPT).wrong.is_empty());
         let other_origin = {
             let mut stored = stored(100, 4);
             if let Some(leg) = stored.legs.last_mut() {
@@ -343,6 +386,38 @@ mod tests {
                 .concat()
                 .contains("reference origin is raw/0/9/0 instead of raw/0/3/0")
         );
+    }
+
+    #[test]
+    fn a_value_that_has_lost_an_earlier_version_is_named_with_the_command_that_shows_the_others() {
+        let asked = asked("basis");
+        let lane = Lane {
+            tenant: "t",
+            asked: &asked,
+            since: Vec::new(),
+        };
+        let comparison = Comparison {
+            lane: &lane,
+            times: Times::of(1_000),
+            kept: KEPT,
+            own_tenant: "other",
+        };
+        let row = GoneRow {
+            time: "100".to_owned(),
+            origin_: "raw/0/7/0".to_owned(),
+            found: "2".to_owned(),
+            sent: "3".to_owned(),
+            total: "9".to_owned(),
+        };
+        let gone = comparison.gone(&[row]).unwrap();
+        let at = iso(100);
+        assert_eq!((gone.total, &*gone.rows[0].origin), (9, "raw/0/7/0"));
+        assert_eq!(gone.rows[0].key, taken_back::key("t", "s", 100));
+        assert_eq!(
+            gone.rows[0].text,
+            format!("derived price t/s/{at} has 2 of 3 versions (`dp explain derived s --at {at} --tenant t`)")
+        );
+        assert_eq!(comparison.gone(&[]).unwrap().total, 0);
     }
 
     #[test]

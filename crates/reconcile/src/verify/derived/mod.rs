@@ -4,7 +4,8 @@
 //! differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads since when an instrument is a leg, [`taken_back`] which values
 //! became null. The definitions are the settings of aggregation. Nothing else is shared with the stage that computes the values.
 //! Invariants: every value of the newest version follows from the rows of `enriched_ticks` (quotes: `market_ticks`), whatever order they
-//! came in. Each query covers a part of the time, which bounds the memory of the server and of this process.
+//! came in. The earlier versions are still there: their revisions have no gap. Each query covers a part of the time, which bounds the memory
+//! of the server and of this process.
 //! Failure: a value that depends on what cannot be known (the clock of the stage near the hold time, expired rows, accepted gaps) is
 //! counted in a note, never as a difference.
 
@@ -38,7 +39,7 @@ use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
 use rolled::Rolled;
-use rows::{PriceRow, StoredRow};
+use rows::{GoneRow, PriceRow, StoredRow};
 use rules::{Asked, LONGEST_INTERVAL, Leg, Times};
 use sql::{Hour, Lane, Part, Source};
 
@@ -164,12 +165,16 @@ impl Derived<'_> {
                 }
             }
         }
-        let doubtful = std::mem::take(&mut compared.doubtful);
+        let (doubtful, gone) = (
+            std::mem::take(&mut compared.doubtful),
+            std::mem::take(&mut compared.gone),
+        );
         compared.add(self.taken_back(doubtful).await?, self.0.named);
         notes.extend(said(&compared, &excused));
         Ok(Outcome {
             checks: vec![
                 self.0.newest(compared, "legs", Subject::Derived),
+                self.0.earlier(gone, "values", Subject::Derived),
                 self.0.contents(&source.conflicting(NAMED)).await?,
             ],
             notes,
@@ -302,6 +307,8 @@ impl Derived<'_> {
                 .collect::<anyhow::Result<_>>()?;
             compared.add(comparison.part(part, &legs, stored), self.0.named);
         }
+        let gone: Vec<GoneRow> = self.0.rows(&source.gone(lane, values_since, self.0.named)).await?;
+        compared.gone = comparison.gone(&gone)?;
         Ok(compared)
     }
 

@@ -79,6 +79,18 @@ pub(super) struct StoredRow {
     second_time_: Option<String>,
     second_age_: Option<String>,
     second_origin_: Option<String>,
+    known_: Option<String>,
+}
+
+/// A value of which an earlier version is gone, as it is asked for.
+#[derive(Deserialize)]
+pub(super) struct GoneRow {
+    pub time: String,
+    pub origin_: String,
+    pub found: String,
+    pub sent: String,
+    /// Of all such values.
+    pub total: String,
 }
 
 /// A leg of a stored value.
@@ -97,6 +109,8 @@ pub(super) struct Stored {
     pub value: Option<i64>,
     pub unit: String,
     pub legs: Vec<StoredLeg>,
+    /// Since when it is known, by the log clock. `None` of a release that stored the clock of one leg.
+    pub known: Option<Micros>,
 }
 
 /// Role, instrument, price, time, age and origin of a leg.
@@ -130,6 +144,7 @@ impl StoredRow {
             value: self.value_.as_deref().map(unscaled).transpose()?,
             unit: self.unit_,
             legs,
+            known: self.known_.map(|known| known.parse()).transpose()?,
         })
     }
 }

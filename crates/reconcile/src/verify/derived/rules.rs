@@ -15,7 +15,7 @@ use super::rolled::Rolled;
 
 const HOUR: Micros = 3_600_000_000;
 /// How far ahead of the log clock a price may lie.
-const AHEAD: Micros = 48 * HOUR;
+pub(super) const AHEAD: Micros = 48 * HOUR;
 /// The longest delivery interval.
 pub(super) const LONGEST_INTERVAL: Micros = 25 * HOUR;
 /// By how much the log clock of the stage may be ahead of the append time of the message that it reads.

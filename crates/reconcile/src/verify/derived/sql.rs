@@ -7,7 +7,7 @@ use serde::Deserialize;
 use service::Names;
 use stores::clickhouse::literal;
 
-use super::rules::{Asked, LONGEST_INTERVAL};
+use super::rules::{AHEAD, Asked, LONGEST_INTERVAL};
 use crate::products::Products;
 use crate::sql::{moment, vintage_number};
 
@@ -197,7 +197,8 @@ impl Source<'_> {
             )
         };
         format!(
-            "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, toString(kind) AS kind_, {} AS value_, toString(unit) AS unit_, {}, {} \
+            "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, toString(kind) AS kind_, {} AS value_, toString(unit) AS unit_, {}, {}, \
+             if(kept_version = 0, NULL, toString(toUnixTimestamp64Micro(log_clock))) AS known_ \
              FROM {} WHERE {}{} ORDER BY version DESC, src_offset DESC LIMIT 1 BY timestamp",
             optional("value"),
             leg("first"),
@@ -205,6 +206,24 @@ impl Source<'_> {
             self.names.table("derived_prices"),
             lane.is_of_table(),
             part.condition(0)
+        )
+    }
+
+    /// Values of which an earlier version is gone: each version has one revision more than the one before, from 0, or from the last version
+    /// that a release wrote which kept only the newest (`kept_version = 0`). Before this time versions may have expired: a value is sent at
+    /// most so long before its time.
+    pub(super) fn gone(&self, lane: &Lane<'_>, since: Micros, named: usize) -> String {
+        let of_age = match since {
+            Micros::MIN => String::new(),
+            since => format!(" AND timestamp >= {}", moment(since.saturating_add(AHEAD))),
+        };
+        format!(
+            "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, argMax(cause_origin, version) AS origin_, \
+             maxIf(revision, kept_version = 0) AS base, arrayCount(one -> one >= base, groupUniqArray(revision)) AS there, \
+             max(revision) - base + 1 AS versions, toString(there) AS found, toString(versions) AS sent, toString(count() OVER ()) AS total \
+             FROM {} WHERE {}{of_age} GROUP BY timestamp HAVING there < versions ORDER BY timestamp LIMIT {named}",
+            self.names.table("derived_prices"),
+            lane.is_of_table()
         )
     }
 

@@ -28,6 +28,7 @@ pub const LAYOUT: Layout = Layout {
         ("second_origin", OPTIONAL_TEXT),
         ("log_clock", TIME),
         ("version", "UInt64"),
+        ("kept_version", "UInt64"),
         ("revision", "Int32"),
         ("cause", NAME),
         ("cause_origin", "String"),
@@ -51,6 +52,8 @@ pub fn encode(price: &DerivedPrice<'_>, src_partition: i32, src_offset: i64, out
         leg(legs.next(), &mut row);
     }
     row.time(price.log_clock);
+    row.int64(price.version);
+    // The same again, in the sorting key.
     row.int64(price.version);
     row.int32(price.revision);
     row.name(price.cause.name());
