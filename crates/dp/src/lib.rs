@@ -16,6 +16,7 @@ mod lag_table;
 mod letter;
 mod message;
 mod stored_curve;
+mod tail;
 
 use std::process::ExitCode;
 
