@@ -66,7 +66,7 @@ PLACEHOLDER = re.compile(r"(?<![\w$])(%s)(?!\w)" % "|".join(PLACEHOLDERS))
 # What changes nothing; and what may be left out if it has been run.
 READS = re.compile(
     r"(dp (alerts list|backup (list|verify)|check-market|clickhouse|config|curve|dlq (list|stats)|doctor|explain|gaps|groups|health"
-    r"|incident collect|kafka (groups|lag|offsets|topics)|logs (?!level)|pause$|position show|postgres (?!terminate)|profile|projection (list|silent)|reconcile$"
+    r"|incident collect|kafka (groups|lag|offsets|tail|topics)|logs (?!level)|pause$|position show|postgres (?!terminate)|profile|projection (list|silent)|reconcile$"
     r"|redis|retention show|sql (?!--write)|status|tail|topics list|top|verify)|curl -s |df |du |kill -USR1 |ss |.*--dry-run)"
 )
 ONCE = re.compile(r"dp (restart \w+|dlq replay)$")

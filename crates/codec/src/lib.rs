@@ -31,6 +31,6 @@ pub mod writer;
 pub use error::CodecError;
 pub use raw_tick::RawTick;
 pub use reader::Utf8;
-pub use registry::RegistryClient;
+pub use registry::{RegisteredVersion, RegistryClient};
 pub use schemas::Record;
 pub use wire::{EnrichedView, TickView, Wire};

@@ -1,7 +1,8 @@
 //! Client of a schema registry with the Confluent HTTP API (`DATA_PROC_SCHEMA_REGISTRY_URL`, a base path is allowed).
 //!
 //! At start the pipeline's schemas are registered and their ids kept. Later only ids of other programs are requested, in the
-//! background ([`crate::Wire`]): no message ever waits for the registry.
+//! background ([`crate::Wire`]): no message ever waits for the registry. Operators ask before they register a changed schema
+//! ([`RegistryClient::find`], [`RegistryClient::refusal`]).
 //!
 //! User and password come from the URL and are sent as basic authentication. A URL in a file is read again for each request.
 //! No error and no `Debug` output shows the password.
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use security::{Secret, Trust, causes, http_client, mask};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::CodecError;
 
@@ -35,6 +37,28 @@ struct Stored {
     schema: String,
 }
 
+/// A schema as a subject has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+pub struct RegisteredVersion {
+    /// Id in the frames of records.
+    pub id: u32,
+    /// Number of the version, from 1.
+    pub version: u32,
+}
+
+#[derive(Deserialize)]
+struct Verdict {
+    is_compatible: bool,
+    #[serde(default)]
+    messages: Vec<String>,
+}
+
+/// The body of an error.
+#[derive(Deserialize)]
+struct Problem {
+    error_code: u32,
+}
+
 impl RegistryClient {
     /// A client for the registry at `url`, such as `http://localhost:8081` or `https://host/apis/ccompat/v7`.
     /// `trust` lists the authorities that may have signed its certificate.
@@ -56,24 +80,50 @@ impl RegistryClient {
 
     /// Registers a schema (or finds it) under the subject and returns its id.
     pub async fn register(&self, subject: &str, schema: &str) -> Result<u32, CodecError> {
-        let (request, url) = self.request(Method::POST, &format!("subjects/{subject}/versions"));
+        let path = format!("subjects/{subject}/versions");
+        let (url, status, body) = self.send(&path, schema).await?;
+        accepted::<Registered>(&url, status, &body, "id").map(|registered| registered.id)
+    }
+
+    /// The version of the subject that is this schema; `None` if the subject has no such version.
+    ///
+    /// # Errors
+    /// The registry is not available, or refuses the request.
+    pub async fn find(&self, subject: &str, schema: &str) -> Result<Option<RegisteredVersion>, CodecError> {
+        let (url, status, body) = self.send(&format!("subjects/{subject}"), schema).await?;
+        if is_missing(status, &body) {
+            return Ok(None);
+        }
+        accepted(&url, status, &body, "version").map(Some)
+    }
+
+    /// Why the registry would refuse the schema as the next version of the subject, by the rule that it has for it; `None` if it
+    /// would not.
+    ///
+    /// # Errors
+    /// The registry is not available, or refuses the request.
+    pub async fn refusal(&self, subject: &str, schema: &str) -> Result<Option<String>, CodecError> {
+        let path = format!("compatibility/subjects/{subject}/versions/latest?verbose=true");
+        let (url, status, body) = self.send(&path, schema).await?;
+        if is_missing(status, &body) {
+            // The first version has no other one to be compatible with.
+            return Ok(None);
+        }
+        let verdict: Verdict = accepted(&url, status, &body, "verdict")?;
+        Ok((!verdict.is_compatible).then(|| match verdict.messages.as_slice() {
+            [] => "it gives no reason".to_owned(),
+            messages => messages.join("; "),
+        }))
+    }
+
+    /// Sends a schema to a path; the address, for errors, and the answer.
+    async fn send(&self, path: &str, schema: &str) -> Result<(String, StatusCode, String), CodecError> {
+        let (request, url) = self.request(Method::POST, path);
         let request = request
             .header("content-type", "application/vnd.schemaregistry.v1+json")
             .body(serde_json::json!({ "schema": schema, "schemaType": "AVRO" }).to_string());
         let (status, body) = answer(&url, request).await?;
-        if !status.is_success() {
-            let remedy = match status.as_u16() {
-                409 => "a change must be compatible with every registered version",
-                401 | 403 => LOGIN_REMEDY,
-                _ => "check the address, with its base path, in DATA_PROC_SCHEMA_REGISTRY_URL",
-            };
-            return Err(CodecError::RegistryRefused(format!(
-                "schema registry {url} refuses the schema with status {status}: {body}; {remedy}"
-            )));
-        }
-        serde_json::from_str::<Registered>(&body)
-            .map(|registered| registered.id)
-            .map_err(|e| CodecError::RegistryRefused(format!("schema registry {url} returned no id: {e}: {body}")))
+        Ok((url, status, body))
     }
 
     /// Checks that the registry is available.
@@ -110,6 +160,28 @@ impl RegistryClient {
             _ => Err(unavailable(&url, &format!("status {status}: {body}"))),
         }
     }
+}
+
+/// What the registry returned for a schema.
+fn accepted<T: DeserializeOwned>(url: &str, status: StatusCode, body: &str, what: &str) -> Result<T, CodecError> {
+    if !status.is_success() {
+        let remedy = match status.as_u16() {
+            409 => "a change must be compatible with every registered version",
+            401 | 403 => LOGIN_REMEDY,
+            _ => "check the address, with its base path, in DATA_PROC_SCHEMA_REGISTRY_URL",
+        };
+        return Err(CodecError::RegistryRefused(format!(
+            "schema registry {url} refuses the schema with status {status}: {body}; {remedy}"
+        )));
+    }
+    serde_json::from_str(body)
+        .map_err(|e| CodecError::RegistryRefused(format!("schema registry {url} returned no {what}: {e}: {body}")))
+}
+
+/// Whether the registry has no such subject, version or schema. It says so with a code, unlike a server without such a path.
+fn is_missing(status: StatusCode, body: &str) -> bool {
+    let code = serde_json::from_str(body).map(|problem: Problem| problem.error_code);
+    status == StatusCode::NOT_FOUND && code.is_ok_and(|code| (40_401..=40_403).contains(&code))
 }
 
 async fn answer(url: &str, request: RequestBuilder) -> Result<(StatusCode, String), CodecError> {

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use codec::state::SequencerState;
-use codec::{CodecError, Record, RegistryClient, Wire};
+use codec::{CodecError, Record, RegisteredVersion, RegistryClient, Wire};
 use domain::{Classified, ErrorClass};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -266,6 +266,54 @@ async fn an_incompatible_schema_is_fatal_and_names_the_subject() {
         "{text}"
     );
     assert!(text.contains("must be compatible"), "{text}");
+}
+
+#[tokio::test]
+async fn a_registry_is_asked_for_a_version_and_for_its_verdict() {
+    let asked = |status: u16, body: &'static str| async move {
+        let (base, requests) = serve(move |_| (status, body.to_owned()));
+        let client = RegistryClient::new(Secret::new(base), &Trust::default()).unwrap();
+        let found = client.find("tick", "{}").await;
+        let refusal = client.refusal("tick", "{}").await;
+        let lines = [requests.recv().unwrap().line, requests.recv().unwrap().line];
+        assert_eq!(
+            lines,
+            [
+                "POST /subjects/tick HTTP/1.1",
+                "POST /compatibility/subjects/tick/versions/latest?verbose=true HTTP/1.1"
+            ]
+        );
+        (found, refusal)
+    };
+    let version = r#"{"subject":"tick","id":7,"version":2,"schema":"{}"}"#;
+    let (found, refusal) = asked(200, version).await;
+    assert_eq!(found, Ok(Some(RegisteredVersion { id: 7, version: 2 })));
+    assert!(refusal.unwrap_err().to_string().contains("returned no verdict"));
+    for (body, expected) in [
+        (r#"{"is_compatible":true}"#, None),
+        (r#"{"is_compatible":false}"#, Some("it gives no reason".to_owned())),
+        (
+            r#"{"is_compatible":false,"messages":["a","b"]}"#,
+            Some("a; b".to_owned()),
+        ),
+    ] {
+        assert_eq!(asked(200, body).await.1, Ok(expected), "{body}");
+    }
+    for code in [40_401, 40_402, 40_403] {
+        let body: &'static str = format!(r#"{{"error_code":{code},"message":"not found"}}"#).leak();
+        assert_eq!(asked(404, body).await, (Ok(None), Ok(None)));
+    }
+    // Not a registry, or another problem than a schema that it does not have.
+    for (status, body) in [
+        (404, "not here"),
+        (404, r#"{"error_code":404}"#),
+        (422, r#"{"error_code":42201}"#),
+    ] {
+        let (found, refusal) = asked(status, body).await;
+        for error in [found.unwrap_err(), refusal.unwrap_err()] {
+            assert_eq!(error.code(), "registry_refused", "{error}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ mod env_file;
 mod lag_table;
 mod letter;
 mod message;
+mod retention_text;
 mod stored_curve;
+mod tail;
 
 use std::process::ExitCode;
 

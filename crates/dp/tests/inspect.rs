@@ -157,6 +157,11 @@ fn kafka(dir: &Path, connection: &Connection) {
     let text = shown(dir, 0, &["kafka", "lag", "--group", "normalization-local"]);
     assert!(text.contains(raw) && !text.contains("enrichment"), "{text}");
 
+    let messages = |command: &[&str]| shown(dir, 0, &[command, &["raw", "-n", "5", "--from-beginning"]].concat());
+    let text = messages(&["kafka", "tail"]);
+    assert!(text.contains("[A]") && text.contains("json: {}"), "{text}");
+    assert_eq!(text, messages(&["tail"]));
+
     let total = |offsets: &Value, field: &str| -> i64 {
         let partitions = offsets.as_array().unwrap().iter();
         partitions.map(|partition| partition[field].as_i64().unwrap()).sum()
@@ -241,6 +246,8 @@ fn produced(dir: &Path, connection: &Connection) {
     // The last record is due 299 intervals after the first.
     assert!(kept["seconds"].as_f64().unwrap() >= 299.0 / 3000.0, "{kept}");
     assert_eq!(messages(), Some(300));
+    let newest = shown(dir, 0, &["kafka", "tail", "load-test", "--limit", "2"]);
+    assert_eq!(newest.lines().count(), 2, "{newest}");
     let again = bench(&[]);
     assert_eq!((&again["created"], &again["deleted"]), (&false.into(), &false.into()));
     assert_eq!(messages(), Some(600));

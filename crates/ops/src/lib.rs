@@ -5,7 +5,7 @@
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`log_level`] at their level, [`profile`] at what a service does (both by its [`own_route`]), [`dead_letters`] at what was rejected,
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, [`analyze`] at what limits it, and [`doctor`] at what is wrong;
 //! [`backup`] copies the stores and restores them, [`pause`] pauses stages, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
-//! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas; [`ingest`], [`simulation`] and
+//! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas, [`schema_registration`] registers one; [`ingest`], [`simulation`] and
 //! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
 //! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
@@ -42,6 +42,7 @@ pub mod progress;
 pub mod reassign;
 pub mod retention;
 pub mod rows;
+pub mod schema_registration;
 pub mod schemas;
 pub mod scrape;
 pub mod simulate;

@@ -88,7 +88,17 @@ impl Table {
 /// # Errors
 /// Kafka or ClickHouse does not answer.
 pub async fn survey(connection: &Connection, clickhouse: &ClickHouse) -> anyhow::Result<Retention> {
-    let topics = waiting("reading the topics", topics_of(connection)).await?;
+    Ok(Retention {
+        topics: waiting("reading the topics", topics_of(connection)).await?,
+        tables: tables(connection, clickhouse).await?,
+    })
+}
+
+/// Reads the tables; changes nothing.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn tables(connection: &Connection, clickhouse: &ClickHouse) -> anyhow::Result<Vec<Table>> {
     let at = || {
         format!(
             "read the tables of ClickHouse at {}",
@@ -96,10 +106,7 @@ pub async fn survey(connection: &Connection, clickhouse: &ClickHouse) -> anyhow:
         )
     };
     let tables = waiting("reading the tables", tables_of(connection, clickhouse)).await;
-    Ok(Retention {
-        topics,
-        tables: tables.with_context(at)?,
-    })
+    tables.with_context(at)
 }
 
 async fn topics_of(connection: &Connection) -> anyhow::Result<Vec<Topic>> {

@@ -46,6 +46,8 @@ pub struct Freshness {
     refills: AtomicU64,
     /// Newest event time, or time of a snapshot, that was written; 0 until there is one.
     newest: AtomicI64,
+    /// The event before the position that was stored last; always `None` for a projection whose rows are of no single event.
+    last_event: Mutex<Option<String>>,
 }
 
 /// How the projection stands in this process.
@@ -70,6 +72,7 @@ impl Freshness {
             invalidations: AtomicU64::new(0),
             refills: AtomicU64::new(0),
             newest: AtomicI64::new(0),
+            last_event: Mutex::default(),
         }
     }
 
@@ -106,6 +109,18 @@ impl Freshness {
         if let Some(newest) = event_times.max() {
             self.newest.fetch_max(newest, Ordering::Relaxed);
         }
+    }
+
+    /// A position was stored, and this is the last event before it.
+    pub fn stored(&self, event: Option<&str>) {
+        if let Some(event) = event {
+            *self.last_event.lock() = Some(event.to_owned());
+        }
+    }
+
+    /// Id of the event that this process has stored last; `None` if it has stored none.
+    pub fn last_event_id(&self) -> Option<String> {
+        self.last_event.lock().clone()
     }
 
     /// The standing of the projection.

@@ -97,7 +97,7 @@ pub fn routes(api: Arc<Api>) -> Routes {
         .of_service(
             Method::GET,
             "/health/projections",
-            "Projections: status, lag, last event time, and stored positions",
+            "Projections: status, lag, last event, events processed, and stored positions",
             projections,
         )
         .of_tenant(
@@ -206,6 +206,9 @@ fn projection(freshness: &Freshness, positions: &[StoredPosition]) -> Value {
         "status": standing.status,
         "lag_seconds": standing.lag_seconds,
         "last_event_time": standing.last_event.map(codec::json::time),
+        "last_event_id": freshness.last_event_id(),
+        // As `dp projection list` counts them: the events of the log before the positions.
+        "events_processed": positions.iter().map(|stored| stored.next_offset).sum::<i64>(),
         "partitions": partitions,
     })
 }

@@ -1,25 +1,29 @@
-//! `dp clickhouse`: slow and running queries, parts, disks. Reads only.
+//! `dp clickhouse`: slow and running queries, parts, disks, and what expires. Reads only.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ops::connection::Connection;
+use ops::hints::localized;
 use ops::inspect::clickhouse::{Disk, LoggedQuery, RunningQuery, TableParts, disks, parts, processes, slow};
 use ops::migrations::stores;
 use ops::present::{bytes, duration, found, milliseconds, print_either, printable, table};
+use ops::retention;
 
 use crate::cells::{count, shortened};
+use crate::retention_text::by_partition;
 
 /// Characters of a statement in a table; `--json` shows more.
 const SHOWN_CHARACTERS: usize = 90;
 
-/// Look into ClickHouse: slow and running queries, parts of tables, disks
+/// Look into ClickHouse: slow and running queries, parts of tables, disks, retention
 ///
 /// All commands read; none changes data or settings.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 ClickHouse is unavailable, or wrong usage\n\n\
-    Examples:\n  dp clickhouse slow --over 1s\n  dp clickhouse parts\n  dp clickhouse processes\n  dp clickhouse disk"
+    Examples:\n  dp clickhouse slow --over 1s\n  dp clickhouse parts\n  dp clickhouse processes\n  dp clickhouse disk\n  \
+    dp clickhouse retention"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -32,6 +36,13 @@ enum Command {
     Parts(PartsArgs),
     Processes(ProcessesArgs),
     Disk(DiskArgs),
+    /// Show how long each table keeps its rows, with rows and bytes by partition, and what has expired
+    ///
+    /// The tables of `dp retention show`, without Kafka. Exit code 1 if rows have expired and are still there: ClickHouse removes them
+    /// in its merges, some hours later, and `dp retention run --yes` lets it do that now. The rule itself is the TTL of the table.
+    #[command(after_help = "Examples:\n  dp clickhouse retention\n  \
+        dp clickhouse retention --json | jq '.[] | {name, ttl}'\n  dp clickhouse retention || dp retention run")]
+    Retention,
 }
 
 /// Show the slowest queries of the query log
@@ -120,6 +131,11 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
             print_either(json, &disks, || disk_table(&disks))?;
             disks.iter().any(|disk| disk.free_percent() < args.free_under)
         }
+        Command::Retention => {
+            let tables = retention::tables(connection, &clickhouse).await?;
+            print_either(json, &tables, || retention_text(&tables))?;
+            tables.iter().any(|table| table.expired_rows() > 0)
+        }
     };
     Ok(found(something))
 }
@@ -197,6 +213,18 @@ fn disk_table(disks: &[Disk]) -> String {
         ]
     });
     table(&["disk", "path", "free", "total", "free"], 2, rows)
+}
+
+fn retention_text(tables: &[retention::Table]) -> String {
+    let expired: u64 = tables.iter().map(retention::Table::expired_rows).sum();
+    let next = match expired {
+        0 => "no row has expired; `dp retention run` removes those that have, when there are some".to_owned(),
+        expired => format!(
+            "{} row(s) have expired and are still there; `dp retention run --yes` removes them now",
+            count(expired)
+        ),
+    };
+    format!("{}\n{}", by_partition(tables), localized(&next))
 }
 
 fn time(millis: u64) -> String {

@@ -1,4 +1,4 @@
-//! `dp kafka`: consumer groups, their lag and offsets, topics, and where partitions are.
+//! `dp kafka`: consumer groups, their lag and offsets, topics and their messages, and where partitions are.
 
 mod reassign;
 mod reset;
@@ -16,15 +16,16 @@ use ops::topics::{self, Listed};
 use stream::kafka::replicas::Replicas;
 
 use crate::lag_table::{by_group, by_partition};
+use crate::tail::{Selection, show};
 
-/// Look into Kafka: groups, lag, topics, offsets; set the offsets of a group
+/// Look into Kafka: groups, lag, topics, offsets, messages; set the offsets of a group
 ///
 /// Only reset-offsets changes something, and only with --yes or --execute.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 Kafka is unavailable, or wrong usage\n\n\
     Examples:\n  dp kafka groups\n  dp kafka lag --over 10000\n  dp kafka topics --under-replicated\n  \
-    dp kafka offsets raw\n  dp kafka reset-offsets --group normalization-local --to earliest"
+    dp kafka offsets raw\n  dp kafka tail raw --limit 1\n  dp kafka reset-offsets --group normalization-local --to earliest"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -37,6 +38,7 @@ enum Command {
     Lag(LagArgs),
     Topics(TopicsArgs),
     Offsets(OffsetsArgs),
+    Tail(TailArgs),
     ResetOffsets(reset::Args),
     PlanReassign(reassign::Args),
 }
@@ -119,6 +121,20 @@ struct OffsetsArgs {
     at: Option<jiff::Timestamp>,
 }
 
+/// Show messages of a topic with key, headers and decoded value
+///
+/// The same as `dp tail`, beside the other commands for Kafka: the newest messages, or those from the oldest on. No offsets are
+/// committed, so no group notices it.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp kafka tail raw --limit 5 --from-beginning\n  dp kafka tail dlq --follow\n  \
+    dp kafka tail normalized --json | jq '.value.instrument_id'"
+)]
+struct TailArgs {
+    #[command(flatten)]
+    selection: Selection,
+}
+
 /// Runs `dp kafka`.
 ///
 /// # Errors
@@ -146,6 +162,10 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
         Command::Offsets(args) => {
             let ranges = ranges(connection, args).await?;
             print_either(connection.json, &ranges, || by_offset(&ranges))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Tail(args) => {
+            show(connection, &args.selection).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::ResetOffsets(args) => reset::run(connection, args, yes).await,

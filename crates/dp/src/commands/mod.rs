@@ -105,6 +105,9 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         Command::Postgres(args) if args.writes() => {
             "the sessions may have ended; `dp postgres activity` lists the others"
         }
+        Command::Schema(args) if args.writes(yes) => {
+            "the schema may be registered; run the command again to see its version"
+        }
         Command::Kafka(args) if args.writes(yes) => {
             "some offsets may be set; `dp kafka lag` shows them, and the command can be run again"
         }
@@ -182,7 +185,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
             return postgres::run(&writer(cli, place).await?, args, cli.yes).await;
         }
         Command::Postgres(args) => return postgres::run(&connect()?, args, cli.yes).await,
-        Command::Schema(args) => return schema::run(&connect()?, args).await,
+        Command::Schema(args) if args.writes(cli.yes) => {
+            return schema::run(&writer(cli, place).await?, args, cli.yes).await;
+        }
+        Command::Schema(args) => return schema::run(&connect()?, args, cli.yes).await,
         Command::Net(args) => return net::run(&connect()?, args).await,
         Command::Cache(args) if args.writes() => return cache::run(&publisher(cli, place).await?, args, cli.yes).await,
         Command::Cache(args) => return cache::run(&connect()?, args, cli.yes).await,

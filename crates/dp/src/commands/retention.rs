@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use ops::connection::Connection;
 use ops::hints::localized;
 use ops::migrations::stores;
-use ops::present::{bytes, found, grouped, milliseconds, print_either, table};
-use ops::retention::{Retention, Table, Topic, run as remove, survey};
+use ops::present::{bytes, found, print_either, table};
+use ops::retention::{Table, run as remove, survey, tables};
 
 use crate::cells::count;
+use crate::retention_text::{by_partition, by_topic};
 
 /// Show how long topics and tables keep their data, and remove what has expired
 ///
@@ -61,27 +62,29 @@ impl Args {
 /// A server does not answer.
 pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     let clickhouse = stores(connection)?.clickhouse;
-    let mut retention = survey(connection, &clickhouse).await?;
     let Command::Run(chosen) = &args.command else {
-        print_either(connection.json, &retention, || shown(&retention))?;
+        let retention = survey(connection, &clickhouse).await?;
+        print_either(connection.json, &retention, || {
+            format!("{}\n{}", by_topic(&retention.topics), by_partition(&retention.tables))
+        })?;
         return Ok(found(retention.tables.iter().any(|table| table.expired_rows() > 0)));
     };
+    let mut before = tables(connection, &clickhouse).await?;
     if let Some(name) = &chosen.table {
-        let known: Vec<String> = retention.tables.iter().map(|table| table.name.clone()).collect();
-        retention.tables.retain(|table| table.name == *name);
+        let known: Vec<String> = before.iter().map(|table| table.name.clone()).collect();
+        before.retain(|table| table.name == *name);
         anyhow::ensure!(
-            !retention.tables.is_empty(),
+            !before.is_empty(),
             "there is no table {name}; the tables are {}",
             known.join(", ")
         );
     }
     let executes = args.writes(yes);
-    let before = retention.tables;
     if executes {
         remove(&clickhouse, &before).await?;
     }
     let left = match executes {
-        true => survey(connection, &clickhouse).await.context("count again")?.tables,
+        true => tables(connection, &clickhouse).await.context("count again")?,
         false => before.clone(),
     };
     let is_left = left
@@ -90,49 +93,6 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
     let json = serde_json::json!({ "executed": executes, "tables": before });
     print_either(connection.json, &json, || run_text(&before, executes))?;
     Ok(found(is_left))
-}
-
-fn shown(retention: &Retention) -> String {
-    let topics = retention
-        .topics
-        .iter()
-        .map(|topic| vec![topic.name.clone(), kept(topic), grouped(topic.messages)]);
-    let tables = retention.tables.iter().flat_map(|one| {
-        one.partitions.iter().map(|partition| {
-            vec![
-                one.name.clone(),
-                partition.id.clone(),
-                count(partition.rows),
-                bytes(partition.bytes),
-                count(partition.expired_rows),
-            ]
-        })
-    });
-    let rules = retention.tables.iter().map(|table| {
-        let rule = table.ttl.as_deref().unwrap_or("never");
-        format!("{}: a row expires at {rule}", table.name)
-    });
-    format!(
-        "{}\n{}\n{}",
-        table(&["topic", "keeps", "messages"], 2, topics),
-        table(&["table", "partition", "rows", "size", "expired"], 2, tables),
-        rules.collect::<Vec<_>>().join("\n")
-    )
-}
-
-fn kept(topic: &Topic) -> String {
-    let mut text = match topic.retention_ms {
-        Some(limit) if limit >= 172_800_000 => format!("{} days", limit / 86_400_000),
-        Some(limit) => milliseconds(limit),
-        None => "for ever".to_owned(),
-    };
-    if topic.policy.contains("compact") {
-        "newest of each key".clone_into(&mut text);
-    }
-    if let Some(limit) = topic.retention_bytes {
-        text.push_str(&format!(", {}", bytes(limit.unsigned_abs())));
-    }
-    text
 }
 
 fn run_text(tables: &[Table], executed: bool) -> String {
@@ -167,24 +127,6 @@ fn run_text(tables: &[Table], executed: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retention_is_shown_in_words() {
-        let topic = |policy: &str, retention_ms, retention_bytes| Topic {
-            name: String::new(),
-            policy: policy.to_owned(),
-            retention_ms,
-            retention_bytes,
-            messages: 0,
-        };
-        assert_eq!(kept(&topic("delete", Some(604_800_000), None)), "7 days");
-        assert_eq!(
-            kept(&topic("delete", Some(3_600_000), Some(1_048_576))),
-            "60 min, 1.00 MiB"
-        );
-        assert_eq!(kept(&topic("delete", None, None)), "for ever");
-        assert_eq!(kept(&topic("compact", Some(1), None)), "newest of each key");
-    }
 
     #[test]
     fn nothing_expired_is_said_so() {

@@ -1,23 +1,28 @@
-//! `dp schema`: the schemas of the pipeline, and whether messages and changed schemas fit them. Reads only.
+//! `dp schema`: the schemas of the pipeline, whether messages and changed schemas fit them, and their registration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
 use ops::connection::{Connection, READS_WAIT};
+use ops::hints::localized;
 use ops::present::{found, print_either, printable, table};
+use ops::schema_registration::{Registration, register};
 use ops::schemas::{Compatibility, Known, compare, known};
 use ops::topic_names::resolve;
 use reconcile::explain::session::own_settings;
 use reconcile::messages::{Checked, Sample, of_file, of_topic};
 use reconcile::raw::Rules;
 
-/// List the schemas, and check messages and changed schemas against them
+/// List the schemas, check messages and changed schemas against them, and register a schema
+///
+/// Only register changes something, and only with --yes.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 everything fits; 1 something does not; 2 a server is unavailable, or wrong usage\n\n\
-    Examples:\n  dp schema list\n  dp schema validate --topic raw --max 100\n  dp schema check-compat bar.avsc"
+    Examples:\n  dp schema list\n  dp schema validate --topic raw --max 100\n  dp schema check-compat bar.avsc\n  \
+    dp schema register bar.avsc --dry-run"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -33,6 +38,14 @@ enum Command {
     List,
     Validate(ValidateArgs),
     CheckCompat(CheckCompatArgs),
+    Register(RegisterArgs),
+}
+
+impl Args {
+    /// Whether a schema is registered.
+    pub fn writes(&self, yes: bool) -> bool {
+        matches!(&self.command, Command::Register(args) if yes && !args.dry_run)
+    }
 }
 
 /// Check the schemas, or messages of a topic or of files
@@ -77,11 +90,31 @@ struct CheckCompatArgs {
     file: PathBuf,
 }
 
-/// Runs `dp schema`.
+/// Register a changed schema at the schema registry; without --yes only check whether it can be
+///
+/// The schema is compared with the current one of the same name, as check-compat does, and then by the registry with the newest version
+/// of the subject that has this name. Exit code 1 if one of them objects; then nothing is registered. Services register the schemas that
+/// they write when they start: this is for a schema that readers should get to know, or the registry should refuse, before a
+/// release. The registry is that of DATA_PROC_SCHEMA_REGISTRY_URL.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  dp schema register bar.avsc --dry-run\n  dp schema register bar.avsc --yes\n  \
+    dp schema register bar.avsc --yes --json | jq .registered.id"
+)]
+struct RegisterArgs {
+    /// The schema
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Only check, which is also the default
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs `dp schema`; without `yes` nothing is registered.
 ///
 /// # Errors
-/// Kafka does not answer, a file cannot be read, or its schema is not known.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+/// Kafka or the registry does not answer, a file cannot be read, or its schema is not known.
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::List => {
             let known = known(&connection.names);
@@ -91,12 +124,24 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         Command::Validate(args) => validate(connection, args).await,
         Command::CheckCompat(args) => {
             let shown = args.file.display();
-            let text = std::fs::read_to_string(&args.file).with_context(|| format!("read {shown}"))?;
-            let compared = compare(&text).with_context(|| format!("check {shown}"))?;
+            let compared = compare(&text_of(&args.file)?).with_context(|| format!("check {shown}"))?;
             print_either(connection.json, &compared, || compatibility_text(&compared))?;
             Ok(found(compared.backward.is_some()))
         }
+        Command::Register(chosen) => {
+            let shown = chosen.file.display();
+            let registered = register(connection, &text_of(&chosen.file)?, args.writes(yes)).await;
+            let registered = registered.with_context(|| format!("register {shown}"))?;
+            print_either(connection.json, &registered, || {
+                registration_text(&registered, &shown.to_string())
+            })?;
+            Ok(found(!registered.fits()))
+        }
     }
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
 }
 
 async fn validate(connection: &Connection, args: &ValidateArgs) -> anyhow::Result<ExitCode> {
@@ -209,4 +254,31 @@ fn compatibility_text(compared: &Compatibility) -> String {
         ),
     };
     format!("{}\n{}", printable(&backward), printable(&forward))
+}
+
+fn registration_text(registration: &Registration, file: &str) -> String {
+    let Registration {
+        registry,
+        subject,
+        compatibility,
+        refusal,
+        registered,
+        executed,
+    } = registration;
+    let at = format!("subject {subject} of {registry}");
+    let outcome = match (registered, refusal) {
+        (Some(version), _) => {
+            let since = if *executed { "now" } else { "already" };
+            let (number, id) = (version.version, version.id);
+            format!("it is {since} version {number} of {at}, with id {id}")
+        }
+        (None, Some(why)) => {
+            format!("nothing was registered: the registry refuses it as the next version of {at}: {why}")
+        }
+        (None, None) if compatibility.backward.is_some() => "nothing was registered".to_owned(),
+        (None, None) => localized(&format!(
+            "nothing was registered; `dp schema register {file} --yes` makes it the next version of {at}"
+        )),
+    };
+    format!("{}\n{}", compatibility_text(compatibility), printable(&outcome))
 }

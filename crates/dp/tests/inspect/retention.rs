@@ -1,4 +1,4 @@
-//! `dp retention`: what has expired is counted, and is removed only with consent.
+//! `dp retention` and `dp clickhouse retention`: what has expired is counted, and is removed only with consent.
 
 use super::*;
 
@@ -9,6 +9,7 @@ const ROWS: &str = "INSERT INTO market_data.bars (tenant_id, instrument_id, inte
 pub async fn check(dir: &Path, stores: &Stores) {
     json(dir, 0, &["retention", "show"]);
     json(dir, 0, &["retention", "run"]);
+    json(dir, 0, &["clickhouse", "retention"]);
     for sql in [
         "ALTER TABLE market_data.bars MODIFY SETTING max_number_of_merges_with_ttl_in_pool = 0",
         ROWS,
@@ -30,6 +31,9 @@ pub async fn check(dir: &Path, stores: &Stores) {
     };
     let retention = json(dir, 1, &["retention", "show"]);
     assert_eq!(expired(&retention), 3, "{retention}");
+    assert_eq!(json(dir, 1, &["clickhouse", "retention"]), retention["tables"]);
+    let tables = shown(dir, 1, &["clickhouse", "retention"]);
+    assert!(tables.contains("3 row(s) have expired"), "{tables}");
     let topics = retention["topics"].as_array().unwrap();
     assert!(
         topics

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use normalization::config::Config;
+use serde_json::{Map, Value};
 use service::clients::{Clients, Dependency, Use};
 use service::writer::TABLES;
 use service::{Names, Reader};
@@ -49,7 +50,7 @@ use logs::{RawExpectation, RawLog};
 use ops::connection::Connection;
 use ops::threads::reading;
 use quiet::Quiet;
-use refill::{Refill, Short};
+use refill::Refill;
 use table_checks::TableChecks;
 
 /// How much of what differs is looked at one by one.
@@ -92,7 +93,7 @@ impl Default for VerifyOptions {
     }
 }
 
-/// Runs every check. If there are differences while a table is being filled again, waits for it and compares again.
+/// Runs every check. If there are differences and a table is being filled again, waits for it and compares again.
 ///
 /// # Errors
 /// A server does not answer, or a topic or table is missing.
@@ -103,8 +104,17 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     loop {
         let wait = deadline.saturating_duration_since(Instant::now());
         let left = VerifyOptions { wait, ..*options };
-        let (mut report, short) = compare(connection, &clients, &left).await?;
-        if report.is_ok() || short.is_empty() {
+        let (mut report, rows) = compare(connection, &clients, &left).await?;
+        if report.is_ok() {
+            return Ok(report);
+        }
+        let short = refill::short(connection, &clickhouse).await?;
+        if short.is_empty() {
+            // A table may have been filled during the comparison.
+            let may_be_over = report.quiet && Instant::now() < deadline;
+            if may_be_over && refill::rows(&clickhouse, &connection.names).await? != rows {
+                continue;
+            }
             return Ok(report);
         }
         let (ended, short) = refill::wait(connection, &clickhouse, short, deadline).await?;
@@ -118,19 +128,19 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
     }
 }
 
-/// The report, and the tables that were short before the comparison.
+/// The report, and the rows that each table had before the comparison.
 async fn compare(
     connection: &Connection,
     clients: &Clients,
     options: &VerifyOptions,
-) -> anyhow::Result<(VerifyReport, Vec<Short>)> {
+) -> anyhow::Result<(VerifyReport, Vec<Map<String, Value>>)> {
     let names = &connection.names;
     let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
     let mut report = VerifyReport::default();
     // Services that have just started create the tables of their generation; the writers are quiet only when they have them.
     wait_until_quiet(connection, options, &mut report).await?;
     check_tables(&clickhouse, names).await?;
-    let short = refill::short(connection, &clickhouse).await?;
+    let rows = refill::rows(&clickhouse, names).await?;
 
     let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
     let (raw, expected, found) = read_raw(connection, &gaps).await?;
@@ -161,7 +171,7 @@ async fn compare(
         .push(served::check_redis(&redis, &newest, &in_postgres).await?);
     gaps.report(&mut report);
     still_quiet(connection, &raw, &mut report).await?;
-    Ok((report, short))
+    Ok((report, rows))
 }
 
 /// Explains a missing table here, because every later query would fail on it with a less helpful error.

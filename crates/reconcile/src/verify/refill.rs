@@ -3,7 +3,8 @@
 //! Committed offsets alone do not show it. The group has committed the end of the topic, and its writer finds the table empty only
 //! at its next takeover. So the end of each table is compared with what its writer has committed. Messages at the end of a topic
 //! that became no rows also leave a table short, until the writer stores its floor. So a short table is no difference by
-//! itself: it only makes a comparison that has found differences wait and compare again.
+//! itself: it only makes a comparison that has found differences wait and compare again. It is asked for only then; whether a table was
+//! filled during the comparison shows in its number of rows.
 //! Failure: a server that does not answer is an error. A writer that does not run, or that has not noticed, ends the wait.
 
 use std::collections::BTreeMap;
@@ -11,9 +12,11 @@ use std::collections::btree_map::Entry;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use serde_json::{Map, Value};
 use service::Names;
 use service::writer::{TABLES, TableSpec};
 use stores::ClickHouse;
+use stores::clickhouse::literal;
 use stream::Brokers;
 use stream::StreamError;
 use stream::kafka::groups::{GroupReader, PartitionLag};
@@ -77,6 +80,23 @@ pub enum Refill {
     Unfinished,
     /// No table has changed for `STALLED`.
     Stalled,
+}
+
+/// How many rows each table has. The server knows it without reading them.
+///
+/// # Errors
+/// ClickHouse does not answer.
+pub async fn rows(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let tables: Vec<String> = TABLES.iter().map(|spec| literal(&names.table(spec.name))).collect();
+    let sql = format!(
+        "SELECT name, total_rows FROM system.tables WHERE database = {} AND name IN ({}) ORDER BY name",
+        literal(clickhouse.database()),
+        tables.join(", ")
+    );
+    clickhouse
+        .query_json(&sql)
+        .await
+        .context("count the rows of the tables")
 }
 
 /// Every table that ends before what its writer has committed.

@@ -51,6 +51,9 @@ pub struct Lane {
     book: Book,
     sequencer: Sequencer,
     next_offset: i64,
+    /// Event of the last tick, and of the last one when the round for Postgres began.
+    last_event: String,
+    round_event: String,
     stored: Option<Held>,
     under_way: Option<Work>,
     unanswered: Option<Commit>,
@@ -87,6 +90,8 @@ impl Lane {
             book,
             sequencer: loaded.iter().flat_map(|loaded| &loaded.position.sequencer).collect(),
             next_offset: loaded.as_ref().map_or(0, |loaded| loaded.position.next_offset),
+            last_event: String::new(),
+            round_event: String::new(),
             stored: loaded.map(|loaded| loaded.held()),
             under_way: None,
             unanswered: None,
@@ -119,6 +124,8 @@ impl Lane {
         if !self.sequencer.accept(origin.feed, origin.partition, origin.position()) {
             return false;
         }
+        self.last_event.clear();
+        self.last_event.push_str(enriched.tick.source_event_id);
         self.book.take_in(enriched);
         if self.book.waiting(Target::Redis) > 0 {
             // A tick older than its instrument's price is not written.
@@ -245,6 +252,11 @@ impl Lane {
         earlier(self.redis_pending.oldest(), self.postgres_pending.oldest())
     }
 
+    /// Id of the last event before the position that was stored by this owner: to be asked when one has been stored.
+    pub fn stored_event(&self) -> Option<&str> {
+        Some(self.round_event.as_str()).filter(|id| !id.is_empty())
+    }
+
     /// Whether the last commit was not answered.
     pub fn is_unanswered(&self) -> bool {
         self.unanswered.is_some()
@@ -272,6 +284,7 @@ impl Lane {
     fn commit(&mut self) -> Commit {
         let mut round = self.postgres_round.take().unwrap_or_else(|| {
             self.postgres_pending.begin();
+            self.round_event.clone_from(&self.last_event);
             PostgresRound {
                 left: self.book.waiting(Target::Postgres),
                 position: Position {

@@ -13,7 +13,7 @@ use world::{Without, World};
 use super::book::{Book, Target};
 use super::lane::Lane;
 use super::rules::{MAX_AGE, Rule};
-use super::work::{Answers, Committed};
+use super::work::{Answers, Committed, Next};
 
 fn run(without: Without, seed: u64) -> Result<(), String> {
     let mut world = World::new(without, seed);
@@ -76,6 +76,40 @@ fn writes_to_redis_without_a_pause_do_not_put_off_the_commit_to_postgres() {
     assert!(
         commits.len() >= 5 && longest <= Some(2 * CADENCE.postgres),
         "{commits:?}"
+    );
+}
+
+#[test]
+fn the_last_event_of_a_stored_position_is_that_of_the_position() {
+    let mut lane = Lane::new(CADENCE, 0, None, Book::new(0));
+    let take_in = |lane: &mut Lane, offset: i64, instrument, event| {
+        let mut tick = enriched(&LogTick {
+            instrument,
+            event_time: 1,
+            version: None,
+            sequence: None,
+            raw_offset: offset,
+        });
+        tick.tick.source_event_id = event;
+        lane.take_in(offset, &tick);
+    };
+    // Three prices are a round of two parts.
+    for (offset, event) in [(0, "a"), (1, "b"), (2, "c")] {
+        take_in(&mut lane, offset, offset as usize, event);
+    }
+    let answers = Answers {
+        redis_ok: true,
+        committed: Some(Committed::Yes),
+        ..Answers::default()
+    };
+    assert!(lane.work(0, false).unwrap().commit.unwrap().position.is_none());
+    // It arrives while the round is written, so the position does not cover it.
+    take_in(&mut lane, 3, 3, "d");
+    assert_eq!(lane.finished(&answers, 0), Next::Continue);
+    assert!(lane.work(0, false).unwrap().commit.unwrap().position.is_some());
+    assert_eq!(
+        (lane.finished(&answers, 0), lane.stored_event()),
+        (Next::Stored(3), Some("c"))
     );
 }
 

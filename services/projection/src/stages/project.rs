@@ -173,6 +173,7 @@ impl Projector {
                 match next {
                     Next::Continue => {}
                     Next::Stored(next_offset) => {
+                        self.parts.freshness.stored(lane.stored_event());
                         io.finished(&mut active.spans, next_offset);
                         io.commit(&partition, next_offset);
                     }

@@ -235,8 +235,8 @@ mod tests {
 
     const EVER: Part = Part { from: None, to: None };
 
-    /// The comparison of one price for each leg at 100 with these values; the second leg costs 3.
-    fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
+    /// What is found where the table has these values, and the legs these prices.
+    fn compared(kept: Kept, part: Part, legs: [Vec<Price>; 2], stored: Vec<Stored>) -> Compared {
         let asked = asked("basis");
         let lane = Lane {
             tenant: "t",
@@ -249,8 +249,14 @@ mod tests {
             kept,
             own_tenant: "t",
         };
-        let legs = [7, 3].map(|price| Leg::new(vec![trade(100, price, price)], 60));
-        comparison.part(EVER, &legs, stored)
+        let legs = legs.map(|prices| Leg::new(prices, 60));
+        comparison.part(part, &legs, stored)
+    }
+
+    /// The comparison of one price for each leg at 100 with these values; the second leg costs 3.
+    fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
+        let legs = [7, 3].map(|price| vec![trade(100, price, price)]);
+        compared(kept, EVER, legs, stored)
     }
 
     const KEPT: Kept = Kept {
@@ -281,18 +287,6 @@ mod tests {
 
     /// Prices at 100 of which a better one, that counts no longer at 150, has replaced the one that counted; and what the table has.
     fn compare_at_150(replaced: bool, stored: Vec<Stored>) -> Compared {
-        let asked = asked("basis");
-        let lane = Lane {
-            tenant: "t",
-            asked: &asked,
-            since: Vec::new(),
-        };
-        let comparison = Comparison {
-            lane: &lane,
-            times: Times::of(1_000),
-            kept: KEPT,
-            own_tenant: "t",
-        };
         let better = Price {
             ends: Some(110),
             vintage: 2,
@@ -302,12 +296,11 @@ mod tests {
             true => vec![trade(100, 7, 0), better],
             false => vec![better],
         };
-        let legs = [first, vec![trade(150, 3, 2)]].map(|prices| Leg::new(prices, 60));
         let from_150 = Part {
             from: Some(150),
             to: None,
         };
-        comparison.part(from_150, &legs, stored)
+        compared(KEPT, from_150, [first, vec![trade(150, 3, 2)]], stored)
     }
 
     #[test]

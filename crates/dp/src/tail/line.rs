@@ -1,4 +1,4 @@
-//! A message as one line of `dp tail`.
+//! A message as one line of text.
 
 use ops::present::printable;
 use serde_json::Value;
