@@ -9,6 +9,7 @@
 pub mod key;
 mod link;
 mod newer;
+pub mod sentinel;
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

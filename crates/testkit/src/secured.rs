@@ -1,7 +1,7 @@
 //! Real servers that accept only secured connections: TLS with certificates of an
 //! [`Authority`](crate::certificates::Authority), users with passwords, and only the rights that a test grants.
 //!
-//! Role: PostgreSQL, PgBouncer, Redis, a Redis cluster, and a TLS front for a server without TLS.
+//! Role: PostgreSQL, PgBouncer, Redis, a Redis cluster, Redis with a sentinel, and a TLS front for a server without TLS.
 //! Invariants: each server has its own port on 127.0.0.1 and its own folder. It is stopped when its value is dropped, or when
 //! the thread that started it ends.
 //! Failure: an error that names the program, with its log.

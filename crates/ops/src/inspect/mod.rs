@@ -9,5 +9,6 @@ pub mod kafka;
 pub mod postgres;
 pub mod projection;
 pub mod redis;
+pub mod sentinel;
 pub mod silent;
 pub mod statements;
