@@ -115,6 +115,8 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
 pub struct Normalizers {
     /// Processes of the group.
     pub processes: u16,
+    /// Consumers of the group in each process, as the scene configures them.
+    pub workers: u16,
     /// The core that each process is pinned to; empty for all cores.
     pub cores: Vec<usize>,
 }
@@ -123,6 +125,7 @@ impl Normalizers {
     /// One process on all cores.
     pub const ONE: Normalizers = Normalizers {
         processes: 1,
+        workers: 1,
         cores: Vec::new(),
     };
 }
@@ -165,9 +168,10 @@ pub async fn normalize(
         for name in &names {
             scene.stack.stop(*name)?;
         }
-        // A stage between topics is at least once: a process that joins makes the records since the last commit again, and readers skip
-        // them. Of one process alone, each is a mistake.
-        let doubled = if how.processes == 1 { repeated } else { 0 };
+        // A stage between topics is at least once: a consumer that joins makes the records since the last commit again, and readers skip
+        // them. Of one consumer alone, each is a mistake.
+        let is_alone = (how.processes, how.workers) == (1, 1);
+        let doubled = if is_alone { repeated } else { 0 };
         let mut figures = Figures::moved(ticks, seconds).with_counts(lost, doubled);
         after.since(&before, ticks, &mut figures);
         Ok(figures)

@@ -30,24 +30,24 @@ impl Args {
 struct Variant {
     name: &'static str,
     suffix: &'static str,
-    workers: &'static str,
+    workers: u16,
     processes: u16,
     /// Process number n runs on core n alone.
     pinned: bool,
 }
 
 const VARIANTS: [Variant; 5] = [
-    variant("one worker", "a", "1", 1, false),
-    variant("two workers in one process", "b", "2", 1, false),
-    variant("two processes", "c", "1", 2, false),
-    variant("one worker on one core", "d", "1", 1, true),
-    variant("two processes on a core each", "e", "1", 2, true),
+    variant("one worker", "a", 1, 1, false),
+    variant("two workers in one process", "b", 2, 1, false),
+    variant("two processes", "c", 1, 2, false),
+    variant("one worker on one core", "d", 1, 1, true),
+    variant("two processes on a core each", "e", 1, 2, true),
 ];
 
 const fn variant(
     name: &'static str,
     suffix: &'static str,
-    workers: &'static str,
+    workers: u16,
     processes: u16,
     pinned: bool,
 ) -> Variant {
@@ -88,7 +88,7 @@ pub async fn run(stage: &Stage, args: &Args) -> anyhow::Result<Section> {
 }
 
 async fn hops(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
-    let scene = scene_of(stage, HOP_RAW, "scal", "1").await?;
+    let scene = scene_of(stage, HOP_RAW, "scal", 1).await?;
     hop::publish(&scene, ticks)?;
     blocking(|| Ok(stage.stack().stop(Server::ClickHouse)?))?;
     let mut rows = Vec::new();
@@ -105,6 +105,7 @@ async fn hops(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
         let scene = scene_of(stage, HOP_RAW, &generation, variant.workers).await?;
         let how = Normalizers {
             processes: variant.processes,
+            workers: variant.workers,
             cores: variant.cores(),
         };
         let against = if variant.pinned { &pinned } else { &free };
@@ -120,7 +121,7 @@ async fn hops(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
 }
 
 async fn pipelines(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
-    hop::publish(&scene_of(stage, PIPELINE_RAW, "scalp", "1").await?, ticks)?;
+    hop::publish(&scene_of(stage, PIPELINE_RAW, "scalp", 1).await?, ticks)?;
     let mut rows = Vec::new();
     for variant in &VARIANTS {
         say(&format!("pipeline: {}", variant.name));
@@ -136,11 +137,11 @@ async fn pipelines(stage: &Stage, ticks: u64) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-async fn scene_of(stage: &Stage, raw: &str, generation: &str, workers: &str) -> anyhow::Result<Scene> {
+async fn scene_of(stage: &Stage, raw: &str, generation: &str, workers: u16) -> anyhow::Result<Scene> {
     let plan = ScenePlan {
         generation,
         raw,
-        env: &[("DATA_PROC_WORKERS", workers)],
+        env: &[("DATA_PROC_WORKERS", &workers.to_string())],
         append_time: false,
     };
     stage.scene(&plan).await
