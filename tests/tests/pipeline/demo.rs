@@ -1,5 +1,6 @@
-//! `dp demo` from nothing: its stores agree, and every value of every derived series that it defines is what one query of ClickHouse makes of the
-//! ticks, digit for digit. So it is after prices that are late, corrected, missing, stale, or zero; each revision names the price that caused it.
+//! `dp demo` from nothing: its stores agree, and every value of every derived series that it defines is what one query of ClickHouse
+//! makes of the ticks, digit for digit. So it is after prices that are late, corrected, missing, stale, or zero; each revision names
+//! the price that caused it.
 //!
 //! The queries are the files of `examples/derived`, which analysts run as well. They share no code with the services.
 
@@ -95,8 +96,8 @@ fn run_demo(stack: &Stack) {
 
 fn message([market, instrument, product]: [&str; 3], time: i64, price: &str) -> Outgoing {
     let payload = json!({
-        "envelope": {"event_type": "tick", "event_id": format!("{instrument}-{time}-{price}"), "timestamp": iso(time), "tenant_id": "default",
-            "source": "s", "version": "1.0"},
+        "envelope": {"event_type": "tick", "event_id": format!("{instrument}-{time}-{price}"), "timestamp": iso(time),
+            "tenant_id": "default", "source": "s", "version": "1.0"},
         "payload": {"market": market, "instrument_id": instrument,
             "raw_data": {"timestamp": iso(time), "product": product, "price": price, "volume": "1"}},
     });
@@ -112,8 +113,8 @@ fn newest_gas(pipeline: &Pipeline) -> i64 {
     i64::try_from(pipeline.clickhouse.number(sql).unwrap()).unwrap()
 }
 
-/// The newest gas price becomes 9, then 0, and one a minute before it comes late. Gas of three hours ago comes, and power after it, of which the
-/// last price is a microsecond too late for the gas. Prices of two hubs come more than a day late.
+/// The newest gas price becomes 9, then 0, and one a minute before it comes late. Gas of three hours ago comes, and power after it, of
+/// which the last price is a microsecond too late for the gas. Prices of two hubs come more than a day late.
 fn publish_corrections(pipeline: &Pipeline, newest_gas: i64) {
     // One partition for all: of two prices of one time, the last origin counts.
     let partition = "SELECT any(raw_partition) FROM enriched_ticks WHERE instrument_id = 'NG_HH_M1'";
@@ -158,7 +159,8 @@ fn ingest_vintages(pipeline: &Pipeline) {
 fn assert_legs_are_uniform(pipeline: &Pipeline) {
     let sql = "SELECT instrument_id FROM enriched_ticks \
                WHERE instrument_id IN (SELECT arrayJoin([first_instrument, second_instrument]) FROM derived_prices) GROUP BY instrument_id \
-               HAVING uniqExact(kind, if(kind = 'interval', dateDiff('second', timestamp, ifNull(interval_end, timestamp + INTERVAL 1 HOUR)), 0)) > 1";
+               HAVING uniqExact(kind, if(kind = 'trade', 0, dateDiff('second', timestamp, \
+               ifNull(interval_end, timestamp + INTERVAL 1 HOUR)))) > 1";
     assert_eq!(pipeline.clickhouse.rows(sql).unwrap(), Vec::<Row>::new());
 }
 

@@ -1,5 +1,5 @@
-//! The derived series of the demo: a spark spread at PJM's western hub and its rolling mean, the heat rate that the market pays for there, the
-//! spread between two hubs, and the western hub's day-ahead minus its real-time price.
+//! The derived series of the demo: a spark spread at PJM's western hub and its rolling mean, the heat rate that the market pays for
+//! there, the spread between two hubs, and the western hub's day-ahead minus its real-time price.
 //!
 //! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (Henry Hub gas, and the
 //! day-ahead prices of hours that have begun), and reads their newest values.
