@@ -8,6 +8,7 @@ mod cache;
 mod corruption;
 mod curve;
 mod custom;
+mod demo;
 mod derived;
 mod disorder;
 mod documents;

@@ -1,4 +1,5 @@
-//! The derived series of the demo: a spark spread at PJM's western hub and its rolling mean, and the hub's day-ahead minus its real-time price.
+//! The derived series of the demo: a spark spread at PJM's western hub and its rolling mean, the heat rate that the market pays for
+//! there, the spread between two hubs, and the western hub's day-ahead minus its real-time price.
 //!
 //! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (Henry Hub gas, and the
 //! day-ahead prices of hours that have begun), and reads their newest values.
@@ -21,6 +22,8 @@ const DAY_AHEAD: &str = "PJM.WESTERN%20HUB.DA";
 /// Heat rate in MMBtu/MWh of a combined cycle.
 const SERIES: &str = "spark:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h,\
     spark_mean:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h:rolling=mean:count=20,\
+    heat:implied_heat_rate:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:max_age=1h,\
+    west_east:location_spread:location=PJM.WESTERN%20HUB.SPOT:other=PJM.EASTERN%20HUB.SPOT:max_age=5m,\
     da_rt:day_ahead_minus_real_time:day_ahead=PJM.WESTERN%20HUB.DA:real_time=PJM.WESTERN%20HUB.RTH";
 /// Hours whose day-ahead price is published, the current one included. The simulation has the real-time price of the last whole one.
 const HOURS: i64 = 6;
@@ -150,7 +153,7 @@ mod tests {
         let mut reader = Reader::new(&env);
         let series = aggregation::config::read(&mut reader).derived.series;
         assert!(reader.finish().is_ok());
-        assert_eq!(series.len(), 3);
+        assert_eq!(series.len(), 5);
         assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 1);
         let now: Timestamp = "2026-10-01T05:59:59.5Z".parse().unwrap();
         let messages = messages("t", now).unwrap();

@@ -1,0 +1,38 @@
+WITH
+    -- One price of each leg and time: the largest sequence, then the last origin. What is appended a day late or two days ahead does not count.
+    prices AS
+    (
+        SELECT tenant_id, instrument_id, timestamp, price, currency
+        FROM enriched_ticks
+        WHERE instrument_id IN ('PJM.WESTERN%20HUB.SPOT', 'NG_HH_M1')
+          AND timestamp BETWEEN appended_at - INTERVAL 1 DAY AND appended_at + INTERVAL 2 DAY
+        ORDER BY sequence DESC NULLS LAST, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC
+        LIMIT 1 BY tenant_id, instrument_id, timestamp
+    ),
+    times AS (SELECT DISTINCT tenant_id, timestamp FROM prices),
+    power AS (SELECT * FROM prices WHERE instrument_id = 'PJM.WESTERN%20HUB.SPOT'),
+    gas AS (SELECT * FROM prices WHERE instrument_id = 'NG_HH_M1'),
+    spark AS
+    (
+        SELECT times.tenant_id AS tenant_id, times.timestamp AS timestamp,
+               toDecimal64(roundBankers(power.price - toDecimal128('7.5', 8) * gas.price, 8), 8) AS value
+        FROM times
+        ASOF JOIN power ON power.tenant_id = times.tenant_id AND power.timestamp <= times.timestamp
+        ASOF JOIN gas ON gas.tenant_id = times.tenant_id AND gas.timestamp <= times.timestamp
+        WHERE times.timestamp <= power.timestamp + INTERVAL 1 HOUR
+          AND times.timestamp <= gas.timestamp + INTERVAL 1 HOUR
+          AND power.currency = gas.currency
+    ),
+    -- At each time the last 20 values, this one included.
+    windows AS
+    (
+        SELECT tenant_id, timestamp, count() OVER last AS number, sum(value) OVER last AS total, min(timestamp) OVER last AS since
+        FROM spark
+        WINDOW last AS (PARTITION BY tenant_id ORDER BY timestamp ROWS BETWEEN 19 PRECEDING AND CURRENT ROW)
+    )
+SELECT
+    tenant_id,
+    timestamp,
+    -- Null unless there are 20, none of them older than a day. Rounded half to even.
+    if(number = 20 AND since > timestamp - INTERVAL 1 DAY, toDecimal64(roundBankers(divideDecimal(total, toDecimal64(20, 0), 10), 8), 8), NULL) AS value
+FROM windows

@@ -1,0 +1,245 @@
+//! `dp demo` from nothing: its stores agree, and every value of every derived series that it defines is what one query of ClickHouse
+//! makes of the ticks, digit for digit. So it is after prices that are late, corrected, missing, stale, or zero; each revision names
+//! the price that caused it.
+//!
+//! The queries are the files of `examples/derived`, which analysts run as well. They share no code with the services.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use e2e::{Pipeline, RAW, build_programs, root};
+use localstack::{Stack, Temporary};
+use serde_json::json;
+use testkit::kafka::{Outgoing, Publisher};
+use testkit::stores::Row;
+use testkit::times::iso;
+
+const SECOND: i64 = 1_000_000;
+const HOUR: i64 = 3_600 * SECOND;
+/// The series of the demo in the order of their names, each with the file of its query.
+const SERIES: [(&str, &str); 5] = [
+    ("da_rt", "day_ahead_minus_real_time"),
+    ("heat", "implied_heat_rate"),
+    ("spark", "spark_spread"),
+    ("spark_mean", "rolling_mean"),
+    ("west_east", "location_spread"),
+];
+const POWER: [&str; 3] = ["PJM", "PJM.WESTERN%20HUB.SPOT", "spot"];
+const OTHER: [&str; 3] = ["PJM", "PJM.EASTERN%20HUB.SPOT", "spot"];
+const GAS: [&str; 3] = ["GAS", "NG_HH_M1", "trade"];
+const NULL: &str = "null";
+
+/// Tenant, time and value of each row of a series, in the order of time.
+type Values = BTreeMap<&'static str, Vec<Row>>;
+
+fn query(file: &str) -> String {
+    std::fs::read_to_string(root().join(format!("examples/derived/{file}.sql"))).unwrap()
+}
+
+/// What each of these queries returns: tenant, time and value.
+fn values(pipeline: &Pipeline, sql: impl Fn(&str, &str) -> String) -> Values {
+    let of_series = |(series, file): (&'static str, &str)| {
+        let sql = format!(
+            "SELECT tenant_id, toString(timestamp), ifNull(toString(value), '{NULL}') FROM ({}\n) ORDER BY tenant_id, timestamp",
+            sql(series, file)
+        );
+        (series, pipeline.clickhouse.rows(&sql).unwrap())
+    };
+    SERIES.map(of_series).into()
+}
+
+fn recomputed(pipeline: &Pipeline) -> Values {
+    values(pipeline, |_, file| query(file))
+}
+
+fn stored(pipeline: &Pipeline, view: &str) -> Values {
+    values(pipeline, |series, _| {
+        format!("SELECT tenant_id, timestamp, value FROM {view} WHERE series = '{series}'")
+    })
+}
+
+/// Every series has values, and exactly those that are wanted: no time more or less, no digit different.
+fn assert_same(found: &Values, wanted: &Values) {
+    for (series, _) in SERIES {
+        let (found, wanted) = (&found[series], &wanted[series]);
+        let lacks = |rows: &[Row], others: &[Row]| rows.iter().find(|row| !others.contains(row)).cloned();
+        assert!(wanted.iter().any(|row| row[2] != NULL), "{series} has no values");
+        assert!(
+            found == wanted,
+            "{series}: {} rows instead of {}; first one that is not recomputed: {:?}, that is not stored: {:?}",
+            found.len(),
+            wanted.len(),
+            lacks(found, wanted),
+            lacks(wanted, found)
+        );
+    }
+}
+
+/// Runs the demo in the folder of a stack that was never started, with its own settings only.
+fn run_demo(stack: &Stack) {
+    let mut command = Command::new(stack.config().bin_dir.join("dp"));
+    let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let is_setting = |name: &String| name.starts_with("DATA_PROC_") || name.starts_with("AGGREGATION_");
+    for name in ours.filter(|name| is_setting(name) && name != "DATA_PROC_CACHE") {
+        command.env_remove(name);
+    }
+    command.arg("--dir").arg(&stack.config().dir);
+    let output = command.args(["demo", "--ticks", "20000"]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+}
+
+fn message([market, instrument, product]: [&str; 3], time: i64, price: &str) -> Outgoing {
+    let payload = json!({
+        "envelope": {"event_type": "tick", "event_id": format!("{instrument}-{time}-{price}"), "timestamp": iso(time),
+            "tenant_id": "default", "source": "s", "version": "1.0"},
+        "payload": {"market": market, "instrument_id": instrument,
+            "raw_data": {"timestamp": iso(time), "product": product, "price": price, "volume": "1"}},
+    });
+    Outgoing {
+        key: Some(instrument.to_owned()),
+        payload: payload.to_string().into_bytes(),
+        ..Outgoing::default()
+    }
+}
+
+fn newest_gas(pipeline: &Pipeline) -> i64 {
+    let sql = "SELECT toUnixTimestamp64Micro(max(timestamp)) FROM enriched_ticks WHERE instrument_id = 'NG_HH_M1'";
+    i64::try_from(pipeline.clickhouse.number(sql).unwrap()).unwrap()
+}
+
+/// The newest gas price becomes 9, then 0, and one a minute before it comes late. Gas of three hours ago comes, and power after it, of
+/// which the last price is a microsecond too late for the gas. Prices of two hubs come more than a day late.
+fn publish_corrections(pipeline: &Pipeline, newest_gas: i64) {
+    // One partition for all: of two prices of one time, the last origin counts.
+    let partition = "SELECT any(raw_partition) FROM enriched_ticks WHERE instrument_id = 'NG_HH_M1'";
+    let partition = i32::try_from(pipeline.clickhouse.number(partition).unwrap()).unwrap();
+    let gas = |ago: i64, price: &str| message(GAS, newest_gas - ago, price);
+    let power = |ago: i64, price: &str| message(POWER, newest_gas - ago, price);
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    for message in [
+        gas(0, "9"),
+        gas(0, "0"),
+        gas(60 * SECOND - 7, "3.333"),
+        gas(3 * HOUR, "2.5"),
+        power(2 * HOUR + 1_800 * SECOND, "41.07"),
+        power(2 * HOUR, "40"),
+        power(2 * HOUR - 1, "39"),
+        power(25 * HOUR, "38"),
+        message(OTHER, newest_gas - 25 * HOUR + SECOND, "36"),
+    ] {
+        let partition = Some(partition);
+        publisher.send(&Outgoing { partition, ..message }).unwrap();
+    }
+    publisher.finish().unwrap();
+}
+
+/// A document of PJM corrects the day-ahead price of the last hour that has both prices, and lists an earlier vintage after it.
+fn ingest_vintages(pipeline: &Pipeline) {
+    let hour =
+        "SELECT formatDateTime(max(timestamp), '%m/%d/%Y %H:%i:%S') FROM derived_prices_latest WHERE series = 'da_rt'";
+    let hour = pipeline.clickhouse.rows(hour).unwrap()[0][0].clone();
+    let document = format!(
+        "datetime_beginning_utc,pnode_id,pnode_name,type,total_lmp_da,congestion_price_da,marginal_loss_price_da,row_is_current,version_nbr\n\
+         {hour},51288,WESTERN HUB,HUB,31.55,0,0,True,2\n\
+         {hour},51288,WESTERN HUB,HUB,99,0,0,False,1\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pjm_da_hrl_lmps.csv");
+    std::fs::write(&file, document).unwrap();
+    pipeline.dp_ok(&["ingest", &file.to_string_lossy()]).unwrap();
+}
+
+/// All prices of a leg count for the same time, so the newest one counts for longest: else an `ASOF JOIN` would not find the right one.
+fn assert_legs_are_uniform(pipeline: &Pipeline) {
+    let sql = "SELECT instrument_id FROM enriched_ticks \
+               WHERE instrument_id IN (SELECT arrayJoin([first_instrument, second_instrument]) FROM derived_prices) GROUP BY instrument_id \
+               HAVING uniqExact(kind, if(kind = 'trade', 0, dateDiff('second', timestamp, \
+               ifNull(interval_end, timestamp + INTERVAL 1 HOUR)))) > 1";
+    assert_eq!(pipeline.clickhouse.rows(sql).unwrap(), Vec::<Row>::new());
+}
+
+/// Every revision has a cause and names a tick; the prices that were published after this time have caused these ones.
+fn assert_causes(pipeline: &Pipeline, clock: &str) {
+    let odd = "SELECT countIf((cause = 'first') != (revision = 0)), countIf(cause_origin NOT IN (SELECT tick_id FROM enriched_ticks)) \
+               FROM derived_prices";
+    assert_eq!(pipeline.clickhouse.rows(odd).unwrap(), [["0", "0"]]);
+    let sql = format!(
+        "SELECT DISTINCT toString(d.series), toString(d.cause), toString(t.price) FROM derived_prices AS d \
+         INNER JOIN enriched_ticks AS t ON d.cause_origin = t.tick_id WHERE d.revision > 0 AND t.appended_at > '{clock}'"
+    );
+    let causes = pipeline.clickhouse.rows(&sql).unwrap();
+    for cause in [
+        ["da_rt", "correction", "31.55"],
+        ["heat", "correction", "0"],
+        ["heat", "late", "3.333"],
+        ["spark", "correction", "0"],
+        ["spark", "late", "3.333"],
+        ["spark_mean", "correction", "0"],
+        ["spark_mean", "late", "3.333"],
+    ] {
+        assert!(causes.iter().any(|found| found[..] == cause), "{cause:?}: {causes:?}");
+    }
+    assert!(!causes.iter().any(|cause| cause[2] == "99"), "{causes:?}");
+}
+
+#[test]
+fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_corrections() {
+    build_programs().unwrap();
+    let stack = Temporary::new().unwrap();
+    run_demo(&stack);
+    let pipeline = Pipeline::on(stack).unwrap();
+    let series = "SELECT DISTINCT toString(series) AS name FROM derived_prices ORDER BY name";
+    let series = pipeline.clickhouse.rows(series).unwrap();
+    assert_eq!(series, SERIES.map(|(name, _)| [name]));
+    let of_demo = recomputed(&pipeline);
+    assert_same(&stored(&pipeline, "derived_prices_latest"), &of_demo);
+    let (sparks, spreads) = (of_demo["spark"].len(), of_demo["west_east"].len());
+    assert!(sparks > 100 && spreads > 100, "{sparks} {spreads}");
+    let clock = "SELECT toString(max(log_clock)) FROM derived_prices";
+    let clock = pipeline.clickhouse.rows(clock).unwrap()[0][0].clone();
+
+    let gas = newest_gas(&pipeline);
+    publish_corrections(&pipeline, gas);
+    ingest_vintages(&pipeline);
+    let verified = pipeline.verify().unwrap();
+    assert_eq!(verified.code, 0, "{}", verified.report);
+    let corrected = recomputed(&pipeline);
+    assert_same(&stored(&pipeline, "derived_prices_latest"), &corrected);
+    assert_legs_are_uniform(&pipeline);
+    assert_causes(&pipeline, &clock);
+    // What was known before the corrections stays known as of then.
+    assert_same(
+        &stored(&pipeline, &format!("derived_prices_asof(at = '{clock}')")),
+        &of_demo,
+    );
+
+    // A gas price of zero has no heat rate, and one that is older than its maximum age no value at all.
+    let nulls = |values: &Values| values["heat"].iter().filter(|row| row[2] == NULL).count();
+    let (before, after) = (nulls(&of_demo), nulls(&corrected));
+    assert!(before == 0 && after > 0, "{before} {after}");
+    let at = |ago: i64| {
+        let sql = format!(
+            "SELECT toString(fromUnixTimestamp64Micro(toInt64({}), 'UTC'))",
+            gas - ago
+        );
+        let time = pipeline.clickhouse.rows(&sql).unwrap()[0][0].clone();
+        corrected["spark"]
+            .iter()
+            .find(|row| row[1] == time)
+            .map(|row| row[2].clone())
+    };
+    assert_eq!(at(2 * HOUR).as_deref(), Some("21.25"));
+    assert_eq!(at(2 * HOUR - 1), None);
+}
+
+#[test]
+fn the_query_that_the_guide_shows_is_the_one_that_is_checked() {
+    let guide = std::fs::read_to_string(root().join("docs/derived.md")).unwrap();
+    assert!(guide.contains(&query("location_spread")));
+}
