@@ -15,4 +15,5 @@ ORDER BY version DESC, src_offset DESC LIMIT 1 BY tenant_id, series, timestamp;
 
 ALTER TABLE {db}.derived_prices{suffix}
     ADD COLUMN IF NOT EXISTS kept_version UInt64 COMMENT 'version; 0: of an earlier release, which kept the newest one' CODEC(Delta, ZSTD(1)) AFTER version,
+    COMMENT COLUMN log_clock 'since when the value is known: the largest log clock that the series had read',
     MODIFY ORDER BY (tenant_id, series, timestamp, kept_version);

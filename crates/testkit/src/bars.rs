@@ -210,8 +210,11 @@ fn cause(last: &Placed<'_>, ticks: &[Placed<'_>], is_after_close: bool) -> &'sta
     }
 }
 
+/// How certain a price is, and its position in the raw log.
+type Rank<'t> = ((usize, u32, bool), (&'t str, i32, i64, i32));
+
 /// The larger of two prices of an interval counts.
-fn rank(tick: &Tick) -> ((usize, u32, bool), (&str, i32, i64, i32)) {
+fn rank(tick: &Tick) -> Rank<'_> {
     (certainty(tick), (&tick.feed, tick.partition, tick.offset, tick.index))
 }
 

@@ -518,7 +518,7 @@ fn archives_have_their_bars_although_older_rows_have_expired() {
             format!(
                 "('acme', '{instrument}', '1m', fromUnixTimestamp64Micro({start}), fromUnixTimestamp64Micro({}), 'ICE', \
                  '0.00000001', '0.00000001', '0.00000001', '0.00000001', '0.00000001', '0.0000000000000001', '0.00000001', NULL, 0, 0, 1, \
-                 fromUnixTimestamp64Micro({time}), 'feed.a', 0, 0, 0, fromUnixTimestamp64Micro({time}), 'feed.a', 0, 0, 0, 1, true, {}, \
+                 fromUnixTimestamp64Micro({time}), 'feed.a', 0, 0, 0, fromUnixTimestamp64Micro({time}), 'feed.a', 0, 0, 0, 1, '', true, {}, \
                  fromUnixTimestamp64Micro({appended}), 0, {offset}, now64(6))",
                 start + 60 * SECOND,
                 offset * 2 + 1

@@ -11,6 +11,7 @@ use domain::Micros;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 use service::health::{Outcome, Report};
+use stores::OwnedOrigin;
 use stream::status::wall_clock;
 
 use crate::core::ages::Ages;
@@ -111,14 +112,14 @@ impl Freshness {
         }
     }
 
-    /// A position was stored, and this is the last event before it.
-    pub fn stored(&self, event: Option<&str>) {
-        if let Some(event) = event {
-            *self.last_event.lock() = Some(event.to_owned());
+    /// A position was stored, and this is the last tick before it.
+    pub fn stored(&self, tick: Option<&OwnedOrigin>) {
+        if let Some(tick) = tick {
+            *self.last_event.lock() = Some(tick.as_origin().to_string());
         }
     }
 
-    /// Id of the event that this process has stored last; `None` if it has stored none.
+    /// Id of the tick that this process has stored last, which names no tenant; `None` if it has stored none.
     pub fn last_event_id(&self) -> Option<String> {
         self.last_event.lock().clone()
     }

@@ -218,7 +218,7 @@ fn disk_table(disks: &[Disk]) -> String {
 fn retention_text(tables: &[retention::Table]) -> String {
     let expired: u64 = tables.iter().map(retention::Table::expired_rows).sum();
     let next = match expired {
-        0 => "no row has expired; `dp retention run` removes those that have, when there are some".to_owned(),
+        0 => "no row has expired".to_owned(),
         expired => format!(
             "{} row(s) have expired and are still there; `dp retention run --yes` removes them now",
             count(expired)

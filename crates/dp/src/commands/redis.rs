@@ -8,6 +8,7 @@ use ops::inspect::redis::{KeyGroup, Memory, keys, memory};
 use ops::inspect::sentinel::{Master, Replica, masters};
 use ops::migrations::stores;
 use ops::present::{bytes, found, print_either, printable, table};
+use service::settings::host_and_port;
 
 use crate::cells::count;
 
@@ -63,20 +64,15 @@ struct KeysArgs {
 )]
 struct SentinelArgs {
     /// Address of the sentinel
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:26379", value_parser = host_and_port)]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:26379", value_parser = address)]
     address: (String, u16),
 }
 
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text
-        .rsplit_once(':')
-        .ok_or("expected HOST:PORT, such as redis-1:26379")?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains('/') {
-        return Err("expected HOST:PORT, such as redis-1:26379".to_owned());
-    }
-    let port = port.parse::<u16>().map_err(|_| format!("{port} is no port"))?;
-    Ok((host.to_owned(), port))
+fn address(text: &str) -> Result<(String, u16), String> {
+    let parts = host_and_port(text).map(|(host, port)| (host.to_owned(), port));
+    parts.ok_or_else(|| {
+        "expected HOST:PORT, such as redis-1:26379 or [::1]:26379, with a port from 1 to 65535".to_owned()
+    })
 }
 
 /// Runs `dp redis`.
@@ -181,8 +177,8 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        assert_eq!(host_and_port("redis-1:26379"), Ok(("redis-1".to_owned(), 26_379)));
-        assert_eq!(host_and_port("[::1]:5"), Ok(("::1".to_owned(), 5)));
+        assert_eq!(address("redis-1:26379"), Ok(("redis-1".to_owned(), 26_379)));
+        assert_eq!(address("[::1]:5"), Ok(("::1".to_owned(), 5)));
         for text in [
             "",
             "redis-1",
@@ -191,7 +187,7 @@ mod tests {
             "redis-1:70000",
             "redis://redis-1:1",
         ] {
-            assert!(host_and_port(text).is_err(), "{text}");
+            assert!(address(text).is_err(), "{text}");
         }
     }
 }

@@ -24,6 +24,7 @@ use stream::kafka::reader::LogReader;
 
 use ops::connection::Connection;
 use ops::positions::homes::fenced_table;
+use ops::rows::{number, text};
 use ops::threads::reading;
 
 const POLL: Duration = Duration::from_secs(1);
@@ -86,17 +87,23 @@ pub enum Refill {
 ///
 /// # Errors
 /// ClickHouse does not answer.
-pub async fn rows(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<Vec<Map<String, Value>>> {
+pub async fn rows(clickhouse: &ClickHouse, names: &Names) -> anyhow::Result<BTreeMap<String, u64>> {
     let tables: Vec<String> = TABLES.iter().map(|spec| literal(&names.table(spec.name))).collect();
     let sql = format!(
-        "SELECT name, total_rows FROM system.tables WHERE database = {} AND name IN ({}) ORDER BY name",
+        "SELECT name, toString(ifNull(total_rows, 0)) AS rows FROM system.tables WHERE database = {} AND name IN ({})",
         literal(clickhouse.database()),
         tables.join(", ")
     );
-    clickhouse
-        .query_json(&sql)
-        .await
-        .context("count the rows of the tables")
+    let rows = clickhouse.query_json(&sql).await;
+    let rows = rows.context("count the rows of the tables")?;
+    let counted = |row: &Map<String, Value>| Ok((text(row, "name")?.to_owned(), number(row, "rows")?));
+    rows.iter().map(counted).collect()
+}
+
+/// Whether a table has more rows than it had. Merges and retention only take some away.
+pub fn has_grown(before: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> bool {
+    now.iter()
+        .any(|(table, rows)| before.get(table).is_none_or(|before| rows > before))
 }
 
 /// Every table that ends before what its writer has committed.

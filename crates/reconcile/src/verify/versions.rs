@@ -56,6 +56,8 @@ pub(super) struct Compared {
     pub expired: u64,
     /// Rows of an earlier definition.
     pub earlier: u64,
+    /// Rows that say they are known since before their ticks were appended.
+    pub early: u64,
     /// Rows that have lost an earlier version, of a table that keeps all.
     pub gone: Differences,
 }
@@ -73,6 +75,7 @@ impl Compared {
         self.unknown += other.unknown;
         self.expired += other.expired;
         self.earlier += other.earlier;
+        self.early += other.early;
         self.gone.merge(other.gone);
     }
 }

@@ -79,18 +79,18 @@ pub fn is_http_url(text: &str) -> bool {
     has_scheme && !authority.host().is_empty() && (port.is_empty() || uri.port_u16().is_some_and(|port| port > 0))
 }
 
-/// Whether the text is `HOST:PORT`; an IPv6 address is in brackets.
-pub(super) fn is_host_and_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
-    };
+/// Host and port of `HOST:PORT`; `None` of any other text. An IPv6 address is in brackets, and returned without them.
+pub fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_host = match inner {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(legal),
     };
-    is_host && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    let digits = Some(port).filter(|port| is_host && port.bytes().all(|byte| byte.is_ascii_digit()));
+    let port = digits?.parse().ok().filter(|port| *port > 0)?;
+    Some((inner.unwrap_or(host), port))
 }
 
 /// The path of the configuration file; empty without one.
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_broker_has_a_host_and_a_port() {
         for text in ["localhost:9092", "kafka-0.kafka.svc:9092", "[::1]:9092", "my_host:1"] {
-            assert!(is_host_and_port(text), "{text}");
+            assert!(host_and_port(text).is_some(), "{text}");
         }
         for text in [
             "",
@@ -162,7 +162,7 @@ mod tests {
             "kafka://a:9092",
             "a b:1",
         ] {
-            assert!(!is_host_and_port(text), "{text}");
+            assert_eq!(host_and_port(text), None, "{text}");
         }
     }
 

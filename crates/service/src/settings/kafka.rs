@@ -6,7 +6,7 @@ use stream::kafka::brokers::{ClientCertificate, Login, Mechanism, Protocol, Secu
 use stream::kafka::token::TokensFrom;
 
 use super::Reader;
-use super::checked::is_host_and_port;
+use super::checked::host_and_port;
 
 const BOOTSTRAP: &str = "DATA_PROC_KAFKA_BOOTSTRAP";
 const PROTOCOL: &str = "DATA_PROC_KAFKA_SECURITY_PROTOCOL";
@@ -65,7 +65,7 @@ fn refuse_addresses(r: &mut Reader<'_>, addresses: &str) {
         false => "KAFKA_ADDR",
     };
     for address in addresses.split(',').map(str::trim) {
-        if !is_host_and_port(address) {
+        if host_and_port(address).is_none() {
             r.problem(format!(
                 "{name} must list brokers as host:port, separated by commas, got '{address}'"
             ));

@@ -14,7 +14,8 @@
 use std::sync::Arc;
 
 use delivery::Sequencer;
-use domain::{EnrichedTick, Micros, Position, RetryPolicy, Waits};
+use domain::{EnrichedTick, Micros, Origin, Position, RetryPolicy, Waits};
+use stores::OwnedOrigin;
 use stores::postgres::{Held, LoadedPosition};
 
 use super::ages::Ages;
@@ -51,9 +52,9 @@ pub struct Lane {
     book: Book,
     sequencer: Sequencer,
     next_offset: i64,
-    /// Event of the last tick, and of the last one when the round for Postgres began.
-    last_event: String,
-    round_event: String,
+    /// The last tick, and the last one when the round for Postgres began.
+    last_tick: Option<OwnedOrigin>,
+    round_tick: Option<OwnedOrigin>,
     stored: Option<Held>,
     under_way: Option<Work>,
     unanswered: Option<Commit>,
@@ -90,8 +91,8 @@ impl Lane {
             book,
             sequencer: loaded.iter().flat_map(|loaded| &loaded.position.sequencer).collect(),
             next_offset: loaded.as_ref().map_or(0, |loaded| loaded.position.next_offset),
-            last_event: String::new(),
-            round_event: String::new(),
+            last_tick: None,
+            round_tick: None,
             stored: loaded.map(|loaded| loaded.held()),
             under_way: None,
             unanswered: None,
@@ -124,8 +125,7 @@ impl Lane {
         if !self.sequencer.accept(origin.feed, origin.partition, origin.position()) {
             return false;
         }
-        self.last_event.clear();
-        self.last_event.push_str(enriched.tick.source_event_id);
+        self.remember(origin);
         self.book.take_in(enriched);
         if self.book.waiting(Target::Redis) > 0 {
             // A tick older than its instrument's price is not written.
@@ -252,9 +252,19 @@ impl Lane {
         earlier(self.redis_pending.oldest(), self.postgres_pending.oldest())
     }
 
-    /// Id of the last event before the position that was stored by this owner: to be asked when one has been stored.
-    pub fn stored_event(&self) -> Option<&str> {
-        Some(self.round_event.as_str()).filter(|id| !id.is_empty())
+    /// The last tick before the position that was stored by this owner: to be asked when one has been stored.
+    pub fn stored_tick(&self) -> Option<&OwnedOrigin> {
+        self.round_tick.as_ref()
+    }
+
+    /// Keeps the last tick, without an allocation while the feed stays the same.
+    fn remember(&mut self, origin: &Origin<'_>) {
+        match &mut self.last_tick {
+            Some(last) if last.feed == origin.feed => {
+                (last.partition, last.offset, last.index) = (origin.partition, origin.offset, origin.index);
+            }
+            last => *last = Some((*origin).into()),
+        }
     }
 
     /// Whether the last commit was not answered.
@@ -284,7 +294,7 @@ impl Lane {
     fn commit(&mut self) -> Commit {
         let mut round = self.postgres_round.take().unwrap_or_else(|| {
             self.postgres_pending.begin();
-            self.round_event.clone_from(&self.last_event);
+            self.round_tick.clone_from(&self.last_tick);
             PostgresRound {
                 left: self.book.waiting(Target::Postgres),
                 position: Position {

@@ -173,7 +173,7 @@ impl Projector {
                 match next {
                     Next::Continue => {}
                     Next::Stored(next_offset) => {
-                        self.parts.freshness.stored(lane.stored_event());
+                        self.parts.freshness.stored(lane.stored_tick());
                         io.finished(&mut active.spans, next_offset);
                         io.commit(&partition, next_offset);
                     }

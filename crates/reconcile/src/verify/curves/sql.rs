@@ -128,18 +128,19 @@ impl Source<'_> {
     }
 
     /// Snapshots of which an earlier version is gone: each version has one revision more than the one before, from 0. Those since this time
-    /// have lost none by age.
+    /// have lost none by age. Only snapshots with revisions are grouped.
     pub(super) fn gone(&self, lane: &Lane, since: Micros, named: usize) -> String {
         let of_age = match since {
             Micros::MIN => String::new(),
             since => format!(" AND as_of >= {}", moment(since)),
         };
+        let table = self.snapshots();
+        let of_lane = format!("{}{of_age}", lane.is());
         format!(
             "SELECT toString(horizon) AS horizon_, toString(toUnixTimestamp64Micro(as_of)) AS time, argMax(origin, version) AS origin_, \
              toString(uniqExact(revision)) AS found, toString(max(revision) + 1) AS sent, toString(count() OVER ()) AS total \
-             FROM {} WHERE {}{of_age} GROUP BY horizon, as_of HAVING uniqExact(revision) <= max(revision) ORDER BY as_of, horizon LIMIT {named}",
-            self.snapshots(),
-            lane.is()
+             FROM {table} WHERE {of_lane} AND (horizon, as_of) IN (SELECT horizon, as_of FROM {table} WHERE {of_lane} AND revision > 0) \
+             GROUP BY horizon, as_of HAVING uniqExact(revision) <= max(revision) ORDER BY as_of, horizon LIMIT {named}"
         )
     }
 

@@ -338,11 +338,20 @@ fn said(compared: &Compared, excused: &[String]) -> Vec<String> {
         (compared.expired, "rows of their time have expired"),
         (compared.earlier, "they belong to an earlier definition of their series"),
     ];
-    notes(
+    let mut notes = notes(
         "derived price(s) are not compared",
         reasons,
         ("derived series", excused),
-    )
+    );
+    if compared.early > 0 {
+        // Their records cannot be told from later ones.
+        notes.push(format!(
+            "{} derived price(s) are shown by `as_of` before all of their prices were appended: their records have the clock of one leg, as \
+             those of earlier releases do",
+            compared.early
+        ));
+    }
+    notes
 }
 
 #[cfg(test)]
@@ -354,10 +363,11 @@ mod tests {
         let compared = Compared {
             unknown: 2,
             earlier: 1,
+            early: 3,
             ..Compared::default()
         };
         let notes = said(&compared, &["t/s".to_owned()]);
-        assert_eq!(notes.len(), 3);
+        assert_eq!(notes.len(), 4);
         assert!(
             notes.iter().any(|note| note.starts_with("2 derived price(s)")),
             "{notes:?}"

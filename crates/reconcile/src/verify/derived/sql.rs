@@ -210,20 +210,21 @@ impl Source<'_> {
     }
 
     /// Values of which an earlier version is gone: each version has one revision more than the one before, from 0, or from the last version
-    /// that a release wrote which kept only the newest (`kept_version = 0`). Before this time versions may have expired: a value is sent at
-    /// most so long before its time.
+    /// with `kept_version = 0`, of a release that kept only the newest. Before this time versions may have expired: a value is sent at
+    /// most so long before its time. Only values with revisions are grouped, which are few.
     pub(super) fn gone(&self, lane: &Lane<'_>, since: Micros, named: usize) -> String {
         let of_age = match since {
             Micros::MIN => String::new(),
             since => format!(" AND timestamp >= {}", moment(since.saturating_add(AHEAD))),
         };
+        let table = self.names.table("derived_prices");
+        let of_lane = format!("{}{of_age}", lane.is_of_table());
         format!(
             "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, argMax(cause_origin, version) AS origin_, \
              maxIf(revision, kept_version = 0) AS base, arrayCount(one -> one >= base, groupUniqArray(revision)) AS there, \
              max(revision) - base + 1 AS versions, toString(there) AS found, toString(versions) AS sent, toString(count() OVER ()) AS total \
-             FROM {} WHERE {}{of_age} GROUP BY timestamp HAVING there < versions ORDER BY timestamp LIMIT {named}",
-            self.names.table("derived_prices"),
-            lane.is_of_table()
+             FROM {table} WHERE {of_lane} AND timestamp IN (SELECT timestamp FROM {table} WHERE {of_lane} AND revision > 0) \
+             GROUP BY timestamp HAVING there < versions ORDER BY timestamp LIMIT {named}"
         )
     }
 
