@@ -92,7 +92,7 @@ async fn an_hourly_price_must_be_the_mean_of_the_best_fine_prices() {
     let stack = Temporary::new().unwrap();
     for server in [Server::ClickHouse, Server::Postgres] {
         stack.start(server).unwrap();
-        stack.wait_ready(server, Duration::from_secs(60)).unwrap();
+        stack.wait_ready(server, Duration::from_secs(180)).unwrap();
     }
     let dir = stack.config().dir.clone();
     let connection = Connection::to_stack(&stack, true).unwrap();

@@ -138,7 +138,7 @@ async fn each_missing_interval_of_a_market_day_is_found_and_pages_are_no_complet
     let stack = Temporary::new().unwrap();
     for server in [Server::ClickHouse, Server::Postgres] {
         stack.start(server).unwrap();
-        stack.wait_ready(server, std::time::Duration::from_secs(60)).unwrap();
+        stack.wait_ready(server, std::time::Duration::from_secs(180)).unwrap();
     }
     let dir = stack.config().dir.clone();
     let connection = Connection::to_stack(&stack, true).unwrap();

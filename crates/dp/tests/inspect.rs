@@ -57,7 +57,7 @@ fn shown(dir: &Path, code: i32, arguments: &[&str]) -> String {
 
 /// Repeats a look until it succeeds.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         if let Some(seen) = look() {
             return seen;

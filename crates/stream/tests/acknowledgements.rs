@@ -13,7 +13,7 @@ use stream::kafka::settings::Compression;
 const TOPIC: &str = "outputs";
 const PARTITIONS: i32 = 16;
 const ROUNDS: i64 = 40;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Regression: the reports of a round come partition by partition, in any order. A turn that stopped at the first one that
 /// did not move the position left the others to the next turn, and the position fell behind further and further.

@@ -19,7 +19,7 @@ use stream::{
 const TOPIC: &str = "ticks";
 const DLQ: &str = "dlq";
 const PARTITIONS: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// An owner that stops when the group asks for its partitions processes one or two that come after that.
 const WORKED_ON: usize = 4;
 

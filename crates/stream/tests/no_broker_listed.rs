@@ -18,7 +18,7 @@ const API_VERSIONS: i16 = 18;
 const METADATA: i16 = 3;
 const UNSUPPORTED_VERSION: i16 = 35;
 const TOPIC: &str = "ticks";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The state of the broker.
 struct Broker {

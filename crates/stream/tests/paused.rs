@@ -20,7 +20,7 @@ const TOPIC: &str = "input";
 const ORDERS: &str = "orders";
 /// Messages that an earlier owner has finished.
 const FINISHED: i64 = 4;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// Long enough for a message that is not held back.
 const STILL: Duration = Duration::from_secs(2);
 

@@ -27,7 +27,7 @@ const RAW: &str = "raw";
 const QUESTIONS: i32 = 4;
 /// How long a fetch of an idle topic waits.
 const FETCH_WAIT: Duration = Duration::from_secs(3);
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Answers of the broker, and how long each took.
 type Answers = Arc<Mutex<Vec<(Option<String>, Duration)>>>;

@@ -28,7 +28,7 @@ use testkit::token_endpoint::TokenEndpoint;
 const TOPIC: &str = "ticks";
 /// Exists, but user `limited` has no rights on it.
 const CLOSED: &str = "closed";
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(180);
 const ACCESS_WITHIN: Duration = Duration::from_secs(4);
 
 /// One broker for all tests of this program: it takes seconds to start.

@@ -16,7 +16,7 @@ use stream::{Brokers, Pace, Partition, StreamError};
 
 const TOPIC: &str = "ticks";
 const PARTITIONS: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 struct Member {
     consumer: GroupConsumer,

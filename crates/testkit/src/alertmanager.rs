@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::http;
 
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A running Alertmanager.

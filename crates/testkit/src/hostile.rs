@@ -17,7 +17,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, DeliveryResult, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A record of any content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

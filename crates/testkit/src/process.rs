@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::http;
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A running service. It is killed when the value is dropped.

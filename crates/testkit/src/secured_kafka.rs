@@ -25,7 +25,7 @@ pub const USER: &str = "pipeline";
 /// Its password.
 pub const PASSWORD: &str = "h@nter2";
 
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STARTS_WITHIN: Duration = Duration::from_secs(180);
 const WATCH: &str = "cat >/dev/null; kill -9 \"$1\"; sleep 1; rm -rf \"$2\"";
 
 /// The broker.

@@ -15,7 +15,7 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 use parking_lot::Mutex;
 
 const POLL: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Sequences of a terminal: the second screen, and back to the first one.
 const ENTERED: &str = "\u{1b}[?1049h";

@@ -60,7 +60,7 @@ impl Stage {
     fn new(enriched: usize) -> Stage {
         let setup = server();
         setup.stack.start(Server::Kafka).unwrap();
-        setup.stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
+        setup.stack.wait_ready(Server::Kafka, Duration::from_secs(180)).unwrap();
         let bootstrap = Brokers::plaintext(&setup.stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
         let specs = [TOPIC, LATE, BARS, DLQ].map(|name| TopicSpec {
             name: name.to_owned(),
@@ -107,7 +107,7 @@ impl Stage {
     /// Runs the stage until it has committed the end of the late topic; returns what it has sent.
     fn run(&self) -> (Bars, Letters) {
         let last = self.producer.last_ticket();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         while self.producer.acked_through() < last {
             assert!(Instant::now() < deadline, "the broker did not acknowledge the records");
             self.producer.serve(Duration::from_millis(10)).unwrap();
@@ -257,7 +257,7 @@ fn late_of(row: &Row, enriched_offset: i64, missed_intervals: u8) -> LateTick<'_
 }
 
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));

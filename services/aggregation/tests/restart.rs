@@ -42,7 +42,7 @@ type BarKey = (String, Interval, Micros);
 fn bars_are_exact_after_failures_at_any_point_with_a_second_worker() {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Kafka).unwrap();
-    stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
+    stack.wait_ready(Server::Kafka, Duration::from_secs(180)).unwrap();
     let bootstrap = Brokers::plaintext(&stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
     make_topics(&bootstrap);
     let expected = publish(&bootstrap);

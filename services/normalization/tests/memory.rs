@@ -56,7 +56,7 @@ fn document(row: &str, rows: usize) -> Vec<u8> {
 fn kafka() -> (Temporary, Brokers) {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Kafka).unwrap();
-    stack.wait_ready(Server::Kafka, Duration::from_secs(60)).unwrap();
+    stack.wait_ready(Server::Kafka, Duration::from_secs(180)).unwrap();
     let bootstrap = Brokers::plaintext(&stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
     let topic = |name: &str, partitions: i32, largest: usize| TopicSpec {
         name: name.into(),

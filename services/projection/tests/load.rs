@@ -1,4 +1,4 @@
-//! The process with many prices, on real servers: readiness, memory per instrument, and latency of the count.
+//! The process with many prices, on real servers: readiness, memory per instrument, and cost of the count.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "load/revoked.rs"]
@@ -15,12 +15,15 @@ use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use testkit::process::ServiceProcess;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any step takes while other tests occupy all cores.
+const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 4;
 /// Prices stored before the service starts.
 const STORED: i64 = 300_000;
 /// Most memory per instrument.
 const MOST_BYTES: u64 = 500;
+/// A count that reads every price takes a hundred times as long with the stored prices as without any.
+const MOST_TIMES_AS_LONG: u32 = 20;
 
 const PROJECTION: &str = env!("CARGO_BIN_EXE_projection");
 
@@ -62,7 +65,9 @@ async fn servers() -> (Temporary, Postgres) {
             "aggregation.late.v1",
             "aggregation.derived.v1",
             "aggregation.curves.v1",
+            "aggregation.legs.v1",
             "aggregation.state.v1",
+            "projection.invalidation.v1",
         ]
         .map(|name| topic(name, PARTITIONS)),
     );
@@ -78,6 +83,19 @@ async fn servers() -> (Temporary, Postgres) {
     .unwrap();
     migrate(&postgres).await.unwrap();
     (stack, postgres)
+}
+
+/// How long the fastest of twenty counts takes, which is how long one takes without what else the machine does. It is at least a
+/// millisecond, so that two short times are not compared.
+fn fastest_count(projection: &ServiceProcess, prices: i64) -> Duration {
+    let one = || {
+        let asked = Instant::now();
+        let (status, answer) = projection.get("/cache/status").unwrap();
+        let took = asked.elapsed();
+        assert_eq!((status, &answer["latest_prices"]), (200, &prices.into()));
+        took
+    };
+    (0..20).map(|_| one()).min().unwrap().max(Duration::from_millis(1))
 }
 
 fn state_of(projection: &ServiceProcess) -> Value {
@@ -96,6 +114,7 @@ async fn it_is_ready_when_its_prices_are_read_and_each_costs_little_memory() {
     let empty = ServiceProcess::start(PROJECTION, &env).unwrap();
     until_ready(&empty);
     let before = empty.resident_bytes().unwrap();
+    let count_of_none = fastest_count(&empty, 0);
     drop(empty);
 
     let rows = format!(
@@ -152,15 +171,12 @@ async fn it_is_ready_when_its_prices_are_read_and_each_costs_little_memory() {
     eventually("redis holds all prices", || {
         projection.get("/cache/status").unwrap().1["latest_prices"] == STORED
     });
-    let mut slowest = Duration::ZERO;
-    for _ in 0..20 {
-        let asked = Instant::now();
-        let (status, answer) = projection.get("/cache/status").unwrap();
-        slowest = slowest.max(asked.elapsed());
-        assert_eq!((status, &answer["latest_prices"]), (200, &STORED.into()));
-    }
+    let count = fastest_count(&projection, STORED);
     let cost = projection.resident_bytes().unwrap().saturating_sub(before) / STORED.unsigned_abs();
-    println!("{cost} bytes an instrument; slowest count {slowest:?}");
+    println!("{cost} bytes an instrument; a count takes {count:?}, of none {count_of_none:?}");
     assert!(cost <= MOST_BYTES, "{cost} bytes an instrument");
-    assert!(slowest < Duration::from_millis(200), "{slowest:?}");
+    assert!(
+        count <= count_of_none * MOST_TIMES_AS_LONG,
+        "{count:?}, of none {count_of_none:?}"
+    );
 }

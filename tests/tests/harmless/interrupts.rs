@@ -14,7 +14,7 @@ use super::bare_dp;
 const ENDS_WITHIN: Duration = Duration::from_millis(1_500);
 /// A command prints a message after waiting for two seconds.
 const SAID_WITHIN: Duration = Duration::from_secs(4);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running command and its lines on stderr.
 struct Running {

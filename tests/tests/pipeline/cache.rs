@@ -12,7 +12,7 @@ use testkit::kafka::{self, Outgoing, Publisher};
 
 const TOPIC: &str = "projection.invalidation.v1";
 const INSTRUMENT: &str = "CACHE.A";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A subscriber of the channel.
 struct Listener(BufReader<TcpStream>);

@@ -13,7 +13,7 @@ use tungstenite::protocol::WebSocket;
 use tungstenite::{Message, client};
 
 const INSTRUMENT: &str = "LIVE.A";
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(180);
 
 fn port(pipeline: &Pipeline) -> u16 {
     pipeline.stack().config().ports.projection

@@ -20,7 +20,7 @@ pub fn started(servers: &[Server]) -> Temporary {
 
 pub fn start(stack: &Temporary, server: Server) {
     stack.start(server).unwrap();
-    stack.wait_ready(server, Duration::from_secs(60)).unwrap();
+    stack.wait_ready(server, Duration::from_secs(180)).unwrap();
 }
 
 pub fn clickhouse(stack: &Temporary) -> ClickHouse {

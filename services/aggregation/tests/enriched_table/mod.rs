@@ -27,7 +27,7 @@ pub struct Setup {
 pub fn server() -> Setup {
     let stack = Temporary::new().unwrap();
     stack.start(Server::ClickHouse).unwrap();
-    stack.wait_ready(Server::ClickHouse, Duration::from_secs(60)).unwrap();
+    stack.wait_ready(Server::ClickHouse, Duration::from_secs(180)).unwrap();
     let clickhouse = ClickHouse::new(ClickHouseConfig {
         url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
         database: "market_data".into(),

@@ -19,7 +19,7 @@ fn restart_with(stack: &mut Temporary, grants: &str) {
     stack.config_mut().clickhouse_users = users(grants);
     stack.kill9(Server::ClickHouse).unwrap();
     stack.start(Server::ClickHouse).unwrap();
-    stack.wait_ready(Server::ClickHouse, Duration::from_secs(60)).unwrap();
+    stack.wait_ready(Server::ClickHouse, Duration::from_secs(180)).unwrap();
 }
 
 fn writers_say(service: &ServiceProcess, words: &[&str]) {
