@@ -124,7 +124,7 @@ mod tests {
         rest.next()
     }
 
-    // The files are those of the first seven markets, and are proven on a server against the registry (tests/market_days.rs).
+    // The files are those of the first seven markets, and are proven on a server against the registry (tests/servers/market_days.rs).
     #[test]
     fn the_views_of_the_markets_of_the_files_are_those_of_the_files() {
         let of_the_files = ["MISO", "CAISO", "ERCOT", "PJM", "NYISO", "ISONE", "SPP"];

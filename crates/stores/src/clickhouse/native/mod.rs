@@ -8,7 +8,7 @@
 //! revision 0, which HTTP uses: columns, rows, then name, type and values of each column
 //! (<https://clickhouse.com/docs/reference/formats/Native>).
 //! Failure: none. A value that does not belong to its column leaves columns of different lengths, and the server refuses the
-//! block; `tests/rows.rs` sends rows of every table.
+//! block; `tests/servers/rows.rs` sends rows of every table.
 
 mod column;
 mod dictionary;

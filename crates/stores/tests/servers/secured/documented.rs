@@ -4,5 +4,5 @@ use testkit::secured::documented;
 
 /// The code block after this marker, an HTML comment of the page.
 pub fn block(marker: &str) -> String {
-    documented::block(include_str!("../../../../docs/security.md"), marker).unwrap()
+    documented::block(include_str!("../../../../../docs/security.md"), marker).unwrap()
 }

@@ -6,8 +6,8 @@ use stores::postgres::{Held, Notices, PriceBatch, REFERENCE_CHANGED, VerifyResul
 use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
 use testkit::secured::postgres::{PgBouncer, Postgres as Server};
 
+use super::{Private, assert_refused, documented, private};
 use crate::common::{eventually, latest_price};
-use crate::{Private, assert_refused, documented, private};
 
 const TOPIC: &str = "enriched.market.ticks.v1";
 

@@ -1,11 +1,7 @@
 //! Every row encoder against a real ClickHouse: rows are read back exactly as written, digit for digit.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
 
 use std::sync::OnceLock;
 
-use common::clickhouse;
 use domain::{
     Bar, BarCause, BarVersion, Classification, CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedCause,
     DerivedLeg, DerivedPrice, EnrichedTick, Enrichment, Interval, Kind, LateTick, Micros, Origin, QualityFlags, Tick,
@@ -19,6 +15,8 @@ use serde_json::{Map, Value, json};
 use stores::clickhouse::{Block, Claimant, Layout, rows};
 use stores::price::rfc3339;
 use stores::{ClickHouse, FencedTable, StoredBar, newest_bars};
+
+use crate::common::{self, clickhouse};
 
 const CASES: u32 = 12;
 const ROWS: std::ops::Range<usize> = 1..60;

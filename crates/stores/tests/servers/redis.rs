@@ -1,16 +1,14 @@
 //! The copy for readers against a real Redis.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{contest, latest_price, shuffled};
 use domain::{Classified, ErrorClass};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
 use stores::redis::{Key, key};
 use stores::{LatestPrice, Redis};
+
+use crate::common::{self, contest, latest_price, shuffled};
 
 fn setup() -> (Temporary, Redis) {
     let stack = common::started(&[Server::Redis]);

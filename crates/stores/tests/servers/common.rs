@@ -1,5 +1,4 @@
 //! Servers, values and waiting for the tests of this crate.
-#![allow(dead_code)]
 
 use std::io::Write;
 use std::net::TcpStream;

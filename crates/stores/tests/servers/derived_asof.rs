@@ -1,15 +1,14 @@
 //! Derived prices as they were known at an earlier time, on a real ClickHouse; a table of the release before keeps its rows.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use domain::Micros;
 use localstack::Server;
 use stores::ClickHouse;
 use stores::clickhouse::{DerivedQuestion, StoredDerived, derived_prices};
 
+use crate::common;
+
 /// The table as the release before made it.
-const BEFORE: &str = include_str!("../../../schemas/clickhouse/011_derived_prices.sql");
+const BEFORE: &str = include_str!("../../../../schemas/clickhouse/011_derived_prices.sql");
 /// 2026-10-01 00:00:00.
 const START: Micros = 1_790_812_800_000_000;
 const SECOND: Micros = 1_000_000;

@@ -1,15 +1,13 @@
 //! The writer's protocol and the row encoders against a real ClickHouse.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{clickhouse, eventually, tick};
 use domain::{Claim, Classified, LastOrigin, Position, RawPosition, Tick};
 use localstack::{Server, Temporary};
 use stores::clickhouse::{Block, Claimant, rows};
 use stores::{ClickHouse, FencedTable, InsertError};
+
+use crate::common::{self, clickhouse, eventually, tick};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
 

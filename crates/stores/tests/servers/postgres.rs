@@ -1,18 +1,16 @@
 //! Positions, prices, reference data and notifications against a real Postgres.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{contest, latest_price, shuffled};
 use domain::{Classified, ErrorClass, LastOrigin, Position, RawPosition};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
 use stores::postgres::{Held, Notices, PriceBatch, REFERENCE_CHANGED, migrate, recreate, seed_reference};
 use stores::{Applied, LatestPrice, LatestPriceStore, Postgres, ReferenceStore};
+
+use crate::common::{self, contest, latest_price, shuffled};
 
 const TOPIC: &str = "enriched.market.ticks.v1";
 

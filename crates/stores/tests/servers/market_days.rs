@@ -1,8 +1,5 @@
 //! The views of market days and trading blocks on a real ClickHouse, compared with jiff, the registry of markets and a list of
 //! holidays, over two years of hours.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
-mod common;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +11,8 @@ use markets::Peak;
 use serde_json::Value;
 use stores::ClickHouse;
 use stores::clickhouse::{Merged, MergedQuestion, merged_bars};
+
+use crate::common;
 
 /// Holidays of NERC. Those of 2026 and 2027 that fall on a Sunday are kept on Monday (none in 2026; 4 July 2027).
 const HOLIDAYS: [Date; 13] = [

@@ -6,8 +6,8 @@ use stores::{ClickHouse, ClickHouseConfig, FencedTable, InsertError, StoreError}
 use testkit::secured::documented::clickhouse_users;
 use testkit::secured::front::TlsFront;
 
+use super::{assert_refused, documented, private};
 use crate::common::tick;
-use crate::{assert_refused, documented, private};
 
 const TOPIC: &str = "normalized.market.ticks.v1";
 

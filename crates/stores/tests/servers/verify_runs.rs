@@ -1,7 +1,4 @@
 //! Recorded runs of `dp verify` against a real Postgres.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-mod common;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,6 +6,8 @@ use localstack::Server;
 use security::{Secret, Trust};
 use stores::Postgres;
 use stores::postgres::{LastVerify, VerifyResult, VerifyRun, VerifyRuns, migrate};
+
+use crate::common;
 
 const DAY: i64 = 86_400_000_000;
 

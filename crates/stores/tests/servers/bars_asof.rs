@@ -1,10 +1,9 @@
 //! Bars as they were known at an earlier time, on a real ClickHouse. The expected numbers are computed by hand.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use localstack::Server;
 use stores::ClickHouse;
+
+use crate::common;
 
 /// A row of `enriched_ticks`: instrument, kind, product, start, price, volume, version, raw offset, append time.
 type Row = (

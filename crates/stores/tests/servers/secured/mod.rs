@@ -1,9 +1,5 @@
 //! The clients against secured real servers: TLS, users with the rights of docs/security.md, a transaction pooler, a cluster.
 //! Each misconfiguration is one error that names it and the setting.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
-
-#[path = "../common/mod.rs"]
-mod common;
 
 mod clickhouse;
 mod documented;

@@ -10,8 +10,8 @@ use stores::Postgres;
 use stores::postgres::{Notices, REFERENCE_CHANGED};
 use testkit::secured::postgres::{PgBouncer, Postgres as Server};
 
+use super::private;
 use crate::common::eventually;
-use crate::private;
 
 /// What was logged.
 #[derive(Clone, Default)]

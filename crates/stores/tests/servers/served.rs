@@ -1,14 +1,12 @@
 //! Newest curve snapshots and derived prices against a real Postgres and Redis.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-mod common;
-
-use common::shuffled;
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
 use stores::postgres::{FromLog, Held, Replaced, ServedBatch, migrate, recreate};
 use stores::redis::Key;
 use stores::{Applied, Postgres, Projection, Redis, ServedKey, ServedRow, ServedStore};
+
+use crate::common::{self, shuffled};
 
 const TOPIC: &str = "aggregation.curves.v1";
 

@@ -6,8 +6,8 @@ use stores::redis::Key;
 use stores::{LatestPrice, Redis};
 use testkit::secured::redis::{Cluster, Redis as Server};
 
+use super::{assert_refused, documented, private};
 use crate::common::{contest, latest_price, shuffled};
-use crate::{assert_refused, documented, private};
 
 fn client(url: &str, trust: &Trust) -> Redis {
     Redis::new(&Secret::new(url), trust).unwrap()
