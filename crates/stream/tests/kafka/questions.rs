@@ -2,9 +2,6 @@
 //!
 //! Each stage asks whether the message behind an origin exists. Over the consumer's connection the answer would come after the
 //! fetch, which may wait for seconds, and in that time the stage would handle nothing.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod broker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +16,8 @@ use stream::{
     Brokers, Compression, Handler, Io, Message, Outcome, Pace, Partition, Shutdown, StreamError, WorkerConfig,
     WorkerStatus,
 };
+
+use crate::broker;
 
 const INPUT: &str = "input";
 const OUTPUT: &str = "output";

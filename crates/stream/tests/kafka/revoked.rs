@@ -1,5 +1,4 @@
 //! A right that the broker takes away while a worker runs: its state names it, and the worker continues once it is back.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::sync::Arc;

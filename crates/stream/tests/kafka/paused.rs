@@ -1,8 +1,5 @@
 //! A worker with the order to pause takes no message, finishes reading back, and later goes on where it stopped; a follower sees
 //! orders as they come. On a real broker.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod broker;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +12,8 @@ use stream::{
     Brokers, Compression, Handler, Io, Message, Outcome, Pace, Partition, Shutdown, StreamError, WorkerConfig,
     WorkerStatus,
 };
+
+use crate::broker;
 
 const TOPIC: &str = "input";
 const ORDERS: &str = "orders";

@@ -1,7 +1,4 @@
 //! A worker that rests between its turns still sees every acknowledgement: its positions follow the broker.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod broker;
 
 use std::time::{Duration, Instant};
 
@@ -9,6 +6,8 @@ use stream::Partition;
 use stream::kafka::producer::{OrderedProducer, Output};
 use stream::kafka::reader::LogReader;
 use stream::kafka::settings::Compression;
+
+use crate::broker;
 
 const TOPIC: &str = "outputs";
 const PARTITIONS: i32 = 16;

@@ -1,8 +1,5 @@
 //! Members with a stable name, on a real broker: a restarted one gets its partitions at once, one that ends gives them back at
 //! once, and of two with the same name the older one ends.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod broker;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,6 +10,8 @@ use stream::kafka::groups::GroupReader;
 use stream::kafka::membership::{INSTANCE_ID_TAKEN, join_as};
 use stream::kafka::settings;
 use stream::{Brokers, Pace, Partition, StreamError};
+
+use crate::broker;
 
 const TOPIC: &str = "ticks";
 const PARTITIONS: i32 = 4;

@@ -3,7 +3,6 @@
 //!
 //! The broker here is a few lines of the Kafka protocol (ApiVersions 0, Metadata 1), because a real one shows that list only
 //! by chance.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,8 +1,5 @@
 //! A partition that moves to a new member of the group, on a real broker: its owner works on it until shortly before the new one
 //! gets it, and no message is left out.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod broker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +12,8 @@ use stream::{
     Brokers, Compression, Handler, Io, Message, Outcome, Pace, Partition, Shutdown, StreamError, WorkerConfig,
     WorkerStatus,
 };
+
+use crate::broker;
 
 const TOPIC: &str = "ticks";
 const DLQ: &str = "dlq";

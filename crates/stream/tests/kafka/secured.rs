@@ -1,8 +1,6 @@
 //! A real broker that accepts only clients with a password, a token or a certificate. Every mechanism works with every client,
 //! and each wrong credential or setting gives one error that names it and the setting to change.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -31,7 +29,7 @@ const CLOSED: &str = "closed";
 const LIMIT: Duration = Duration::from_secs(180);
 const ACCESS_WITHIN: Duration = Duration::from_secs(4);
 
-/// One broker for all tests of this program: it takes seconds to start.
+/// One broker for all tests of this module: it takes seconds to start.
 static KAFKA: LazyLock<SecuredKafka> = LazyLock::new(|| {
     let stack = localstack::Temporary::new().unwrap();
     let kafka = SecuredKafka::start(

@@ -1,13 +1,12 @@
 //! Records of one transaction appear together or not at all, and only the newest claimant of an id sends any.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod broker;
 
 use domain::Classified as _;
 use stream::kafka::publisher::Record;
 use stream::kafka::publisher::atomic::{AtomicPublisher, FENCED, Group};
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, Partition, StreamError};
+
+use crate::broker;
 
 const TOPICS: [&str; 2] = ["one", "two"];
 const ID: &str = "test-claim";

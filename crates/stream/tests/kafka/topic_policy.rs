@@ -1,5 +1,4 @@
 //! A cluster whose policy limits topics: the error has the policy's own words, what was asked for, and the setting.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::Command;
