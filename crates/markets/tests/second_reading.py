@@ -5,7 +5,7 @@ second_reading.py FILE…    one line for each price, sorted: instrument, beginn
                            congestion, loss, greenhouse gas, version; `-` for what the document does not have; `part` at the end for a
                            page of PJM that is not the only one
 
-Role: the test second_reading.rs compares these lines with the ticks of the parsers. The rules are those of docs/markets.md.
+Role: the test parsers/second_reading.rs compares these lines with the ticks of the parsers. The rules are those of docs/markets.md.
 Failure: a document that it does not know, or a cell that it cannot read, ends it with a traceback; nothing is left out.
 """
 

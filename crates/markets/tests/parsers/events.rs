@@ -1,13 +1,11 @@
 //! Two messages are the same event if tenant, source, id and facts are equal, in any shape. Transport fields do not matter.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use codec::{RawTick, Wire};
-use common::{APPENDED_AT, message, normalizer};
 use domain::{Decimal, EventKey};
 use proptest::prelude::*;
 use serde_json::json;
+
+use crate::common::{APPENDED_AT, message, normalizer};
 
 /// The fields that identify an event.
 #[derive(Debug, Clone, PartialEq)]

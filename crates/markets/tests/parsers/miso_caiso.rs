@@ -1,12 +1,10 @@
 //! Documents of MISO and CAISO, written by hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::io::Write as _;
 
-use common::{every_cut_is_a_part, read, refused_whole};
 use markets::{RejectCode, detect_format};
+
+use crate::common::{every_cut_is_a_part, read, refused_whole};
 
 const HOURS: &str = "HE 1,HE 2,HE 3,HE 4,HE 5,HE 6,HE 7,HE 8,HE 9,HE 10,HE 11,HE 12,HE 13,HE 14,HE 15,HE 16,HE 17,HE 18,HE 19,HE 20,HE 21,HE 22,HE 23,HE 24";
 

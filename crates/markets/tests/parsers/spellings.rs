@@ -1,15 +1,13 @@
 //! Every spelling of a number or a time is read as its value, and the oracle agrees.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{APPENDED_AT, message, normalizer};
 use proptest::prelude::*;
 use serde_json::json;
 use testkit::kafka::Record;
 use testkit::parse::Parser;
 
-const SCHEMA_C: &str = include_str!("../../../schemas/avro/raw_market_tick.avsc");
+use crate::common::{APPENDED_AT, message, normalizer};
+
+const SCHEMA_C: &str = include_str!("../../../../schemas/avro/raw_market_tick.avsc");
 
 fn number_text(unscaled: i64, form: usize, zeros: usize) -> String {
     let (sign, digits) = (

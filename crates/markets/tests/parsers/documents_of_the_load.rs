@@ -1,17 +1,15 @@
 //! The documents that the fault run publishes: the real parsers, the oracle and the generator agree on every row.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::collections::BTreeMap;
 
-use common::{LATER, message, normalizer, samples_or_skip};
 use markets::{Normalizer, RawMessage, RejectedRows, Rejection, detect_format};
 use testkit::documents::{Document, Documents, Kind};
 use testkit::kafka::Record;
 use testkit::parse::Parser;
 
-const SCHEMA_C: &str = include_str!("../../../schemas/avro/raw_market_tick.avsc");
+use crate::common::{LATER, message, normalizer, samples_or_skip};
+
+const SCHEMA_C: &str = include_str!("../../../../schemas/avro/raw_market_tick.avsc");
 /// 2025-11-01T00:00:00Z: some of the documents are of the day on which Eastern time repeats an hour.
 const FIRST: i64 = 1_761_955_200_000;
 /// Documents of a seed are this far apart, so that they spread over three days.

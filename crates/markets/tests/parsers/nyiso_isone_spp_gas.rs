@@ -1,10 +1,8 @@
 //! Documents of NYISO, ISO-NE, SPP and EIA, written by hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{every_cut_is_a_part, is_part, read, refused_whole};
 use markets::{RejectCode, detect_format};
+
+use crate::common::{every_cut_is_a_part, is_part, read, refused_whole};
 
 const NYISO: &str = "\"Time Stamp\",\"Name\",\"PTID\",\"LBMP ($/MWHr)\",\"Marginal Cost Losses ($/MWHr)\",\"Marginal Cost Congestion ($/MWHr)\"\n";
 const REAL_TIME: &str = "nyiso.realtime_zone.csv";

@@ -1,11 +1,9 @@
 //! Documents of one format, MISO's real-time prices: digit for digit, rejected rows, replays, frames.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{APPENDED_AT, message, normalizer, run, samples_or_skip};
 use domain::{Kind, QualityFlag};
 use markets::{RawMessage, RejectCode, Replay};
+
+use crate::common::{APPENDED_AT, message, normalizer, run, samples_or_skip};
 
 const CURRENT: &str = "miso/GetRealTimeFiveMinExPost_Current_20261002T1650_part.json";
 const PREVIOUS: &str = "miso/GetRealTimeFiveMinExPost_Previous_20261001_0000_0010.json";

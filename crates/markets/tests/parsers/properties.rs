@@ -1,13 +1,11 @@
 //! Properties for any bytes: no panic, no guess, the same result twice.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{APPENDED_AT, message, normalizer, one, run};
 use domain::Decimal;
 use markets::RawMessage;
 use proptest::prelude::*;
 use serde_json::json;
+
+use crate::common::{APPENDED_AT, message, normalizer, one, run};
 
 const FORMATS: [Option<&str>; 3] = [None, Some("miso.rt5.expost.json"), Some("pjm.rt_hrl_lmps.csv")];
 

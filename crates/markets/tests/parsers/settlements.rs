@@ -1,11 +1,9 @@
 //! Settlements of contracts, written by hand: `curve.settlements.csv` and `gas.eia_futures.json`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{document, every_cut_is_a_part, is_part, normalizer, read, refused_whole};
 use markets::{RejectCode, Settlements, detect_format};
 use proptest::prelude::*;
+
+use crate::common::{self, document, every_cut_is_a_part, is_part, normalizer, read, refused_whole};
 
 const CSV: &str = "curve.settlements.csv";
 const FUTURES: &str = "gas.eia_futures.json";

@@ -1,17 +1,15 @@
-//! Documents read a second time by a program in another language (second_reading.py), which shares nothing with the parsers but
+//! Documents read a second time by a program in another language (tests/second_reading.py), which shares nothing with the parsers but
 //! docs/markets.md: instrument, interval, price, components and version of each row must be the same. Read so are the real documents
 //! next to the project, its examples, and hand-made documents of formats that both lack (tests/documents).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{document, normalizer, samples_or_skip};
 use domain::Tick;
 use markets::detect_format;
+
+use crate::common::{document, normalizer, samples_or_skip};
 
 const MARKETS: [&str; 8] = ["caiso", "ercot", "gas", "isone", "miso", "nyiso", "pjm", "spp"];
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second_reading.py");
@@ -111,7 +109,7 @@ fn the_zone_of_the_machine_changes_no_price() {
         "Africa/Casablanca",
         "<-11>11",
     ];
-    const TEST: &str = "a_second_reading_of_hand_made_documents_finds_the_same_prices";
+    const TEST: &str = "second_reading::a_second_reading_of_hand_made_documents_finds_the_same_prices";
     let program = std::env::current_exe().unwrap();
     let first = std::process::id() as usize;
     for zone in (first..first + 3).map(|number| ZONES[number % ZONES.len()]) {

@@ -1,10 +1,8 @@
 //! Documents of ERCOT and PJM, written by hand.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{every_cut_is_a_part, is_part, read, refused_whole};
 use markets::{RejectCode, detect_format};
+
+use crate::common::{every_cut_is_a_part, is_part, read, refused_whole};
 
 fn ticks(format: &str, text: &str) -> Vec<String> {
     let read = read(format, text.as_bytes()).unwrap();

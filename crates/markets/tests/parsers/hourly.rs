@@ -1,16 +1,14 @@
 //! Hand-made documents of each market that publishes fine prices and an hourly report: their stamps are read so that the mean of the fine
 //! prices is the hourly price, and not if a stamp were read as the other end of its interval. (The real documents next to the project
 //! have no market with both reports of one hour.)
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use common::{document, normalizer};
 use domain::{Decimal, Micros};
 use markets::hourly::{Compared, Comparison, HOURLY, Hour, pairs};
+
+use crate::common::{document, normalizer};
 
 const HOUR: Micros = 3_600_000_000;
 /// Prices of two hours in steps of five minutes; a price moves by at least 1 from one step to the next.

@@ -1,11 +1,9 @@
 //! `POST /validate` shows all errors at once, and the flags of all readable values.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{message, normalizer, run};
 use markets::Diagnosis;
 use serde_json::{Value, json};
+
+use crate::common::{message, normalizer, run};
 
 fn diagnose(payload: &Value) -> Diagnosis {
     normalizer().diagnose(&message(payload.to_string().as_bytes()), 5)

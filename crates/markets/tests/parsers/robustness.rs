@@ -1,15 +1,13 @@
 //! Properties of every document format, for damaged and arbitrary bytes: no panic, each row accounted for once, the same
 //! result twice. And its containers: line ends, a byte order mark, an archive.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::cell::RefCell;
 use std::io::Write as _;
 
-use common::{document, normalizer};
 use markets::{FORMATS, Normalizer};
 use proptest::prelude::*;
+
+use crate::common::{document, normalizer};
 
 thread_local! {
     static NORMALIZER: RefCell<Normalizer> = RefCell::new(normalizer());

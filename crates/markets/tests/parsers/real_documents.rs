@@ -1,13 +1,11 @@
 //! The real documents next to the project, with figures that were computed independently of the parsers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{document, every_cut_is_a_part, normalizer, samples_or_skip};
 use domain::{Decimal, QualityFlag};
 use markets::detect_format;
+
+use crate::common::{document, every_cut_is_a_part, normalizer, samples_or_skip};
 
 /// File, ticks, sums of price, congestion and loss, distinct starts, first and last start.
 type Figures = (

@@ -1,5 +1,4 @@
 //! docs/markets.md tells for each market what is read. Its tables are those of the registry, and its text names each format, and no other.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

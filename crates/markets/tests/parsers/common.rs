@@ -1,5 +1,4 @@
 //! Shared helpers of the tests of this crate.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
 

@@ -1,12 +1,10 @@
 //! Shapes A, B and C: what is accepted, what is rejected, and the messages of rejections.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod common;
-
-use common::{APPENDED_AT, flags, message, normalizer, one, refused, run};
 use domain::{Decimal, Kind, Tick};
 use markets::{Normalizer, NormalizerConfig, RejectCode, Replay};
 use serde_json::{Value, json};
+
+use crate::common::{APPENDED_AT, flags, message, normalizer, one, refused, run};
 
 fn envelope() -> Value {
     json!({

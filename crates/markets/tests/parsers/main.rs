@@ -1,0 +1,22 @@
+//! The parsers of messages and documents, on hand-made, generated and real ones.
+//!
+//! Role: one program for all of them, since linking a test program takes longer than most of these tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+mod diagnosis;
+mod documents;
+mod documents_of_the_load;
+mod ercot_pjm;
+mod events;
+mod guide;
+mod hourly;
+mod miso_caiso;
+mod nyiso_isone_spp_gas;
+mod properties;
+mod real_documents;
+mod robustness;
+mod second_reading;
+mod settlements;
+mod shapes;
+mod spellings;
