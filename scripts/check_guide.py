@@ -39,7 +39,7 @@ MOST_EXCEPTIONS = 10
 EXCEPTIONS: dict[str, str] = {
     "dp restart clickhouse": "the local ClickHouse has no query log after a restart, so dp clickhouse slow could not run",
     "dp down": "stops ClickHouse: see dp restart clickhouse",
-    "dp alerts list": "needs Alertmanager, which make monitor starts; crates/dp/tests/alerts.rs has a stub",
+    "dp alerts list": "needs Alertmanager, which make monitor starts; crates/dp/tests/commands/alerts.rs has a stub",
     "dp position skip SERVICE --topic TOPIC --partition N --to OFFSET --dry-run": "needs a partition that is blocked; tests/positions has one",
     "dp position skip SERVICE --topic TOPIC --partition N --to OFFSET": "needs a partition that is blocked; tests/positions has one",
     "DATA_PROC_GENERATION=g2 dp topics create && DATA_PROC_GENERATION=g2 dp restart": "later pages would meet the topics and groups of"

@@ -155,7 +155,7 @@ const CLICKHOUSE_WITHOUT_TENANTS: [&str; 5] = [
     "writer_topics",
 ];
 
-/// Views of interval prices; this test publishes trades. `crates/dp/tests/gaps.rs` reads them.
+/// Views of interval prices; this test publishes trades. `crates/dp/tests/commands/gaps.rs` reads them.
 const CLICKHOUSE_OF_INTERVALS: [&str; 2] = ["completeness", "market_intervals"];
 
 /// Derived prices have no instrument but a series; `derived.rs` reads them. A third view has a parameter.

@@ -1,5 +1,4 @@
 //! `dp top` as a program, without servers: what it needs of a terminal, and that the terminal is afterwards as it was.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::TcpListener;
 use std::process::{Command, Output};

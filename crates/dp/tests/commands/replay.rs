@@ -1,5 +1,4 @@
 //! `dp replay` as a program: text, JSON and exit codes, without any server.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::io::Write as _;
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! `dp alerts` on a real Alertmanager: what fires is listed, acknowledged and heard again.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::TcpListener;
 use std::process::{Command, Output};

@@ -1,5 +1,4 @@
 //! `dp` with a local stack whose services are scripts: nothing is started that needs a server.
-#![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

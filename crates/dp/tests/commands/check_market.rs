@@ -1,5 +1,4 @@
 //! `dp check-market` on a real ClickHouse.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,4 @@
 //! `dp curve build` as a program: tables, JSON and exit codes.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::process::Command;
 

@@ -1,5 +1,4 @@
 //! Every command that a help text, a message or a page shows must exist.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

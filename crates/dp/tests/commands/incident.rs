@@ -1,6 +1,5 @@
 //! `dp incident` without servers: every part is in the bundle with its reason, no secret is, and a critical alert of a real
 //! Alertmanager has one collected.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,5 +1,4 @@
 //! `dp schema register` on a registry that keeps one subject: nothing is sent that the programs or the registry object to, or without --yes.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,11 +1,7 @@
 //! The commands that look into servers, on real ones: each finds what this test has broken, and nothing before.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "inspect/doctor.rs"]
 mod doctor;
-#[path = "inspect/retention.rs"]
 mod retention;
-#[path = "inspect/trace.rs"]
 mod trace;
 
 use std::path::Path;

@@ -1,5 +1,4 @@
 //! The commands that probes and deployments call, as programs: output, exit codes, and no server but stand-ins.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,4 @@
 //! `dp redis sentinel` on a real sentinel: what it watches, what is wrong with it, and where no sentinel is.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::net::TcpListener;
 use std::process::{Command, Output};

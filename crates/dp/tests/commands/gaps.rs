@@ -1,5 +1,4 @@
 //! `dp gaps` on a real ClickHouse: documents are read by the parsers of the markets, and their ticks are counted by market day.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::path::Path;
 use std::process::Command;
