@@ -40,16 +40,9 @@ impl Watch {
         let received = Arc::default();
         let receiver = receive(Arc::clone(&received))?;
         let [prometheus, alertmanager, node, redis, postgres] = free_ports()?;
-        let port = |server: Server| {
-            pipeline
-                .stack()
-                .port(Name::Server(server))
-                .context("a server has no port")
-        };
-        let listen = |port: u16| format!("--web.listen-address=127.0.0.1:{port}");
         let mut watch = Watch {
             prometheus,
-            clickhouse: format!("http://127.0.0.1:{}", port(Server::ClickHouse)?),
+            clickhouse: format!("http://127.0.0.1:{}", port(pipeline, Server::ClickHouse)?),
             received,
             programs: Vec::new(),
             targets: 4 + 5,
@@ -68,19 +61,7 @@ impl Watch {
                 ("postgres", postgres),
             ],
         )?;
-        let dsn = format!(
-            "postgresql://user:password@127.0.0.1:{}/db?sslmode=disable",
-            port(Server::Postgres)?
-        );
-        watch.run(&out, "prometheus-node-exporter", &[listen(node)], &[])?;
-        let of_redis = format!("--redis.addr=redis://127.0.0.1:{}", port(Server::Redis)?);
-        watch.run(&out, "prometheus-redis-exporter", &[listen(redis), of_redis], &[])?;
-        watch.run(
-            &out,
-            "prometheus-postgres-exporter",
-            &[listen(postgres)],
-            &[("DATA_SOURCE_NAME", &dsn)],
-        )?;
+        watch.run_exporters(pipeline, &out, [node, redis, postgres])?;
         let file = |name: &str| out.join(name).display().to_string();
         watch.run(
             &out,
@@ -109,6 +90,27 @@ impl Watch {
             })?;
         }
         Ok(watch)
+    }
+
+    fn run_exporters(
+        &mut self,
+        pipeline: &Pipeline,
+        out: &Path,
+        [node, redis, postgres]: [u16; 3],
+    ) -> anyhow::Result<()> {
+        let dsn = format!(
+            "postgresql://user:password@127.0.0.1:{}/db?sslmode=disable",
+            port(pipeline, Server::Postgres)?
+        );
+        self.run(out, "prometheus-node-exporter", &[listen(node)], &[])?;
+        let of_redis = format!("--redis.addr=redis://127.0.0.1:{}", port(pipeline, Server::Redis)?);
+        self.run(out, "prometheus-redis-exporter", &[listen(redis), of_redis], &[])?;
+        self.run(
+            out,
+            "prometheus-postgres-exporter",
+            &[listen(postgres)],
+            &[("DATA_SOURCE_NAME", &dsn)],
+        )
     }
 
     fn run(&mut self, folder: &Path, program: &str, arguments: &[String], env: &[(&str, &str)]) -> anyhow::Result<()> {
@@ -227,6 +229,15 @@ impl Drop for Watch {
             _ = program.wait();
         }
     }
+}
+
+fn port(pipeline: &Pipeline, server: Server) -> anyhow::Result<u16> {
+    let port = pipeline.stack().port(Name::Server(server));
+    port.context("a server has no port")
+}
+
+fn listen(port: u16) -> String {
+    format!("--web.listen-address=127.0.0.1:{port}")
 }
 
 /// Writes the configuration of Prometheus and Alertmanager, with waiting times of seconds.

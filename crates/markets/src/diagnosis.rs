@@ -64,13 +64,11 @@ impl Normalizer {
             }
         });
         let All(mut errors) = problems;
-        let mut event_key = None;
-        let flags = match read {
+        let (flags, key) = match read {
             Ok(event) => {
                 let mut key = identity::of_tick(&event, 0, hashed);
                 // Without an event id, only the facts distinguish one event from another.
                 key.id ^= if bare { key.facts } else { 0 };
-                event_key = errors.is_empty().then_some(key);
                 let tick = event.tick(message, now);
                 let found = quality::findings(&config.quality, event.venue, &tick, event.remarks);
                 let mut earlier = histories.of(message.feed, message.partition);
@@ -78,20 +76,19 @@ impl Normalizer {
                 // A finding that rests on an unreadable value is meaningless.
                 if let (true, Some(rejection)) = (errors.is_empty(), quality::refusal(&config.quality, found)) {
                     errors.push(rejection);
-                    event_key = None;
                 }
-                without_unread(flags, &errors)
+                (without_unread(flags, &errors), Some(key))
             }
             Err(rejection) => {
                 errors.push(rejection);
-                QualityFlags::NONE
+                (QualityFlags::NONE, None)
             }
         };
         Diagnosis {
             ticks: u32::from(errors.is_empty()),
+            event_key: key.filter(|_| errors.is_empty()),
             errors,
             flags,
-            event_key,
             bare,
             ..Diagnosis::default()
         }

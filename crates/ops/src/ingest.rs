@@ -46,7 +46,7 @@ pub struct Documents {
 }
 
 /// The result for one file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Ingested {
     /// Path as given or found.
     pub file: PathBuf,
@@ -271,15 +271,8 @@ fn publish_files(
                 .with_context(|| format!("publish {} to {topic} at {bootstrap}", file.display()))?,
             Err(problem) => Ingested {
                 file: file.clone(),
-                bytes: 0,
-                format: None,
                 problem: Some(problem),
-                has_parser: false,
-                messages: 0,
-                venue: None,
-                unread: Vec::new(),
-                partition: None,
-                offset: None,
+                ..Ingested::default()
             },
         });
         done.store(index + 1, Ordering::Relaxed);
@@ -311,12 +304,7 @@ fn send_document(
             .iter()
             .any(|known| known.has_parser && Some(known.name) == format.as_deref()),
         format,
-        messages: 0,
-        venue: None,
-        unread: Vec::new(),
-        problem: None,
-        partition: None,
-        offset: None,
+        ..Ingested::default()
     };
     let capture = Capture::detect(head).filter(|_| done.format.is_none());
     if let Some(capture) = capture {

@@ -244,6 +244,13 @@ fn names_rows(rows: &str, wanted: &str) -> bool {
     }
 }
 
+/// Whether a record is the dead letter of a raw message. A marker of a replay is no dead letter. Requests of operators are not in
+/// the raw topic, so nothing says which of them are dead letters.
+fn is_of_raw_topic(record: &Record) -> bool {
+    let topic = record.header("__connect.errors.topic").unwrap_or_default();
+    record.header("dp.replayed.letter").is_none() && !topic.starts_with("projection.invalidation.v1")
+}
+
 /// Compares the dead letters with the expected ones: at least one for each, no others, with the right code, the rejected rows and all headers.
 /// (At-least-once stages may write a dead letter twice.)
 pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<Comparison> {
@@ -254,16 +261,7 @@ pub fn dead_letters(letters: &[Record], expected: &Expected) -> anyhow::Result<C
     };
     let mut missing = expected.dead_letters.clone();
     let mut found = BTreeMap::new();
-    let is_marker = |record: &&Record| record.header("dp.replayed.letter").is_some();
-    // Requests of operators are not in the raw topic, so nothing says which of them are dead letters.
-    let is_request = |record: &&Record| {
-        let topic = record.header("__connect.errors.topic").unwrap_or_default();
-        topic.starts_with("projection.invalidation.v1")
-    };
-    for letter in letters
-        .iter()
-        .filter(|record| !is_marker(record) && !is_request(record))
-    {
+    for letter in letters.iter().filter(|record| is_of_raw_topic(record)) {
         let header = |name: &str| {
             letter.header(name).with_context(|| {
                 format!(

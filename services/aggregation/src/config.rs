@@ -49,24 +49,7 @@ const DAY_MS: u64 = 86_400_000;
 
 /// Reads the settings; problems are collected in the reader.
 pub fn read(reader: &mut Reader<'_>) -> Config {
-    let names = reader.list_of_some(
-        "AGGREGATION_BAR_INTERVALS",
-        "1m,5m,15m,1h,4h,1d,1d-local",
-        "lengths of bars; 4h and 1d-local (the market's day) are views over the bars of 1h",
-    );
-    let mut intervals = 0;
-    for name in names {
-        let interval = match &*name {
-            "4h" | "1d-local" => Some(Interval::OneHour),
-            name => Interval::from_name(name),
-        };
-        match interval {
-            Some(interval) => intervals |= 1 << interval.index(),
-            None => reader.problem(format!(
-                "AGGREGATION_BAR_INTERVALS must list some of 1m, 5m, 15m, 1h, 4h, 1d, 1d-local, got '{name}'"
-            )),
-        }
-    }
+    let intervals = intervals(reader);
     let delay = reader.number(
         "AGGREGATION_WATERMARK_DELAY_MS",
         30_000,
@@ -118,6 +101,29 @@ pub fn read(reader: &mut Reader<'_>) -> Config {
         rules,
         checkpoint_interval: Duration::from_millis(checkpoint),
     }
+}
+
+/// The intervals with bars, as bits.
+fn intervals(reader: &mut Reader<'_>) -> u8 {
+    let names = reader.list_of_some(
+        "AGGREGATION_BAR_INTERVALS",
+        "1m,5m,15m,1h,4h,1d,1d-local",
+        "lengths of bars; 4h and 1d-local (the market's day) are views over the bars of 1h",
+    );
+    let mut intervals = 0;
+    for name in names {
+        let interval = match &*name {
+            "4h" | "1d-local" => Some(Interval::OneHour),
+            name => Interval::from_name(name),
+        };
+        match interval {
+            Some(interval) => intervals |= 1 << interval.index(),
+            None => reader.problem(format!(
+                "AGGREGATION_BAR_INTERVALS must list some of 1m, 5m, 15m, 1h, 4h, 1d, 1d-local, got '{name}'"
+            )),
+        }
+    }
+    intervals
 }
 
 fn read_restate(reader: &mut Reader<'_>, rules: &WindowRules) -> RestateConfig {

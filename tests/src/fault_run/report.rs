@@ -142,10 +142,9 @@ impl Report {
         }
         kinds
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// How often each fault and each event was seen.
+    fn fmt_faults(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "{:<30} {:<15} {:>6} {:>18}",
@@ -157,6 +156,13 @@ impl fmt::Display for Report {
         for (what, times) in &self.refused {
             writeln!(f, "{what:<46} {times:>6}")?;
         }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_faults(f)?;
         let longest = self.done.iter().map(|done| done.recovery_seconds).fold(0.0, f64::max);
         let last = self.checks.last().cloned().unwrap_or_default();
         writeln!(

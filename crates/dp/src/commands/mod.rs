@@ -119,6 +119,8 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
 async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
     let json = cli.json;
     let connect = || Connection::resolve(place, json);
+    let on_kafka = |writes| publisher_or_reader(cli, place, writes);
+    let on_stores = |writes| writer_or_not(cli, place, writes);
     match &cli.command {
         Command::Up(args) => stack::up(place, args, json).await,
         Command::Down => stack::down(place, json).await,
@@ -145,59 +147,32 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => simulate::run(&publisher(cli, place).await?, args).await,
         Command::Send(args) => send::run(&publisher(cli, place).await?, args).await,
         Command::Ingest(args) => ingest::run(&publisher(cli, place).await?, args).await,
-        Command::Backfill(args) if args.writes() => {
-            return backfill::run(&publisher(cli, place).await?, args, cli.yes).await;
-        }
-        Command::Backfill(args) => return backfill::run(&reader(cli, place).await?, args, cli.yes).await,
+        Command::Backfill(args) => return backfill::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Tail(args) => tail::run(&reader(cli, place).await?, args).await,
-        Command::Sql(args) if args.writes() => sql::run(&writer(cli, place).await?, args).await,
-        Command::Sql(args) => sql::run(&connect()?, args).await,
+        Command::Sql(args) => sql::run(&on_stores(args.writes()).await?, args).await,
         Command::Groups(args) => groups::run(&reader(cli, place).await?, args).await,
-        Command::Position(args) if args.writes() => return position::run(&publisher(cli, place).await?, args).await,
-        Command::Position(args) => return position::run(&reader(cli, place).await?, args).await,
-        Command::Projection(args) if args.writes() => {
-            return projection::run(&publisher(cli, place).await?, args, cli.yes).await;
-        }
-        Command::Projection(args) => return projection::run(&reader(cli, place).await?, args, cli.yes).await,
-        Command::Pause(args) if args.writes() => {
-            return pause::pause(place, &publisher(cli, place).await?, args).await;
-        }
-        Command::Pause(args) => return pause::pause(place, &reader(cli, place).await?, args).await,
+        Command::Position(args) => return position::run(&on_kafka(args.writes()).await?, args).await,
+        Command::Projection(args) => return projection::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
+        Command::Pause(args) => return pause::pause(place, &on_kafka(args.writes()).await?, args).await,
         Command::Resume(args) => return pause::resume(place, &publisher(cli, place).await?, args).await,
-        Command::Kafka(args) if args.writes(cli.yes) => {
-            return kafka::run(&publisher(cli, place).await?, args, cli.yes).await;
-        }
-        Command::Kafka(args) => return kafka::run(&reader(cli, place).await?, args, cli.yes).await,
-        Command::Dlq(args) if args.writes() => {
-            return dlq::run(&publisher(cli, place).await?, args, cli.yes).await;
-        }
-        Command::Dlq(args) => return dlq::run(&reader(cli, place).await?, args, cli.yes).await,
+        Command::Kafka(args) => return kafka::run(&on_kafka(args.writes(cli.yes)).await?, args, cli.yes).await,
+        Command::Dlq(args) => return dlq::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Backup(args) => {
             return backup::run(place, &backup_connection(cli, place, args).await?, args, cli.yes).await;
         }
-        Command::Retention(args) if args.writes(cli.yes) => {
-            return retention::run(&writer(cli, place).await?, args, cli.yes).await;
+        Command::Retention(args) => {
+            return retention::run(&on_stores(args.writes(cli.yes)).await?, args, cli.yes).await;
         }
-        Command::Retention(args) => return retention::run(&connect()?, args, cli.yes).await,
         Command::Clickhouse(args) => return clickhouse::run(&connect()?, args).await,
         Command::Profile(args) => profile::run(place, &connect()?, args).await,
-        Command::Postgres(args) if args.writes() => {
-            return postgres::run(&writer(cli, place).await?, args, cli.yes).await;
-        }
-        Command::Postgres(args) => return postgres::run(&connect()?, args, cli.yes).await,
-        Command::Schema(args) if args.writes(cli.yes) => {
-            return schema::run(&writer(cli, place).await?, args, cli.yes).await;
-        }
-        Command::Schema(args) => return schema::run(&connect()?, args, cli.yes).await,
+        Command::Postgres(args) => return postgres::run(&on_stores(args.writes()).await?, args, cli.yes).await,
+        Command::Schema(args) => return schema::run(&on_stores(args.writes(cli.yes)).await?, args, cli.yes).await,
         Command::Net(args) => return net::run(&connect()?, args).await,
         Command::Cache(args) if args.writes() => return cache::run(&publisher(cli, place).await?, args, cli.yes).await,
         Command::Cache(args) => return cache::run(&connect()?, args, cli.yes).await,
         Command::Redis(args) => return redis::run(&connect()?, args).await,
         Command::Verify(args) => return verify::run(&connect()?, args).await,
-        Command::Reconcile(args) if args.writes() => {
-            return reconcile::run(&publisher(cli, place).await?, args, cli.yes).await;
-        }
-        Command::Reconcile(args) => return reconcile::run(&reader(cli, place).await?, args, cli.yes).await,
+        Command::Reconcile(args) => return reconcile::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
         Command::Replay(args) => return replay::run(&connect()?, args),
@@ -218,6 +193,22 @@ async fn reader(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
     let connection = Connection::resolve(place, cli.json)?;
     connection.await_kafka(READS_WAIT).await?;
     Ok(connection)
+}
+
+/// For a command that publishes, or only reads Kafka.
+async fn publisher_or_reader(cli: &Cli, place: &Place, publishes: bool) -> anyhow::Result<Connection> {
+    match publishes {
+        true => publisher(cli, place).await,
+        false => reader(cli, place).await,
+    }
+}
+
+/// For a command that changes what a store has, or only asks.
+async fn writer_or_not(cli: &Cli, place: &Place, writes: bool) -> anyhow::Result<Connection> {
+    match writes {
+        true => writer(cli, place).await,
+        false => Connection::resolve(place, cli.json),
+    }
 }
 
 /// For a backup. A restore does nothing without `--yes`, so it need not ask.

@@ -49,25 +49,11 @@ fn event<'s, P: Problems>(
     problems: &mut P,
 ) -> Result<Event<'s>, Rejection> {
     let some = |text: Option<&'s str>| text.map(Text::from).and_then(Text::trimmed);
-    let identifier = |text: &'s str, place: &str| {
-        let text = text.trim();
-        check::identifier(text, place).map(|()| Text::from(text))
-    };
     let event_id = problems.keep(identifier(raw.event_id, "event_id"), Text::UNREAD)?;
     let tenant_id = problems.keep(identifier(raw.tenant_id, "tenant_id"), Text::UNREAD)?;
     let source_system = problems.keep(source(raw.source), Text::UNREAD)?;
     let venue = problems.keep(venue_of(&reading.config.venues, raw.market, "market"), Venue::unknown())?;
-    let instrument_id = match raw.instrument_id.trim() {
-        "" => Err(Rejection::new(
-            RejectCode::MissingInstrument,
-            format!(
-                "instrument_id is \"{}\": an instrument id is required",
-                excerpt(raw.instrument_id)
-            ),
-        )),
-        id => identifier(id, "instrument_id"),
-    };
-    let instrument_id = problems.keep(instrument_id, Text::UNREAD)?;
+    let instrument_id = problems.keep(instrument(raw.instrument_id), Text::UNREAD)?;
     let appended_at = reading.message.appended_at;
     let time = check::event_time(
         raw.timestamp,
@@ -106,6 +92,19 @@ fn event<'s, P: Problems>(
         sequence: raw.sequence,
         remarks,
     })
+}
+
+fn identifier<'s>(text: &'s str, place: &str) -> Result<Text<'s>, Rejection> {
+    let text = text.trim();
+    check::identifier(text, place).map(|()| Text::from(text))
+}
+
+fn instrument(id: &str) -> Result<Text<'_>, Rejection> {
+    if id.trim().is_empty() {
+        let message = format!("instrument_id is \"{}\": an instrument id is required", excerpt(id));
+        return Err(Rejection::new(RejectCode::MissingInstrument, message));
+    }
+    identifier(id, "instrument_id")
 }
 
 fn source(source: &str) -> Result<Text<'_>, Rejection> {

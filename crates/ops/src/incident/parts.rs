@@ -60,55 +60,31 @@ pub fn all<'a>(request: &'a Request<'a>) -> Vec<Part<'a>> {
         part("topics", async { json_of(&topics::list(connection).await?) }),
         part("positions", standings(connection)),
         part("dlq", letters(connection)),
-        part(
-            "clickhouse/processes",
-            of_stores(connection, |stores| async move {
-                json_of(&clickhouse::processes(&stores.clickhouse).await?)
-            }),
-        ),
+        of_stores("clickhouse/processes", connection, |stores| async move {
+            clickhouse::processes(&stores.clickhouse).await
+        }),
         part("clickhouse/slow", slow(request)),
-        part(
-            "clickhouse/sizes",
-            of_stores(connection, |stores| async move {
-                json_of(&clickhouse::parts(&stores.clickhouse).await?)
-            }),
-        ),
-        part(
-            "clickhouse/disks",
-            of_stores(connection, |stores| async move {
-                json_of(&clickhouse::disks(&stores.clickhouse).await?)
-            }),
-        ),
-        part(
-            "postgres/activity",
-            of_stores(connection, |stores| async move {
-                json_of(&postgres::activity(&stores.postgres).await?)
-            }),
-        ),
-        part(
-            "postgres/locks",
-            of_stores(connection, |stores| async move {
-                json_of(&postgres::blocked(&stores.postgres).await?)
-            }),
-        ),
-        part(
-            "postgres/sizes",
-            of_stores(connection, |stores| async move {
-                json_of(&postgres::sizes(&stores.postgres).await?)
-            }),
-        ),
-        part(
-            "redis/memory",
-            of_stores(connection, |stores| async move {
-                json_of(&redis::memory(&stores.redis).await?)
-            }),
-        ),
-        part(
-            "redis/keys",
-            of_stores(connection, |stores| async move {
-                json_of(&redis::keys(&stores.redis, "*").await?)
-            }),
-        ),
+        of_stores("clickhouse/sizes", connection, |stores| async move {
+            clickhouse::parts(&stores.clickhouse).await
+        }),
+        of_stores("clickhouse/disks", connection, |stores| async move {
+            clickhouse::disks(&stores.clickhouse).await
+        }),
+        of_stores("postgres/activity", connection, |stores| async move {
+            postgres::activity(&stores.postgres).await
+        }),
+        of_stores("postgres/locks", connection, |stores| async move {
+            postgres::blocked(&stores.postgres).await
+        }),
+        of_stores("postgres/sizes", connection, |stores| async move {
+            postgres::sizes(&stores.postgres).await
+        }),
+        of_stores("redis/memory", connection, |stores| async move {
+            redis::memory(&stores.redis).await
+        }),
+        of_stores("redis/keys", connection, |stores| async move {
+            redis::keys(&stores.redis, "*").await
+        }),
     ];
     parts.extend(metrics(request));
     parts.extend(logs(request));
@@ -140,11 +116,12 @@ fn json_of(value: &impl Serialize) -> anyhow::Result<String> {
 }
 
 /// A question to a store, over connections of its own: one that hangs holds up no other.
-async fn of_stores<F: Future<Output = anyhow::Result<String>>>(
-    connection: &Connection,
-    ask: impl FnOnce(Stores) -> F,
-) -> anyhow::Result<String> {
-    ask(stores(connection)?).await
+fn of_stores<'a, T: Serialize + 'a, F: Future<Output = anyhow::Result<T>> + 'a>(
+    name: &str,
+    connection: &'a Connection,
+    ask: impl FnOnce(Stores) -> F + 'a,
+) -> Part<'a> {
+    part(name, async move { json_of(&ask(stores(connection)?).await?) })
 }
 
 async fn healths(request: &Request<'_>) -> anyhow::Result<String> {

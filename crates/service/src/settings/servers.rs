@@ -1,4 +1,4 @@
-//! Reads where ClickHouse and Redis are.
+//! Reads where ClickHouse, PostgreSQL, Redis and the schema registry are.
 
 use super::{ClickHouseSettings, Reader, Secret};
 
@@ -14,6 +14,25 @@ pub(super) fn redis_url(r: &mut Reader<'_>) -> Secret {
         &fallback,
         "Redis, for served values and look-ups (falls back to REDIS_ADDR)",
     )
+}
+
+/// How to connect to PostgreSQL.
+pub(super) fn postgres_dsn(r: &mut Reader<'_>) -> Secret {
+    r.secret(
+        "DATA_PROC_POSTGRES_DSN",
+        "postgresql://user:password@localhost:5432/db",
+        "PostgreSQL, for reference data and projections",
+    )
+}
+
+/// The address of the schema registry, if there is one.
+pub(super) fn schema_registry_url(r: &mut Reader<'_>) -> Option<Secret> {
+    let url = r.http_url(
+        "DATA_PROC_SCHEMA_REGISTRY_URL",
+        "",
+        "URL of a schema registry; empty = single-object framing without a registry",
+    );
+    Some(url).filter(|url| !url.expose().is_empty())
 }
 
 /// ClickHouse and its database; problems are noted in the reader.

@@ -29,11 +29,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
         trust,
         kafka_compression: kafka_compression(r, local),
         clickhouse: servers::clickhouse(r),
-        postgres_dsn: r.secret(
-            "DATA_PROC_POSTGRES_DSN",
-            "postgresql://user:password@localhost:5432/db",
-            "PostgreSQL, for reference data and projections",
-        ),
+        postgres_dsn: servers::postgres_dsn(r),
         redis_url: servers::redis_url(r),
         log: log::read(r),
         http: http::read(r, local, default_port),
@@ -51,12 +47,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
             "maximum number of PostgreSQL connections",
         ) as usize,
         processing_timeout: r.duration("DATA_PROC_PROCESSING_TIMEOUT", "30", "time limit of one HTTP request"),
-        schema_registry_url: Some(r.http_url(
-            "DATA_PROC_SCHEMA_REGISTRY_URL",
-            "",
-            "URL of a schema registry; empty = single-object framing without a registry",
-        ))
-        .filter(|url| !url.expose().is_empty()),
+        schema_registry_url: servers::schema_registry_url(r),
         raw_topics: raw_topics(r),
         topic_partitions: r.number(
             "DATA_PROC_TOPIC_PARTITIONS",

@@ -54,8 +54,11 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// Does what is due without a request of the group.
+    /// Does what the group has requested, and what is due without a request.
     pub(super) fn turn(&mut self, scene: &mut Scene<'_, '_>) -> Result<(), StreamError> {
+        for event in scene.io.consumer.take_events() {
+            self.serve(event, scene)?;
+        }
         if self.joined.is_some_and(|joined| joined.elapsed() >= SPARE_AFTER) {
             self.joined = None;
             scene.status.set_state(WorkerState::Running);
@@ -67,8 +70,7 @@ impl Membership {
         scene.give_up(&due.partitions, false)
     }
 
-    /// Does what the group requests.
-    pub(super) fn serve(&mut self, event: GroupEvent, scene: &mut Scene<'_, '_>) -> Result<(), StreamError> {
+    fn serve(&mut self, event: GroupEvent, scene: &mut Scene<'_, '_>) -> Result<(), StreamError> {
         // The rest of the rebalance that takes the partitions away; the new owner has them after the next one.
         let is_rest = matches!(event, GroupEvent::Assigned(_))
             && self

@@ -10,6 +10,7 @@
 mod batch;
 mod group;
 mod identity;
+mod intervals;
 mod io;
 mod lag;
 mod letters;
@@ -38,6 +39,7 @@ use crate::spans::Recorder;
 use crate::stall::Stall;
 use crate::status::wall_clock;
 use crate::worker::identity::{Identity, KnownTopics};
+use crate::worker::intervals::Intervals;
 use crate::worker::lag::Lag;
 use crate::worker::stalls::StallWatch;
 use crate::worker::tempo::{Tempo, hand_over};
@@ -135,17 +137,11 @@ impl WorkerConfig {
 
 /// How long a poll waits for a message if a handler waits for nothing. Each end of a wait is a wake-up of this thread; a message ends it at once.
 pub const IDLE_POLL_WAIT: Duration = Duration::from_millis(500);
-const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
-/// Unchanged offsets are committed again this often. Otherwise a refused commit, or a late commit of a former owner, would show
-/// a lag until the next message comes.
-const RECOMMIT_INTERVAL: Duration = Duration::from_secs(30);
 /// Dead letters are never cut below this, even if the topic refuses that size.
 const SMALLEST_LETTER: usize = 16 << 10;
 /// How long Kafka may take to answer a check. Without an answer, calls that have no time limit are skipped.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// How often the ids of the topics are compared, which takes each worker some requests.
-const RECOGNISE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a call to Kafka may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -290,8 +286,7 @@ impl<'s> Session<'s> {
         let mut io = Io::new(config, consumer, producer, shutdown, **largest_letter, identity);
         let mut watch = StallWatch::new();
         let mut membership = group::Membership::default();
-        let (mut last_commit, mut last_recommit) = (Instant::now(), Instant::now());
-        let mut last_recognised = Instant::now();
+        let mut intervals = Intervals::new(Instant::now());
         let (mut tempo, mut pushed) = (Tempo::new(config.pace, Instant::now()), producer.last_ticket());
         while !shutdown.is_requested() {
             let mut scene = group::Scene {
@@ -301,9 +296,6 @@ impl<'s> Session<'s> {
                 signals,
                 status,
             };
-            for event in consumer.take_events() {
-                membership.serve(event, &mut scene)?;
-            }
             membership.turn(&mut scene)?;
             io.apply_starts()?;
             io.obey(status.is_pause_ordered(), handler)?;
@@ -322,19 +314,7 @@ impl<'s> Session<'s> {
                 producer.push();
                 pushed = producer.last_ticket();
             }
-            if last_recommit.elapsed() >= RECOMMIT_INTERVAL {
-                io.commit_again();
-                last_recommit = Instant::now();
-            }
-            if last_recognised.elapsed() >= RECOGNISE_INTERVAL {
-                io.recognise_again(assigned)?;
-                last_recognised = Instant::now();
-            }
-            if last_commit.elapsed() >= COMMIT_INTERVAL {
-                io.flush_commits(false)?;
-                last_commit = Instant::now();
-                status.worked(!io.committed.is_empty());
-            }
+            intervals.turn(&mut io, assigned, status)?;
             let took = began.elapsed();
             let counts = signals.batch(took, wall_clock(), |partition| io.confirmed(partition));
             batch::log(status, &counts, handled, took);

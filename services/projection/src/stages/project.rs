@@ -128,64 +128,83 @@ impl Projector {
 
     fn finish(&mut self, io: &mut Io<'_>, done: Done) -> Result<(), StreamError> {
         match done {
-            Done::Loaded(partition, assignment, result) => {
-                let Some(active) = still(&mut self.lanes, &partition, assignment) else {
-                    return Ok(());
-                };
-                match result {
-                    Ok((position, book)) => {
-                        let start = position.as_ref().map_or(StartAt::Beginning, |loaded| {
-                            StartAt::Offset(loaded.position.next_offset)
-                        });
-                        if let StartAt::Offset(offset) = start {
-                            check_range(&io.config().reader(), &partition, offset, io.log_range(&partition)?)?;
-                        }
-                        tracing::info!(partition = %partition, position = ?start, prices = book.len(), "latest prices loaded");
-                        let seed = self.id ^ active.assignment;
-                        active.refused = None;
-                        active.state = State::Serving(Box::new(Lane::new(self.parts.cadence, seed, position, book)));
-                        io.start(&partition, start);
-                    }
-                    Err(error) => {
-                        let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
-                        active.refused = not_loaded(io, &partition, error, was_let_in)?;
-                        active.state = State::retry(io.now() + LOAD_RETRY);
-                    }
-                }
-            }
+            Done::Loaded(partition, assignment, result) => self.loaded(io, &partition, assignment, result),
             Done::Worked(partition, assignment, work, answers) => {
                 self.writes_succeed = count(&self.parts, &work, &answers, io.now());
-                let Some(active) = still(&mut self.lanes, &partition, assignment) else {
-                    return Ok(());
-                };
-                let State::Serving(lane) = &mut active.state else {
-                    return Ok(());
-                };
-                let next = lane.finished(&answers, io.now());
-                if answers.committed == Some(Committed::Yes) {
-                    active.conflict_waits.succeeded();
+                self.worked(io, &partition, assignment, answers)
+            }
+        }
+    }
+
+    fn loaded(
+        &mut self,
+        io: &mut Io<'_>,
+        partition: &Partition,
+        assignment: u64,
+        result: Result<Loaded, LoadError>,
+    ) -> Result<(), StreamError> {
+        let Some(active) = still(&mut self.lanes, partition, assignment) else {
+            return Ok(());
+        };
+        match result {
+            Ok((position, book)) => {
+                let start = position.as_ref().map_or(StartAt::Beginning, |loaded| {
+                    StartAt::Offset(loaded.position.next_offset)
+                });
+                if let StartAt::Offset(offset) = start {
+                    check_range(&io.config().reader(), partition, offset, io.log_range(partition)?)?;
                 }
-                if answers.refused.is_some() {
-                    active.refused = answers.refused;
-                } else if answers.committed == Some(Committed::Yes) || !lane.is_busy() {
-                    active.refused = None;
-                }
-                match next {
-                    Next::Continue => {}
-                    Next::Stored(next_offset) => {
-                        self.parts.freshness.stored(lane.stored_tick());
-                        io.finished(&mut active.spans, next_offset);
-                        io.commit(&partition, next_offset);
-                    }
-                    Next::Reload => {
-                        active.spans.forget();
-                        self.parts.meters.conflicts.increment(1);
-                        let delay = active.conflict_waits.after_failure().as_micros() as Micros;
-                        tracing::warn!(partition = %partition, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
-                        io.stop(&partition)?;
-                        active.state = State::retry(io.now() + delay);
-                    }
-                }
+                tracing::info!(partition = %partition, position = ?start, prices = book.len(), "latest prices loaded");
+                let seed = self.id ^ active.assignment;
+                active.refused = None;
+                active.state = State::Serving(Box::new(Lane::new(self.parts.cadence, seed, position, book)));
+                io.start(partition, start);
+            }
+            Err(error) => {
+                let was_let_in = self.parts.stores.was_let_in.load(Ordering::Relaxed);
+                active.refused = not_loaded(io, partition, error, was_let_in)?;
+                active.state = State::retry(io.now() + LOAD_RETRY);
+            }
+        }
+        Ok(())
+    }
+
+    fn worked(
+        &mut self,
+        io: &mut Io<'_>,
+        partition: &Partition,
+        assignment: u64,
+        answers: Answers,
+    ) -> Result<(), StreamError> {
+        let Some(active) = still(&mut self.lanes, partition, assignment) else {
+            return Ok(());
+        };
+        let State::Serving(lane) = &mut active.state else {
+            return Ok(());
+        };
+        let next = lane.finished(&answers, io.now());
+        if answers.committed == Some(Committed::Yes) {
+            active.conflict_waits.succeeded();
+        }
+        if answers.refused.is_some() {
+            active.refused = answers.refused;
+        } else if answers.committed == Some(Committed::Yes) || !lane.is_busy() {
+            active.refused = None;
+        }
+        match next {
+            Next::Continue => {}
+            Next::Stored(next_offset) => {
+                self.parts.freshness.stored(lane.stored_tick());
+                io.finished(&mut active.spans, next_offset);
+                io.commit(partition, next_offset);
+            }
+            Next::Reload => {
+                active.spans.forget();
+                self.parts.meters.conflicts.increment(1);
+                let delay = active.conflict_waits.after_failure().as_micros() as Micros;
+                tracing::warn!(partition = %partition, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
+                io.stop(partition)?;
+                active.state = State::retry(io.now() + delay);
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::mark;
 use crate::core::book::Book;
 use crate::core::custom::CustomTypes;
 use crate::core::rules::CHANNEL;
-use crate::core::work::{Answers, Committed, CopySeen, Work};
+use crate::core::work::{Answers, Commit, Committed, CopySeen, Work};
 
 /// The stores of a projection. Cheap to clone.
 #[derive(Clone)]
@@ -106,26 +106,7 @@ impl Stores {
             }
         }
         if let Some(commit) = &work.commit {
-            let batch = PriceBatch {
-                topic: &partition.topic,
-                partition: partition.number,
-                expected: commit.expected,
-                position: commit.position.as_ref(),
-                prices: &commit.prices,
-            };
-            answers.committed = Some(match self.prices.apply(&batch).await {
-                Ok(Applied::Yes) => Committed::Yes,
-                Ok(Applied::Conflict) => Committed::Conflict,
-                Err(error) if error.is_refusal() => {
-                    tracing::error!(partition = %partition, error = %error, event = "write_refused", "commit refused, nothing is lost; correct what the error names, it is tried again");
-                    answers.refused = Some(error.with_code());
-                    Committed::Unknown
-                }
-                Err(error) => {
-                    tracing::warn!(partition = %partition, error = %error, "commit not answered; the position will be read");
-                    Committed::Unknown
-                }
-            });
+            answers.committed = Some(self.commit(partition, commit, &mut answers.refused).await);
         }
         if work.read_position {
             match self.prices.load_position(&partition.topic, partition.number).await {
@@ -141,6 +122,30 @@ impl Stores {
 }
 
 impl Stores {
+    /// Commits to Postgres. What an operator must correct is set if Postgres refuses.
+    async fn commit(&self, partition: &Partition, commit: &Commit, refused: &mut Option<String>) -> Committed {
+        let batch = PriceBatch {
+            topic: &partition.topic,
+            partition: partition.number,
+            expected: commit.expected,
+            position: commit.position.as_ref(),
+            prices: &commit.prices,
+        };
+        match self.prices.apply(&batch).await {
+            Ok(Applied::Yes) => Committed::Yes,
+            Ok(Applied::Conflict) => Committed::Conflict,
+            Err(error) if error.is_refusal() => {
+                tracing::error!(partition = %partition, error = %error, event = "write_refused", "commit refused, nothing is lost; correct what the error names, it is tried again");
+                *refused = Some(error.with_code());
+                Committed::Unknown
+            }
+            Err(error) => {
+                tracing::warn!(partition = %partition, error = %error, "commit not answered; the position will be read");
+                Committed::Unknown
+            }
+        }
+    }
+
     /// Whether a rebuild has replaced the rows since the owner loaded them. While Postgres is down the copy is filled nevertheless.
     async fn is_replaced(&self, partition: &Partition, own: &str) -> bool {
         match self.prices.load_position(&partition.topic, partition.number).await {

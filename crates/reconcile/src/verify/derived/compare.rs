@@ -230,28 +230,26 @@ mod tests {
 
     const EVER: Part = Part { from: None, to: None };
 
-    /// What is found where the table has these values, and the legs these prices.
-    fn compared(kept: Kept, part: Part, legs: [Vec<Price>; 2], stored: Vec<Stored>) -> Compared {
+    /// What is found in a series of tenant `t`, where commands use `own_tenant` if none is named.
+    fn compared<T>(own_tenant: &str, kept: Kept, find: impl FnOnce(&Comparison<'_>) -> T) -> T {
         let asked = asked("basis");
         let lane = Lane {
             tenant: "t",
             asked: &asked,
             since: Vec::new(),
         };
-        let comparison = Comparison {
+        find(&Comparison {
             lane: &lane,
             times: Times::of(1_000),
             kept,
-            own_tenant: "t",
-        };
-        let legs = legs.map(|prices| Leg::new(prices, 60));
-        comparison.part(part, &legs, stored)
+            own_tenant,
+        })
     }
 
     /// The comparison of one price for each leg at 100 with these values; the second leg costs 3.
     fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
-        let legs = [7, 3].map(|price| vec![trade(100, price, price)]);
-        compared(kept, EVER, legs, stored)
+        let legs = [7, 3].map(|price| Leg::new(vec![trade(100, price, price)], 60));
+        compared("t", kept, |comparison| comparison.part(EVER, &legs, stored))
     }
 
     const KEPT: Kept = Kept {
@@ -295,7 +293,8 @@ mod tests {
             from: Some(150),
             to: None,
         };
-        compared(KEPT, from_150, [first, vec![trade(150, 3, 2)]], stored)
+        let legs = [first, vec![trade(150, 3, 2)]].map(|prices| Leg::new(prices, 60));
+        compared("t", KEPT, |comparison| comparison.part(from_150, &legs, stored))
     }
 
     #[test]
@@ -378,18 +377,6 @@ mod tests {
 
     #[test]
     fn a_value_that_has_lost_an_earlier_version_is_named_with_the_command_that_shows_the_others() {
-        let asked = asked("basis");
-        let lane = Lane {
-            tenant: "t",
-            asked: &asked,
-            since: Vec::new(),
-        };
-        let comparison = Comparison {
-            lane: &lane,
-            times: Times::of(1_000),
-            kept: KEPT,
-            own_tenant: "other",
-        };
         let row = GoneRow {
             time: "100".to_owned(),
             origin_: "raw/0/7/0".to_owned(),
@@ -397,7 +384,9 @@ mod tests {
             sent: "3".to_owned(),
             total: "9".to_owned(),
         };
-        let gone = comparison.gone(&[row]).unwrap();
+        let gone = |rows: &[GoneRow]| compared("other", KEPT, |comparison| comparison.gone(rows)).unwrap();
+        assert_eq!(gone(&[]).total, 0);
+        let gone = gone(&[row]);
         let at = iso(100);
         assert_eq!((gone.total, &*gone.rows[0].origin), (9, "raw/0/7/0"));
         assert_eq!(gone.rows[0].key, taken_back::key("t", "s", 100));
@@ -405,7 +394,6 @@ mod tests {
             gone.rows[0].text,
             format!("derived price t/s/{at} has 2 of 3 versions (`dp explain derived s --at {at} --tenant t`)")
         );
-        assert_eq!(comparison.gone(&[]).unwrap().total, 0);
     }
 
     #[test]

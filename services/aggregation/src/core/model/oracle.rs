@@ -127,21 +127,7 @@ impl Rows {
         let cause = cause(&rows, end);
         let last_appended_at = rows.iter().map(|row| row.tick.appended_at).max()?;
         let last_offset = rows.iter().map(|row| row.tick.offset).max()?;
-        let mut standing: BTreeMap<(&str, Micros), &LogTick> = BTreeMap::new();
-        let mut ticks: Vec<&LogTick> = Vec::new();
-        for Row { tick, .. } in rows {
-            if tick.product == "trade" {
-                ticks.push(tick);
-                continue;
-            }
-            let stands = standing.entry((tick.product, tick.event_time)).or_insert(tick);
-            if (certainty(tick), place(tick)) > (certainty(stands), place(stands)) {
-                *stands = tick;
-            }
-        }
-        ticks.extend(standing.into_values());
-        // A missing sequence ranks below every other.
-        ticks.sort_by_key(|tick| (tick.event_time, tick.sequence, place(tick)));
+        let ticks = counting(rows);
         let (first, last) = (ticks.first()?, ticks.last()?);
         let volume = |t: &LogTick| i128::from(t.volume.unwrap_or(0));
         let (sum, turnover) = (
@@ -183,6 +169,26 @@ impl Rows {
             last_appended_at,
         })
     }
+}
+
+/// The ticks of these rows that count, in the order in which they open and close a bar.
+fn counting(rows: Vec<&Row>) -> Vec<&LogTick> {
+    let mut standing: BTreeMap<(&str, Micros), &LogTick> = BTreeMap::new();
+    let mut ticks: Vec<&LogTick> = Vec::new();
+    for Row { tick, .. } in rows {
+        if tick.product == "trade" {
+            ticks.push(tick);
+            continue;
+        }
+        let stands = standing.entry((tick.product, tick.event_time)).or_insert(tick);
+        if (certainty(tick), place(tick)) > (certainty(stands), place(stands)) {
+            *stands = tick;
+        }
+    }
+    ticks.extend(standing.into_values());
+    // A missing sequence ranks below every other.
+    ticks.sort_by_key(|tick| (tick.event_time, tick.sequence, place(tick)));
+    ticks
 }
 
 /// What the last of these rows is to those of its interval before it.
