@@ -1,10 +1,10 @@
 //! `dp demo` from nothing: its stores agree, and every value of every derived series that it defines is what one query of ClickHouse
-//! makes of the ticks, digit for digit. So it is after prices that are late, corrected, missing, stale, or zero; each revision names
-//! the price that caused it.
+//! makes of the ticks, digit for digit. So it is after prices that are late, corrected, missing, stale, or zero, or that lack a quote or
+//! a component; each revision names the price that caused it.
 //!
 //! The queries are the files of `examples/derived`, which analysts run as well. They share no code with the services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use e2e::{Pipeline, RAW, build_programs, root};
@@ -17,16 +17,51 @@ use testkit::times::iso;
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
 /// The series of the demo in the order of their names, each with the file of its query.
-const SERIES: [(&str, &str); 5] = [
+const SERIES: [(&str, &str); 10] = [
+    ("congestion", "congestion"),
     ("da_rt", "day_ahead_minus_real_time"),
+    ("dominion", "location_spread"),
+    ("gas_months", "location_spread"),
+    ("gas_range", "rolling_range"),
     ("heat", "implied_heat_rate"),
+    ("quote", "bid_ask_spread"),
     ("spark", "spark_spread"),
     ("spark_mean", "rolling_mean"),
     ("west_east", "location_spread"),
 ];
+/// A basis and a calendar spread are location spreads of other legs: what is replaced in the file, in this order.
+const OTHER_LEGS: [(&str, &[[&str; 2]]); 2] = [
+    (
+        "dominion",
+        &[
+            ["PJM.WESTERN%20HUB.SPOT", "PJM.DOMINION%20HUB.SPOT"],
+            ["PJM.EASTERN%20HUB.SPOT", "PJM.WESTERN%20HUB.SPOT"],
+        ],
+    ),
+    (
+        "gas_months",
+        &[
+            ["PJM.WESTERN%20HUB.SPOT", "NG_HH_M1"],
+            ["PJM.EASTERN%20HUB.SPOT", "NG_HH_M2"],
+            ["INTERVAL 5 MINUTE", "INTERVAL 1 HOUR"],
+        ],
+    ),
+];
+/// A series of the demo, and the fewest values that it has.
+const LEAST: [(&str, usize); 7] = [
+    ("congestion", 6),
+    ("dominion", 100),
+    ("gas_months", 13),
+    ("gas_range", 13),
+    ("quote", 100),
+    ("spark", 100),
+    ("west_east", 100),
+];
 const POWER: [&str; 3] = ["PJM", "PJM.WESTERN%20HUB.SPOT", "spot"];
 const OTHER: [&str; 3] = ["PJM", "PJM.EASTERN%20HUB.SPOT", "spot"];
+const DOMINION: [&str; 3] = ["PJM", "PJM.DOMINION%20HUB.SPOT", "spot"];
 const GAS: [&str; 3] = ["GAS", "NG_HH_M1", "trade"];
+const NEXT_MONTH: [&str; 3] = ["GAS", "NG_HH_M2", "trade"];
 const NULL: &str = "null";
 
 /// Tenant, time and value of each row of a series, in the order of time.
@@ -34,6 +69,17 @@ type Values = BTreeMap<&'static str, Vec<Row>>;
 
 fn query(file: &str) -> String {
     std::fs::read_to_string(root().join(format!("examples/derived/{file}.sql"))).unwrap()
+}
+
+/// The query of a series: that of its file, with its own legs.
+fn query_of(series: &str, file: &str) -> String {
+    let changes = OTHER_LEGS.iter().filter(|(name, _)| *name == series);
+    changes
+        .flat_map(|(_, changes)| *changes)
+        .fold(query(file), |sql, [from, to]| {
+            assert!(sql.contains(from), "{file}: {from}");
+            sql.replace(from, to)
+        })
 }
 
 /// What each of these queries returns: tenant, time and value.
@@ -49,7 +95,7 @@ fn values(pipeline: &Pipeline, sql: impl Fn(&str, &str) -> String) -> Values {
 }
 
 fn recomputed(pipeline: &Pipeline) -> Values {
-    values(pipeline, |_, file| query(file))
+    values(pipeline, query_of)
 }
 
 fn stored(pipeline: &Pipeline, view: &str) -> Values {
@@ -75,6 +121,16 @@ fn assert_same(found: &Values, wanted: &Values) {
     }
 }
 
+/// The series have enough values to compare, and those of the quotes differ.
+fn assert_values(values: &Values) {
+    for (series, least) in LEAST {
+        let count = values[series].iter().filter(|row| row[2] != NULL).count();
+        assert!(count >= least, "{series}: {count}");
+    }
+    let widths: BTreeSet<&String> = values["quote"].iter().map(|row| &row[2]).collect();
+    assert!(widths.len() > 1, "{widths:?}");
+}
+
 /// Runs the demo in the folder of a stack that was never started, with its own settings only.
 fn run_demo(stack: &Stack) {
     let mut command = Command::new(stack.config().bin_dir.join("dp"));
@@ -94,13 +150,25 @@ fn run_demo(stack: &Stack) {
     );
 }
 
-fn message([market, instrument, product]: [&str; 3], time: i64, price: &str) -> Outgoing {
-    let payload = json!({
+fn message(of: [&str; 3], time: i64, price: &str) -> Outgoing {
+    tick(of, time, price, &[])
+}
+
+/// A tick with a quote.
+fn quote(of: [&str; 3], time: i64, price: &str, [bid, ask]: [&str; 2]) -> Outgoing {
+    tick(of, time, price, &[("bid", bid), ("ask", ask)])
+}
+
+fn tick([market, instrument, product]: [&str; 3], time: i64, price: &str, more: &[(&str, &str)]) -> Outgoing {
+    let mut payload = json!({
         "envelope": {"event_type": "tick", "event_id": format!("{instrument}-{time}-{price}"), "timestamp": iso(time),
             "tenant_id": "default", "source": "s", "version": "1.0"},
         "payload": {"market": market, "instrument_id": instrument,
             "raw_data": {"timestamp": iso(time), "product": product, "price": price, "volume": "1"}},
     });
+    for (name, value) in more {
+        payload["payload"]["raw_data"][name] = json!(value);
+    }
     Outgoing {
         key: Some(instrument.to_owned()),
         payload: payload.to_string().into_bytes(),
@@ -114,7 +182,9 @@ fn newest_gas(pipeline: &Pipeline) -> i64 {
 }
 
 /// The newest gas price becomes 9, then 0, and one a minute before it comes late. Gas of three hours ago comes, and power after it, of
-/// which the last price is a microsecond too late for the gas. Prices of two hubs come more than a day late.
+/// which the last price is a microsecond too late for the gas. Prices of two hubs come more than a day late. A quote of ten minutes ago is
+/// followed by a price of the same time without a quote, and by another quote. A price of the next month comes late, and one of a third
+/// hub is corrected.
 fn publish_corrections(pipeline: &Pipeline, newest_gas: i64) {
     // One partition for all: of two prices of one time, the last origin counts.
     let partition = "SELECT any(raw_partition) FROM enriched_ticks WHERE instrument_id = 'NG_HH_M1'";
@@ -132,6 +202,12 @@ fn publish_corrections(pipeline: &Pipeline, newest_gas: i64) {
         power(2 * HOUR - 1, "39"),
         power(25 * HOUR, "38"),
         message(OTHER, newest_gas - 25 * HOUR + SECOND, "36"),
+        quote(POWER, newest_gas - 600 * SECOND - 3, "40", ["39.9", "40.1"]),
+        power(600 * SECOND + 3, "40.5"),
+        quote(POWER, newest_gas - 600 * SECOND - 3, "40.6", ["40.5", "40.75"]),
+        message(NEXT_MONTH, newest_gas - 90 * SECOND, "3.8"),
+        message(DOMINION, newest_gas - 600 * SECOND - 2, "42"),
+        message(DOMINION, newest_gas - 600 * SECOND - 2, "43"),
     ] {
         let partition = Some(partition);
         publisher.send(&Outgoing { partition, ..message }).unwrap();
@@ -139,15 +215,17 @@ fn publish_corrections(pipeline: &Pipeline, newest_gas: i64) {
     publisher.finish().unwrap();
 }
 
-/// A document of PJM corrects the day-ahead price of the last hour that has both prices, and lists an earlier vintage after it.
+/// A document of PJM corrects the day-ahead price of the last hour that has both prices, and lists an earlier vintage after it. The other
+/// hub has a newer price without congestion, which does not count.
 fn ingest_vintages(pipeline: &Pipeline) {
     let hour =
         "SELECT formatDateTime(max(timestamp), '%m/%d/%Y %H:%i:%S') FROM derived_prices_latest WHERE series = 'da_rt'";
     let hour = pipeline.clickhouse.rows(hour).unwrap()[0][0].clone();
     let document = format!(
         "datetime_beginning_utc,pnode_id,pnode_name,type,total_lmp_da,congestion_price_da,marginal_loss_price_da,row_is_current,version_nbr\n\
-         {hour},51288,WESTERN HUB,HUB,31.55,0,0,True,2\n\
-         {hour},51288,WESTERN HUB,HUB,99,0,0,False,1\n"
+         {hour},51288,WESTERN HUB,HUB,31.55,1.25,-0.3,True,2\n\
+         {hour},51288,WESTERN HUB,HUB,99,9,9,False,1\n\
+         {hour},51217,EASTERN HUB,HUB,30,,0.5,True,2\n"
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pjm_da_hrl_lmps.csv");
@@ -175,9 +253,15 @@ fn assert_causes(pipeline: &Pipeline, clock: &str) {
     );
     let causes = pipeline.clickhouse.rows(&sql).unwrap();
     for cause in [
+        ["congestion", "correction", "31.55"],
         ["da_rt", "correction", "31.55"],
+        ["gas_months", "correction", "0"],
+        ["gas_months", "late", "3.8"],
+        ["gas_range", "correction", "0"],
+        ["gas_range", "late", "3.8"],
         ["heat", "correction", "0"],
         ["heat", "late", "3.333"],
+        ["quote", "correction", "40.6"],
         ["spark", "correction", "0"],
         ["spark", "late", "3.333"],
         ["spark_mean", "correction", "0"],
@@ -199,8 +283,7 @@ fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_correctio
     assert_eq!(series, SERIES.map(|(name, _)| [name]));
     let of_demo = recomputed(&pipeline);
     assert_same(&stored(&pipeline, "derived_prices_latest"), &of_demo);
-    let (sparks, spreads) = (of_demo["spark"].len(), of_demo["west_east"].len());
-    assert!(sparks > 100 && spreads > 100, "{sparks} {spreads}");
+    assert_values(&of_demo);
     let clock = "SELECT toString(max(log_clock)) FROM derived_prices";
     let clock = pipeline.clickhouse.rows(clock).unwrap()[0][0].clone();
 
@@ -223,19 +306,22 @@ fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_correctio
     let nulls = |values: &Values| values["heat"].iter().filter(|row| row[2] == NULL).count();
     let (before, after) = (nulls(&of_demo), nulls(&corrected));
     assert!(before == 0 && after > 0, "{before} {after}");
-    let at = |ago: i64| {
+    let at = |series: &str, ago: i64| {
         let sql = format!(
             "SELECT toString(fromUnixTimestamp64Micro(toInt64({}), 'UTC'))",
             gas - ago
         );
         let time = pipeline.clickhouse.rows(&sql).unwrap()[0][0].clone();
-        corrected["spark"]
+        corrected[series]
             .iter()
             .find(|row| row[1] == time)
             .map(|row| row[2].clone())
     };
-    assert_eq!(at(2 * HOUR).as_deref(), Some("21.25"));
-    assert_eq!(at(2 * HOUR - 1), None);
+    assert_eq!(at("spark", 2 * HOUR).as_deref(), Some("21.25"));
+    assert_eq!(at("spark", 2 * HOUR - 1), None);
+    assert_eq!(at("quote", 600 * SECOND + 3).as_deref(), Some("0.25"));
+    // Gas of three hours ago has no price of the next month beside it.
+    assert_eq!(at("gas_months", 3 * HOUR), None);
 }
 
 #[test]

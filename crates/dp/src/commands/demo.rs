@@ -45,9 +45,9 @@ const TOLERANCE: f64 = 0.005;
 ///
 /// Starts the local stack, publishes --ticks simulated messages at full speed, ingests its own example documents of seven markets
 /// and those of --data, then publishes 1,000 messages a second for ten seconds to measure latency. When every store has all of
-/// them, it prints counts, market days, derived series (a spark spread and its rolling mean, a heat rate, a spread between hubs,
-/// day-ahead minus real-time), a forward curve, latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every
-/// store agrees with the raw log. The stack keeps running, and a second run continues with the same data.
+/// them, it prints counts, market days, derived series of each kind (spark spread, heat rate, congestion and others), a forward curve,
+/// latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
+/// running, and a second run continues with the same data.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp demo\n  dp demo --ticks 1000000\n  dp demo --data ../shared/data\n  dp demo --port-offset 1000      # in parallel with a stack that already runs"

@@ -309,7 +309,8 @@ impl Texts {
             let _ = write!(self.volume, "{}", Cents(volume));
         }
         let _ = write!(self.bid, "{}", Cents(price - 3));
-        let _ = write!(self.ask, "{}", Cents(price + 4));
+        // The width of quotes follows from the volume: another random number would change all that come after it.
+        let _ = write!(self.ask, "{}", Cents(price + 4 + volume % 7));
     }
 }
 

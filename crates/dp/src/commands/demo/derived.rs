@@ -1,14 +1,18 @@
-//! The derived series of the demo: a spark spread at PJM's western hub and its rolling mean, the heat rate that the market pays for
-//! there, the spread between two hubs, and the western hub's day-ahead minus its real-time price.
+//! The derived series of the demo, at least one of each kind: a spark spread at PJM's western hub and its rolling mean, the heat rate that
+//! the market pays for there, the spread to the eastern hub, the basis of a third one, the width of the quotes, the day-ahead minus the
+//! real-time price, the congestion between two hubs, and the spread of two months of gas with its range.
 //!
-//! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (Henry Hub gas, and the
-//! day-ahead prices of hours that have begun), and reads their newest values.
+//! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (two months of Henry Hub
+//! gas, and a document with the day-ahead prices of hours that have begun), and reads their newest values.
 //! Failure: a stack whose aggregation runs already keeps its series; then other ones, or none, are shown.
+
+use std::path::Path;
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use localstack::{Name, Stack};
 use ops::connection::{Connection, offer_series};
+use ops::ingest::{Documents, Sender};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stores::ClickHouse;
@@ -18,17 +22,24 @@ use stream::kafka::publisher::{Publisher, Record};
 use crate::definitions::check_configuration;
 
 const GAS: &str = "NG_HH_M1";
-const DAY_AHEAD: &str = "PJM.WESTERN%20HUB.DA";
+const NEXT_MONTH: &str = "NG_HH_M2";
 /// Heat rate in MMBtu/MWh of a combined cycle.
 const SERIES: &str = "spark:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h,\
     spark_mean:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h:rolling=mean:count=20,\
     heat:implied_heat_rate:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:max_age=1h,\
     west_east:location_spread:location=PJM.WESTERN%20HUB.SPOT:other=PJM.EASTERN%20HUB.SPOT:max_age=5m,\
-    da_rt:day_ahead_minus_real_time:day_ahead=PJM.WESTERN%20HUB.DA:real_time=PJM.WESTERN%20HUB.RTH";
-/// Hours whose day-ahead price is published, the current one included. The simulation has the real-time price of the last whole one.
+    dominion:basis:local=PJM.DOMINION%20HUB.SPOT:reference=PJM.WESTERN%20HUB.SPOT:max_age=5m,\
+    quote:bid_ask_spread:quote=PJM.WESTERN%20HUB.SPOT,\
+    da_rt:day_ahead_minus_real_time:day_ahead=PJM.WESTERN%20HUB.DA:real_time=PJM.WESTERN%20HUB.RTH,\
+    congestion:congestion:sink=PJM.WESTERN%20HUB.DA:source=PJM.EASTERN%20HUB.DA,\
+    gas_months:calendar_spread:near=NG_HH_M1:far=NG_HH_M2:max_age=1h,\
+    gas_range:calendar_spread:near=NG_HH_M1:far=NG_HH_M2:max_age=1h:rolling=range:window=30m";
+/// Hours whose day-ahead prices are published, the current one included. The simulation has the real-time price of the last whole one.
 const HOURS: i64 = 6;
-/// Gas trades, one every ten minutes: within the maximum age of the spark spread at any time.
+/// Gas trades of each month, one every ten minutes: within the maximum age of the spark spread at any time.
 const TRADES: i64 = 7;
+/// The name of the document with the day-ahead prices.
+const DOCUMENT: &str = "pjm_da_hrl_lmps_demo.csv";
 
 /// Defines the series unless the stack has some, and refuses a configuration with which services would not start.
 pub fn define(stack: &mut Stack, names: &[Name]) -> anyhow::Result<()> {
@@ -43,8 +54,15 @@ pub fn define(stack: &mut Stack, names: &[Name]) -> anyhow::Result<()> {
 pub async fn publish(connection: &Connection) -> anyhow::Result<u64> {
     let topic = connection.names.raw_topic(None).map_err(anyhow::Error::msg)?.to_owned();
     let bootstrap = connection.settings.kafka_bootstrap.clone();
-    let messages = messages(&connection.settings.tenant_id, Timestamp::now())?;
-    let send = move || {
+    let (tenant, now) = (connection.settings.tenant_id.clone(), Timestamp::now());
+    let (messages, document) = (messages(&tenant, now)?, document(now)?);
+    let documents = Documents {
+        tenant: Some(tenant),
+        ..Documents::default()
+    };
+    let mut sender = Sender::new(connection, &documents)?;
+    let send = move || -> anyhow::Result<u64> {
+        let document = sender.send(Path::new(DOCUMENT), document.as_bytes())?;
         let mut publisher = Publisher::new(&bootstrap, "dp-demo")?;
         for (key, payload) in &messages {
             let record = Record {
@@ -55,7 +73,7 @@ pub async fn publish(connection: &Connection) -> anyhow::Result<u64> {
             };
             publisher.send(&record)?;
         }
-        publisher.finish()
+        Ok(publisher.finish()? + document.messages)
     };
     tokio::task::spawn_blocking(send)
         .await
@@ -65,30 +83,45 @@ pub async fn publish(connection: &Connection) -> anyhow::Result<u64> {
 
 /// Key and content of each message.
 fn messages(tenant: &str, now: Timestamp) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let hour_began = Timestamp::from_second(now.as_second() - now.as_second().rem_euclid(3_600))?;
     let mut messages = Vec::new();
     for at in 0..TRADES {
-        let time = now.checked_sub(SignedDuration::from_mins(10 * at))?;
-        messages.push((GAS, message(tenant, now, ("GAS", GAS, "trade"), time, 350 + 3 * at)));
-    }
-    for at in 0..HOURS {
-        let time = hour_began.checked_sub(SignedDuration::from_hours(at))?;
-        messages.push((
-            DAY_AHEAD,
-            message(tenant, now, ("PJM", DAY_AHEAD, "da"), time, 2_900 + 110 * at),
-        ));
+        for (instrument, minutes, cents) in [(GAS, 0, 350 + 3 * at), (NEXT_MONTH, 5, 362 + 2 * at)] {
+            let time = now.checked_sub(SignedDuration::from_mins(10 * at + minutes))?;
+            messages.push((instrument, message(tenant, now, instrument, time, cents)));
+        }
     }
     Ok(messages)
 }
 
-fn message(
-    tenant: &str,
-    now: Timestamp,
-    (market, instrument, product): (&str, &str, &str),
-    time: Timestamp,
-    cents: i64,
-) -> String {
-    let price = format!("{}.{:02}", cents / 100, cents % 100);
+/// A report of PJM's day-ahead prices, with their components. The prices of an hour are the same in every run.
+fn document(now: Timestamp) -> anyhow::Result<String> {
+    let mut rows =
+        "datetime_beginning_utc,pnode_id,pnode_name,type,total_lmp_da,congestion_price_da,marginal_loss_price_da,\
+         row_is_current,version_nbr\n"
+            .to_owned();
+    let this_hour = now.as_second().div_euclid(3_600);
+    for hour in (0..HOURS).map(|ago| this_hour - ago) {
+        let time = Timestamp::from_second(hour * 3_600)?
+            .strftime("%m/%d/%Y %H:%M:%S")
+            .to_string();
+        let at = hour.rem_euclid(HOURS);
+        for (node, congestion, loss) in [
+            ("51288,WESTERN HUB", 90 - 40 * at, 20 - 7 * at),
+            ("51217,EASTERN HUB", 150 + 30 * at, 5 * at - 35),
+        ] {
+            let [price, congestion, loss] = [2_800 + 110 * at + congestion + loss, congestion, loss].map(dollars);
+            rows.push_str(&format!("{time},{node},HUB,{price},{congestion},{loss},True,1\n"));
+        }
+    }
+    Ok(rows)
+}
+
+fn dollars(cents: i64) -> String {
+    let sign = if cents < 0 { "-" } else { "" };
+    format!("{sign}{}.{:02}", cents.abs() / 100, cents.abs() % 100)
+}
+
+fn message(tenant: &str, now: Timestamp, instrument: &str, time: Timestamp, cents: i64) -> String {
     json!({
         "envelope": {
             "event_type": ops::simulation::EVENT_TYPE,
@@ -99,9 +132,9 @@ fn message(
             "version": "1.0",
         },
         "payload": {
-            "market": market,
+            "market": "GAS",
             "instrument_id": instrument,
-            "raw_data": { "timestamp": time.to_string(), "product": product, "price": price, "volume": "1" },
+            "raw_data": { "timestamp": time.to_string(), "product": "trade", "price": dollars(cents), "volume": "1" },
         },
     })
     .to_string()
@@ -145,23 +178,45 @@ pub async fn read(connection: &Connection, clickhouse: &ClickHouse) -> anyhow::R
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use curves::derived::Formula;
     use service::{Env, Reader};
 
-    #[test]
-    fn the_series_are_accepted_and_every_message_is_the_price_of_a_leg() {
+    fn series() -> Vec<curves::derived::Definition> {
         let env = Env::from([("AGGREGATION_DERIVED_SERIES".to_owned(), SERIES.to_owned())]);
         let mut reader = Reader::new(&env);
         let series = aggregation::config::read(&mut reader).derived.series;
         assert!(reader.finish().is_ok());
-        assert_eq!(series.len(), 5);
-        assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 1);
+        series.iter().map(|series| (**series).clone()).collect()
+    }
+
+    #[test]
+    fn each_kind_has_a_series() {
+        let series = series();
+        assert_eq!(series.len(), 10);
+        for kind in Formula::NAMES {
+            assert!(series.iter().any(|series| series.kind() == kind), "{kind}");
+        }
+        assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 2);
+    }
+
+    #[test]
+    fn every_message_is_the_price_of_a_leg_and_the_document_has_both_hubs_at_each_hour() {
+        let series = series();
         let now: Timestamp = "2026-10-01T05:59:59.5Z".parse().unwrap();
         let messages = messages("t", now).unwrap();
-        assert_eq!(messages.len() as i64, TRADES + HOURS);
+        assert_eq!(messages.len() as i64, 2 * TRADES);
         let is_leg = |key: &str| series.iter().any(|series| series.legs.iter().any(|leg| leg == key));
         assert!(messages.iter().all(|(key, _)| is_leg(key)));
-        let day_ahead = messages.iter().filter(|(key, _)| *key == DAY_AHEAD);
-        let last_whole_hour = day_ahead.filter(|(_, text)| text.contains("2026-10-01T04:00:00Z"));
-        assert_eq!(last_whole_hour.count(), 1);
+        let document = document(now).unwrap();
+        assert_eq!(document.lines().count() as i64, 1 + 2 * HOURS);
+        assert_eq!(
+            ops::ingest::format_of(Path::new(DOCUMENT), document.as_bytes()),
+            Some("pjm.da_hrl_lmps.csv")
+        );
+        let rows = |hour: &str| document.lines().filter(|row| row.starts_with(hour)).count();
+        assert_eq!((rows("10/01/2026 05:00:00,"), rows("10/01/2026 00:00:00,")), (2, 2));
+        let row = "10/01/2026 04:00:00,51288,WESTERN HUB,HUB,31.62,-0.70,-0.08,True,1";
+        assert!(document.lines().any(|line| line == row), "{document}");
+        assert_eq!([5, -5, -250, 3_150].map(dollars), ["0.05", "-0.05", "-2.50", "31.50"]);
     }
 }

@@ -34,7 +34,7 @@ pub struct DemoReport {
     pub published: Counts,
     /// Documents that were ingested.
     pub documents: u64,
-    /// Prices of legs of the derived series that were published.
+    /// Messages with prices of legs of the derived series.
     pub legs: u64,
     /// Figures before this run.
     pub before: Figures,
