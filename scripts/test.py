@@ -32,6 +32,9 @@ PARTS = [
 # The end-to-end programs that find most come first, and the slowest of the others last.
 FIRST = ["faults", "positions", "harmless", "scenarios"]
 LAST = ["instructions", "memory", "history_cost"]
+# Programs whose tests start servers and wait for what they answer. Two of them at a time, beside the other lanes, would be more than two
+# cores can do in the time that a user is promised.
+ONE_BY_ONE = ["commands", "kafka", "servers"]
 
 
 @dataclass
@@ -98,7 +101,8 @@ def built(arguments: list[str]) -> list[Program]:
             target = message["target"]
             kind = "" if target["kind"] == ["test"] else " (unit tests)"
             name = f"{Path(folder).name}: {target['name']}{kind}"
-            found.append(Program(name, [message["executable"]], folder))
+            threads = ["--test-threads=1"] if target["name"] in ONE_BY_ONE else []
+            found.append(Program(name, [message["executable"], *threads], folder))
     return sorted(found, key=lambda program: program.name)
 
 
