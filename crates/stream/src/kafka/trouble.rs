@@ -62,7 +62,10 @@ const TABLE: &[(&str, Kind)] = &[
 ];
 
 /// A login that was cut off: the connection broke or timed out before the broker answered, so it refused nothing.
-const UNANSWERED: &str = "SaslAuthenticateRequest failed: Local:";
+const UNANSWERED: [&str; 2] = [
+    "SaslAuthenticateRequest failed: Local:",
+    "mechanism handshake failed: Local:",
+];
 
 /// The settings that messages name, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +95,7 @@ impl Facts {
 
 /// The meaning of a message of the library; `None` if it reports a temporary problem.
 pub(super) fn sort(code: Option<Code>, reason: &str, facts: &Facts) -> Option<Trouble> {
-    if reason.contains(UNANSWERED) {
+    if UNANSWERED.iter().any(|words| reason.contains(words)) {
         return None;
     }
     let listed = TABLE.iter().find(|(words, _)| reason.contains(words));
@@ -267,14 +270,20 @@ mod tests {
     #[test]
     fn a_login_that_was_cut_off_is_no_refusal() {
         for cause in ["Broker transport failure", "Timed out"] {
-            let reason =
-                format!("GroupCoordinator: SASL authentication error: SaslAuthenticateRequest failed: Local: {cause}");
-            for code in [None, Some(Code::Authentication)] {
-                assert_eq!(
-                    sort(code, &reason, &Facts::of(&scram(None))).map(|trouble| trouble.code),
-                    None,
-                    "{reason}"
-                );
+            for reason in [
+                format!("GroupCoordinator: SASL authentication error: SaslAuthenticateRequest failed: Local: {cause}"),
+                format!(
+                    "GroupCoordinator: SASL SCRAM-SHA-256 mechanism handshake failed: Local: {cause}: broker's supported \
+                     mechanisms: (n/a)"
+                ),
+            ] {
+                for code in [None, Some(Code::Authentication)] {
+                    assert_eq!(
+                        sort(code, &reason, &Facts::of(&scram(None))).map(|trouble| trouble.code),
+                        None,
+                        "{reason}"
+                    );
+                }
             }
         }
     }
