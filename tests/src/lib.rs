@@ -46,7 +46,7 @@ fn is_of_the_judges(name: &str) -> bool {
 }
 
 /// Deadline for everything that happens without further action.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A stack with the four services on it.
 pub struct Pipeline {
