@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use domain::Interval;
 use fastrand::Rng;
@@ -13,6 +12,7 @@ use reconcile::verify::gaps::Gaps;
 use reconcile::verify::report::Check;
 use service::{Env, Names, Reader};
 use stores::{ClickHouse, ClickHouseConfig};
+use testkit::PATIENCE;
 use testkit::bars::{BarKey, Times, Wanted, bars, placed};
 use testkit::parse::Tick;
 
@@ -46,7 +46,7 @@ struct Setup {
 async fn setup() -> Setup {
     let stack = Temporary::new().unwrap();
     stack.start(Server::ClickHouse).unwrap();
-    stack.wait_ready(Server::ClickHouse, Duration::from_secs(180)).unwrap();
+    stack.wait_ready(Server::ClickHouse, PATIENCE).unwrap();
     let clickhouse = ClickHouse::new(ClickHouseConfig {
         url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
         database: "market_data".into(),

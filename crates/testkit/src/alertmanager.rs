@@ -10,9 +10,9 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::PATIENCE;
 use crate::http;
 
-const READY_WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A running Alertmanager.
@@ -47,10 +47,10 @@ impl Alertmanager {
             process,
             _folder: folder,
         };
-        let deadline = Instant::now() + READY_WITHIN;
+        let deadline = Instant::now() + PATIENCE;
         while !http::request(port, "GET", "/-/ready", &[], "").is_ok_and(|answer| answer.status == 200) {
             if Instant::now() > deadline {
-                bail!("Alertmanager is not ready within {} s", READY_WITHIN.as_secs());
+                bail!("Alertmanager is not ready within {} s", PATIENCE.as_secs());
             }
             std::thread::sleep(POLL);
         }

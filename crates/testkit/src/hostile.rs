@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
+use crate::PATIENCE;
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
@@ -16,8 +17,6 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedHeaders, DeliveryResult, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, ThreadedProducer};
-
-const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A record of any content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -94,7 +93,7 @@ pub fn publish(bootstrap: &str, topic: &str, compression: &str, records: &[Recor
         producer.poll(Duration::ZERO);
     }
     producer
-        .flush(TIMEOUT)
+        .flush(PATIENCE)
         .context("the broker did not answer for every record")?;
     let answers = std::mem::take(&mut *producer.context().0.lock());
     if answers.len() != records.len() {
@@ -168,7 +167,7 @@ impl Transaction {
             .set("transaction.timeout.ms", timeout.as_millis().to_string())
             .create_with_context(Answers::default())
             .context("create transactional producer")?;
-        producer.init_transactions(TIMEOUT)?;
+        producer.init_transactions(PATIENCE)?;
         producer.begin_transaction()?;
         Ok(Transaction { producer, sent: 0 })
     }
@@ -184,7 +183,7 @@ impl Transaction {
         base.key = record.key.as_deref();
         base.payload = record.payload.as_deref();
         self.producer.send(base).map_err(|(error, _)| error)?;
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let answers = self.producer.context().0.lock();
             match answers.get(&number) {
@@ -203,7 +202,7 @@ impl Transaction {
     /// # Errors
     /// The broker does not answer.
     pub fn commit(self) -> anyhow::Result<()> {
-        self.producer.commit_transaction(TIMEOUT).context("commit transaction")
+        self.producer.commit_transaction(PATIENCE).context("commit transaction")
     }
 
     /// Aborts the transaction.
@@ -211,6 +210,6 @@ impl Transaction {
     /// # Errors
     /// The broker does not answer.
     pub fn abort(self) -> anyhow::Result<()> {
-        self.producer.abort_transaction(TIMEOUT).context("abort transaction")
+        self.producer.abort_transaction(PATIENCE).context("abort transaction")
     }
 }

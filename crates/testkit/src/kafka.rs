@@ -15,9 +15,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::PATIENCE;
 use crate::hostile::read_headers;
-
-const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A record of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +67,7 @@ fn consumer(bootstrap: &str, group: &str) -> anyhow::Result<BaseConsumer> {
 
 /// Numbers of the partitions of a topic.
 pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
-    let metadata = consumer(bootstrap, "oracle")?.fetch_metadata(Some(topic), TIMEOUT)?;
+    let metadata = consumer(bootstrap, "oracle")?.fetch_metadata(Some(topic), PATIENCE)?;
     let found = metadata
         .topics()
         .iter()
@@ -82,7 +81,7 @@ pub fn partitions(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<i32>> {
 
 /// Names of all topics.
 pub fn topics(bootstrap: &str) -> anyhow::Result<BTreeSet<String>> {
-    let metadata = consumer(bootstrap, "oracle")?.fetch_metadata(None, TIMEOUT)?;
+    let metadata = consumer(bootstrap, "oracle")?.fetch_metadata(None, PATIENCE)?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
@@ -91,7 +90,7 @@ pub fn ends(bootstrap: &str, topic: &str) -> anyhow::Result<Vec<(i32, i64)>> {
     let consumer = consumer(bootstrap, "oracle")?;
     let mut ends = Vec::new();
     for partition in partitions(bootstrap, topic)? {
-        ends.push((partition, consumer.fetch_watermarks(topic, partition, TIMEOUT)?.1));
+        ends.push((partition, consumer.fetch_watermarks(topic, partition, PATIENCE)?.1));
     }
     Ok(ends)
 }
@@ -113,17 +112,17 @@ pub fn read_on(
 ) -> anyhow::Result<()> {
     for partition in partitions(bootstrap, topic)? {
         let consumer = consumer(bootstrap, "oracle")?;
-        let (start, end) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        let (start, end) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
         let next = positions.entry(partition).or_insert(start);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(topic, partition, Offset::Offset(*next))?;
         consumer.assign(&list)?;
-        let mut deadline = Instant::now() + TIMEOUT;
+        let mut deadline = Instant::now() + PATIENCE;
         while *next < end {
             match consumer.poll(Duration::from_millis(200)) {
                 Some(Ok(message)) => {
                     *next = message.offset() + 1;
-                    deadline = Instant::now() + TIMEOUT;
+                    deadline = Instant::now() + PATIENCE;
                     take(owned(&message));
                 }
                 // The log ends with compacted offsets or control records.
@@ -255,7 +254,7 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<Ve
     for partition in partitions(bootstrap, topic)? {
         list.add_partition(topic, partition);
     }
-    let committed = consumer.committed_offsets(list, TIMEOUT)?;
+    let committed = consumer.committed_offsets(list, PATIENCE)?;
     let mut answer = Vec::new();
     for element in committed.elements() {
         let offset = match element.offset() {
@@ -265,7 +264,7 @@ pub fn committed(bootstrap: &str, group: &str, topic: &str) -> anyhow::Result<Ve
         answer.push((
             element.partition(),
             offset,
-            consumer.fetch_watermarks(topic, element.partition(), TIMEOUT)?.1,
+            consumer.fetch_watermarks(topic, element.partition(), PATIENCE)?.1,
         ));
     }
     Ok(answer)
@@ -277,7 +276,7 @@ pub fn reset_to_earliest(bootstrap: &str, group: &str, topic: &str) -> anyhow::R
     let consumer = consumer(bootstrap, group)?;
     let mut list = TopicPartitionList::new();
     for partition in partitions(bootstrap, topic)? {
-        let (start, _) = consumer.fetch_watermarks(topic, partition, TIMEOUT)?;
+        let (start, _) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
         list.add_partition_offset(topic, partition, Offset::Offset(start))?;
     }
     consumer
@@ -291,7 +290,7 @@ pub fn delete_groups(bootstrap: &str, groups: &[&str]) -> anyhow::Result<()> {
         .set("bootstrap.servers", bootstrap)
         .create()
         .context("create admin client")?;
-    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     for deleted in block_on(admin.delete_groups(groups, &options))? {
         match deleted {
             Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
@@ -316,8 +315,8 @@ impl Topics {
                 .create()
                 .context("create admin client")?,
             options: AdminOptions::new()
-                .request_timeout(Some(TIMEOUT))
-                .operation_timeout(Some(TIMEOUT)),
+                .request_timeout(Some(PATIENCE))
+                .operation_timeout(Some(PATIENCE)),
         })
     }
 

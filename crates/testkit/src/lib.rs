@@ -30,3 +30,6 @@ pub mod stores;
 pub mod terminal;
 pub mod times;
 pub mod token_endpoint;
+
+/// How long tests wait for what happens without further action: longer than any step takes while other tests occupy all cores.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(180);

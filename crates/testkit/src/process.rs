@@ -9,9 +9,9 @@ use anyhow::{Context as _, bail};
 use procfs::process::{Process, StatM, Status};
 use serde_json::Value;
 
+use crate::PATIENCE;
 use crate::http;
 
-const READY_WITHIN: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A running service. It is killed when the value is dropped.
@@ -59,7 +59,7 @@ impl ServiceProcess {
 
     /// Asks until the answer is as wanted.
     pub fn wait_until(&self, what: &str, path: &str, wanted: impl Fn(u16, &Value) -> bool) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_WITHIN;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let (status, body) = self.get(path)?;
             if wanted(status, &body) {

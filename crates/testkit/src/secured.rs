@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::PATIENCE;
 use anyhow::{Context as _, bail};
 use procfs::process::Process;
 
-const START_LIMIT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A server process. It is stopped when dropped.
@@ -42,7 +42,7 @@ impl Running {
 
     /// Waits until the server accepts connections at this port.
     fn wait_for(&mut self, port: u16) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             if Instant::now() > deadline || self.child.try_wait()?.is_some() {
                 bail!("nothing listens at port {port}: {}", self.log_text());

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::PATIENCE;
 use crate::certificates::{Authority, Issued};
 
 /// A user of every mechanism.
@@ -25,7 +26,6 @@ pub const USER: &str = "pipeline";
 /// Its password.
 pub const PASSWORD: &str = "h@nter2";
 
-const STARTS_WITHIN: Duration = Duration::from_secs(180);
 const WATCH: &str = "cat >/dev/null; kill -9 \"$1\"; sleep 1; rm -rf \"$2\"";
 
 /// The broker.
@@ -158,7 +158,7 @@ impl SecuredKafka {
     }
 
     fn wait(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + STARTS_WITHIN;
+        let deadline = Instant::now() + PATIENCE;
         let log = |folder: &Path| {
             let log = fs::read_to_string(folder.join("broker.log")).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();

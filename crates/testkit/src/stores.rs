@@ -3,11 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
 
+use crate::PATIENCE;
 use anyhow::{Context as _, bail};
-
-const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A row of strings; `\N` is null.
 pub type Row = Vec<String>;
@@ -52,7 +50,7 @@ impl ClickHouse {
     /// Runs a statement and returns the text of the result.
     pub fn run(&self, sql: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(&self.address).with_context(|| format!("connect to {}", self.address))?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
             "POST /?database={}&mutations_sync=2&wait_end_of_query=1&http_response_buffer_size=1048576 HTTP/1.0\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{sql}",
@@ -162,7 +160,7 @@ impl Redis {
     /// Runs one command. Arrays are flattened; a missing value is `None`.
     pub fn run(&self, command: &[&str]) -> anyhow::Result<Vec<Option<String>>> {
         let mut stream = TcpStream::connect(&self.address).with_context(|| format!("connect to {}", self.address))?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let database = self.database.to_string();
         for words in [&["SELECT", database.as_str()][..], command] {
             let mut request = format!("*{}\r\n", words.len());

@@ -9,13 +9,13 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::PATIENCE;
 use anyhow::{Context as _, bail};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use parking_lot::Mutex;
 
 const POLL: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Sequences of a terminal: the second screen, and back to the first one.
 const ENTERED: &str = "\u{1b}[?1049h";

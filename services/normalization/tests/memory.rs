@@ -16,6 +16,7 @@ use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
 use stream::kafka::settings::{MAX_RAW_BYTES, MAX_SENT_BYTES};
+use testkit::PATIENCE;
 use testkit::process::ServiceProcess;
 
 const RAW: &str = "ingestion.market.raw.v1";
@@ -24,7 +25,6 @@ const MISO: &str = "miso.rt5.expost.json";
 const FRAME: &str = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":["#;
 /// Most memory that normalization may use, whatever a document contains.
 const MOST_MEGABYTES: u64 = 400;
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// 19.5 MB.
 const EMPTY_ROWS: usize = 6_500_000;
@@ -56,7 +56,7 @@ fn document(row: &str, rows: usize) -> Vec<u8> {
 fn kafka() -> (Temporary, Brokers) {
     let stack = Temporary::new().unwrap();
     stack.start(Server::Kafka).unwrap();
-    stack.wait_ready(Server::Kafka, Duration::from_secs(180)).unwrap();
+    stack.wait_ready(Server::Kafka, PATIENCE).unwrap();
     let bootstrap = Brokers::plaintext(&stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
     let topic = |name: &str, partitions: i32, largest: usize| TopicSpec {
         name: name.into(),

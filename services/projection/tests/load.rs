@@ -13,10 +13,9 @@ use stores::Postgres;
 use stores::postgres::migrate;
 use stream::Brokers;
 use stream::kafka::admin::{TopicSpec, create_topics};
+use testkit::PATIENCE;
 use testkit::process::ServiceProcess;
 
-/// Longer than any step takes while other tests occupy all cores.
-const PATIENCE: Duration = Duration::from_secs(180);
 const PARTITIONS: i32 = 4;
 /// Prices stored before the service starts.
 const STORED: i64 = 300_000;

@@ -9,12 +9,12 @@ use e2e::{Pipeline, eventually};
 use localstack::{Server, Service, Stack};
 
 use super::bare_dp;
+use testkit::PATIENCE;
 
 /// How long a command may continue after Ctrl-C: one second, and a margin for slow machines.
 const ENDS_WITHIN: Duration = Duration::from_millis(1_500);
 /// A command prints a message after waiting for two seconds.
 const SAID_WITHIN: Duration = Duration::from_secs(4);
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running command and its lines on stderr.
 struct Running {

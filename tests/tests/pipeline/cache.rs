@@ -3,16 +3,16 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use e2e::{Pipeline, RAW, eventually};
 use localstack::Service;
 use serde_json::{Value, json};
+use testkit::PATIENCE;
 use testkit::kafka::{self, Outgoing, Publisher};
 
 const TOPIC: &str = "projection.invalidation.v1";
 const INSTRUMENT: &str = "CACHE.A";
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// A subscriber of the channel.
 struct Listener(BufReader<TcpStream>);
@@ -20,7 +20,7 @@ struct Listener(BufReader<TcpStream>);
 impl Listener {
     fn subscribe(pipeline: &Pipeline) -> Listener {
         let mut stream = TcpStream::connect(("127.0.0.1", pipeline.stack().config().ports.redis)).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(b"SUBSCRIBE cache:invalidation\r\n").unwrap();
         let mut listener = Listener(BufReader::new(stream));
         // The last line of the answer: the number of subscriptions.
@@ -44,7 +44,10 @@ impl Listener {
             if line.starts_with('{') && serde_json::from_str::<Value>(&line).unwrap() == expected {
                 return;
             }
-            assert!(began.elapsed() < LIMIT, "no notice {expected}, the last line is {line}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "no notice {expected}, the last line is {line}"
+            );
         }
     }
 }

@@ -2,18 +2,18 @@
 //! changed by hand is written again.
 
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use e2e::{Pipeline, RAW, eventually};
 use localstack::Service;
 use serde_json::{Value, json};
+use testkit::PATIENCE;
 use testkit::http;
 use testkit::kafka::{Outgoing, Publisher};
 use tungstenite::protocol::WebSocket;
 use tungstenite::{Message, client};
 
 const INSTRUMENT: &str = "LIVE.A";
-const LIMIT: Duration = Duration::from_secs(180);
 
 fn port(pipeline: &Pipeline) -> u16 {
     pipeline.stack().config().ports.projection
@@ -26,7 +26,7 @@ impl Client {
     fn connect(pipeline: &Pipeline, query: &str) -> Client {
         let address = format!("127.0.0.1:{}", port(pipeline));
         let stream = TcpStream::connect(&address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Client(client(format!("ws://{address}/ws/prices{query}"), stream).unwrap().0)
     }
 
@@ -52,7 +52,7 @@ impl Client {
                 return message["data"].clone();
             }
             assert!(
-                began.elapsed() < LIMIT,
+                began.elapsed() < PATIENCE,
                 "no update with price {price}, the last message is {message}"
             );
         }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use aggregation::hourly::statements::{Arrivals, Question};
 use localstack::{Server, Temporary};
 use ops::connection::Connection;
 use ops::migrations::{Stores, migrate, stores};
 use serde_json::{Value, json};
+use testkit::PATIENCE;
 
 /// Beginning of the hour that is compared.
 const HOUR: &str = "2026-09-26 14:00:00";
@@ -91,7 +91,7 @@ async fn an_hourly_price_must_be_the_mean_of_the_best_fine_prices() {
     let stack = Temporary::new().unwrap();
     for server in [Server::ClickHouse, Server::Postgres] {
         stack.start(server).unwrap();
-        stack.wait_ready(server, Duration::from_secs(180)).unwrap();
+        stack.wait_ready(server, PATIENCE).unwrap();
     }
     let dir = stack.config().dir.clone();
     let connection = Connection::to_stack(&stack, true).unwrap();

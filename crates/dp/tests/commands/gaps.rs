@@ -10,6 +10,7 @@ use markets::{MarketDay, Normalizer, NormalizerConfig, RawMessage};
 use ops::connection::Connection;
 use ops::migrations::{Stores, migrate, stores};
 use serde_json::{Value, json};
+use testkit::PATIENCE;
 
 const ISONE_DA: &str = "isone.da_lmp.csv";
 const PJM_HOURLY: &str = "pjm.rt_hrl_lmps.csv";
@@ -137,7 +138,7 @@ async fn each_missing_interval_of_a_market_day_is_found_and_pages_are_no_complet
     let stack = Temporary::new().unwrap();
     for server in [Server::ClickHouse, Server::Postgres] {
         stack.start(server).unwrap();
-        stack.wait_ready(server, std::time::Duration::from_secs(180)).unwrap();
+        stack.wait_ready(server, PATIENCE).unwrap();
     }
     let dir = stack.config().dir.clone();
     let connection = Connection::to_stack(&stack, true).unwrap();

@@ -17,6 +17,7 @@ use stream::dead_letter::header;
 use stream::kafka::consumer::{GroupConsumer, GroupEvent};
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::settings;
+use testkit::PATIENCE;
 
 /// Exit code, stdout and stderr of `dp` with a stack.
 fn dp(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -53,7 +54,7 @@ fn shown(dir: &Path, code: i32, arguments: &[&str]) -> String {
 
 /// Repeats a look until it succeeds.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(180);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(seen) = look() {
             return seen;

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use testkit::PATIENCE;
 use testkit::secured::redis::Watched;
 
 fn dp(port: u16, arguments: &[&str]) -> (i32, String) {
@@ -20,7 +21,7 @@ fn dp(port: u16, arguments: &[&str]) -> (i32, String) {
 
 /// The only master, as soon as the sentinel tells what is expected and the exit code is this one. It looks at replicas every ten seconds.
 fn until(watched: &Watched, code: i32, is_it: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(180);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let (found, text) = dp(watched.sentinel(), &["--json"]);
         let masters: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));

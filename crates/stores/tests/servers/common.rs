@@ -8,6 +8,7 @@ use domain::{Decimal, Kind, Origin, QualityFlag, QualityFlags, Tick, Vintage};
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
 use stores::{ClickHouse, ClickHouseConfig, LatestPrice, OwnedOrigin};
+use testkit::PATIENCE;
 
 pub fn started(servers: &[Server]) -> Temporary {
     let stack = Temporary::new().unwrap();
@@ -19,7 +20,7 @@ pub fn started(servers: &[Server]) -> Temporary {
 
 pub fn start(stack: &Temporary, server: Server) {
     stack.start(server).unwrap();
-    stack.wait_ready(server, Duration::from_secs(180)).unwrap();
+    stack.wait_ready(server, PATIENCE).unwrap();
 }
 
 pub fn clickhouse(stack: &Temporary) -> ClickHouse {

@@ -8,11 +8,11 @@ use stream::kafka::reader::LogReader;
 use stream::kafka::settings::Compression;
 
 use crate::broker;
+use testkit::PATIENCE;
 
 const TOPIC: &str = "outputs";
 const PARTITIONS: i32 = 16;
 const ROUNDS: i64 = 40;
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// Regression: the reports of a round come partition by partition, in any order. A turn that stopped at the first one that
 /// did not move the position left the others to the next turn, and the position fell behind further and further.
@@ -44,7 +44,7 @@ fn one_turn_serves_the_reports_of_all_partitions_in_whatever_order_they_come() {
         producer.push();
         let began = Instant::now();
         while !(0..PARTITIONS).all(|number| is_in_the_log(number, round)) {
-            assert!(began.elapsed() < LIMIT, "round {round} is not in the log");
+            assert!(began.elapsed() < PATIENCE, "round {round} is not in the log");
         }
         producer.serve(Duration::ZERO).unwrap();
     }

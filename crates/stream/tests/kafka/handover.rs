@@ -14,11 +14,11 @@ use stream::{
 };
 
 use crate::broker;
+use testkit::PATIENCE;
 
 const TOPIC: &str = "ticks";
 const DLQ: &str = "dlq";
 const PARTITIONS: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(180);
 /// An owner that stops when the group asks for its partitions processes one or two that come after that.
 const WORKED_ON: usize = 4;
 
@@ -111,7 +111,7 @@ fn publish_until(
     what: &str,
     condition: impl Fn(&[Event]) -> bool,
 ) -> Vec<(i32, i64)> {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + PATIENCE;
     let mut places = Vec::new();
     while !condition(&journal.lock()) {
         assert!(Instant::now() < deadline, "never: {what}");

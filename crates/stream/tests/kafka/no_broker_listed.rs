@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use stream::Brokers;
 use stream::kafka::probe::Probe;
+use testkit::PATIENCE;
 
 const API_VERSIONS: i16 = 18;
 const METADATA: i16 = 3;
 const UNSUPPORTED_VERSION: i16 = 35;
 const TOPIC: &str = "ticks";
-const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The state of the broker.
 struct Broker {

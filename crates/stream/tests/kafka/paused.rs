@@ -14,12 +14,12 @@ use stream::{
 };
 
 use crate::broker;
+use testkit::PATIENCE;
 
 const TOPIC: &str = "input";
 const ORDERS: &str = "orders";
 /// Messages that an earlier owner has finished.
 const FINISHED: i64 = 4;
-const LIMIT: Duration = Duration::from_secs(180);
 /// Long enough for a message that is not held back.
 const STILL: Duration = Duration::from_secs(2);
 
@@ -72,7 +72,7 @@ impl Handler for Recording {
 }
 
 fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::sleep(Duration::from_millis(20));
@@ -173,7 +173,7 @@ fn a_paused_worker_takes_nothing_and_then_every_message_once() {
 
 /// Takes what the follower gives until it has this many records.
 fn read(follower: &mut Follower, count: usize) -> Vec<i64> {
-    let (deadline, mut offsets) = (Instant::now() + LIMIT, Vec::new());
+    let (deadline, mut offsets) = (Instant::now() + PATIENCE, Vec::new());
     while offsets.len() < count {
         assert!(Instant::now() < deadline, "{offsets:?}");
         follower

@@ -18,6 +18,7 @@ use stream::{
 };
 
 use crate::broker;
+use testkit::PATIENCE;
 
 const INPUT: &str = "input";
 const OUTPUT: &str = "output";
@@ -26,7 +27,6 @@ const RAW: &str = "raw";
 const QUESTIONS: i32 = 4;
 /// How long a fetch of an idle topic waits.
 const FETCH_WAIT: Duration = Duration::from_secs(3);
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// Answers of the broker, and how long each took.
 type Answers = Arc<Mutex<Vec<(Option<String>, Duration)>>>;
@@ -126,7 +126,7 @@ fn a_question_about_an_origin_is_answered_while_a_fetch_waits() {
             })
         })
     };
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + PATIENCE;
     while answers.lock().len() < QUESTIONS as usize {
         assert!(Instant::now() < deadline, "answers: {:?}", answers.lock());
         std::thread::sleep(Duration::from_millis(20));

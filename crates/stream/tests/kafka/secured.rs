@@ -19,6 +19,7 @@ use stream::kafka::settings;
 use stream::kafka::token::TokensFrom;
 use stream::kafka::topic_settings::largest_record;
 use stream::{Brokers, Compression, Pace, Partition, StreamError};
+use testkit::PATIENCE;
 use testkit::certificates::{Authority, IssuedFiles};
 use testkit::secured_kafka::{PASSWORD, SecuredKafka, USER};
 use testkit::token_endpoint::TokenEndpoint;
@@ -26,7 +27,6 @@ use testkit::token_endpoint::TokenEndpoint;
 const TOPIC: &str = "ticks";
 /// Exists, but user `limited` has no rights on it.
 const CLOSED: &str = "closed";
-const LIMIT: Duration = Duration::from_secs(180);
 const ACCESS_WITHIN: Duration = Duration::from_secs(4);
 
 /// One broker for all tests of this module: it takes seconds to start.
@@ -125,19 +125,19 @@ fn partition() -> Partition {
 }
 
 fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = ask() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
 /// Publishes, produces, reads, joins a group, commits and queries, with every client of the project.
 fn works_with_every_client(brokers: &Brokers, group: &str) {
-    Probe::new(brokers).unwrap().check_access(LIMIT).unwrap();
+    Probe::new(brokers).unwrap().check_access(PATIENCE).unwrap();
     let record = Record {
         topic: TOPIC,
         payload: Some(group.as_bytes()),
@@ -411,7 +411,7 @@ fn a_refused_login_is_the_error_of_every_call() {
 #[test]
 fn a_missing_right_is_fatal_and_says_what_to_grant() {
     let brokers = Brokers::new(&KAFKA.secured(), scram("limited"));
-    Probe::new(&brokers).unwrap().check_access(LIMIT).unwrap();
+    Probe::new(&brokers).unwrap().check_access(PATIENCE).unwrap();
     let refused = |error: StreamError, words: &str| {
         assert_eq!(
             (error.code(), error.class()),
@@ -422,7 +422,7 @@ fn a_missing_right_is_fatal_and_says_what_to_grant() {
     };
     let probe = Probe::new(&brokers).unwrap();
     refused(
-        probe.describe(&[CLOSED.to_owned()], LIMIT).expect_err("no right"),
+        probe.describe(&[CLOSED.to_owned()], PATIENCE).expect_err("no right"),
         CLOSED,
     );
     refused(
@@ -478,7 +478,7 @@ fn an_existing_client_uses_a_rotated_password() {
     let brokers = Brokers::new(&KAFKA.secured(), security);
     let probe = Probe::new(&brokers).unwrap();
     let topics = [TOPIC.to_owned()];
-    probe.describe(&topics, LIMIT).unwrap();
+    probe.describe(&topics, PATIENCE).unwrap();
     KAFKA.set_password("rotated", "SCRAM-SHA-512", "n3w").unwrap();
     // The existing connection continues. A new client is refused, and later accepted without being created again.
     let late = Probe::new(&brokers).unwrap();

@@ -12,10 +12,10 @@ use stream::kafka::settings;
 use stream::{Brokers, Pace, Partition, StreamError};
 
 use crate::broker;
+use testkit::PATIENCE;
 
 const TOPIC: &str = "ticks";
 const PARTITIONS: i32 = 4;
-const LIMIT: Duration = Duration::from_secs(180);
 
 struct Member {
     consumer: GroupConsumer,
@@ -59,7 +59,7 @@ impl Member {
         while self.assigned.len() != count {
             self.turn().unwrap();
             others.iter_mut().for_each(|other| other.turn().unwrap());
-            assert!(began.elapsed() < LIMIT, "{:?} instead of {count}", self.assigned);
+            assert!(began.elapsed() < PATIENCE, "{:?} instead of {count}", self.assigned);
         }
         began.elapsed()
     }
@@ -114,7 +114,7 @@ fn a_stable_name_gets_its_partitions_back_and_gives_them_up() {
             break error;
         }
         replaced.turn().unwrap();
-        assert!(began.elapsed() < LIMIT, "the first one was not fenced");
+        assert!(began.elapsed() < PATIENCE, "the first one was not fenced");
     };
     assert_eq!((error.code(), error.class()), (INSTANCE_ID_TAKEN, ErrorClass::Fatal));
     for part in ["group g", "instance id one", "DATA_PROC_INSTANCE_ID"] {

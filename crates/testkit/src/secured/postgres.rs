@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::{POLL, Running, START_LIMIT, folder, free_port, give_away, private, run, unprivileged};
+use super::{PATIENCE, POLL, Running, folder, free_port, give_away, private, run, unprivileged};
 use crate::certificates::Issued;
 
 /// The superuser's password.
@@ -77,7 +77,7 @@ impl Postgres {
         let mut running = Running::start(command, self.folder.path().join("log"), "-QUIT")?;
         running.wait_for(self.port)?;
         self.running = Some(running);
-        let deadline = Instant::now() + START_LIMIT;
+        let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.ask("postgres", "SELECT 1") {
             anyhow::ensure!(Instant::now() < deadline, "PostgreSQL does not answer: {error:#}");
             std::thread::sleep(POLL);

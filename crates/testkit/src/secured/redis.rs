@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::{POLL, Running, START_LIMIT, folder, free_port, private, run};
+use super::{PATIENCE, POLL, Running, folder, free_port, private, run};
 use crate::certificates::Issued;
 
 /// A server with TLS and users.
@@ -80,7 +80,7 @@ impl Cluster {
         create.args(["--cluster", "create"]);
         create.args(cluster.ports.iter().map(|port| format!("127.0.0.1:{port}")));
         run(create.args(["--cluster-replicas", "0", "--cluster-yes"]))?;
-        let deadline = Instant::now() + START_LIMIT;
+        let deadline = Instant::now() + PATIENCE;
         for port in &cluster.ports {
             while !cluster.ask(*port, &["CLUSTER", "INFO"])?.contains("cluster_state:ok") {
                 anyhow::ensure!(Instant::now() < deadline, "the cluster did not reach state ok in time");

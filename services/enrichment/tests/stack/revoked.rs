@@ -3,6 +3,7 @@
 use stores::FencedTable;
 use stores::clickhouse::restore::{self, Filled};
 use stores::clickhouse::rows;
+use testkit::PATIENCE;
 use testkit::secured::documented::{block, clickhouse_users};
 
 use super::*;
@@ -19,7 +20,7 @@ fn restart_with(stack: &mut Temporary, grants: &str) {
     stack.config_mut().clickhouse_users = users(grants);
     stack.kill9(Server::ClickHouse).unwrap();
     stack.start(Server::ClickHouse).unwrap();
-    stack.wait_ready(Server::ClickHouse, Duration::from_secs(180)).unwrap();
+    stack.wait_ready(Server::ClickHouse, PATIENCE).unwrap();
 }
 
 fn writers_say(service: &ServiceProcess, words: &[&str]) {
