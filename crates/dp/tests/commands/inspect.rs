@@ -258,6 +258,20 @@ fn produced(dir: &Path, connection: &Connection) {
     }
 }
 
+fn publish_letter(connection: &Connection, payload: &str, headers: &[(&str, &str)]) {
+    let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    let record = Record {
+        topic: "dlq",
+        payload: Some(payload.as_bytes()),
+        headers: &headers,
+        ..Record::default()
+    };
+    Publisher::new(&connection.settings.kafka_bootstrap, "test")
+        .unwrap()
+        .publish(&record)
+        .unwrap();
+}
+
 /// Sends the dead letter of a message, with the headers of a service.
 fn reject(connection: &Connection, origin: i64, code: &str, market: &str, failed_at: i64) {
     let payload = format!(
@@ -277,17 +291,7 @@ fn reject(connection: &Connection, origin: i64, code: &str, market: &str, failed
         (header::FAILED_AT, &failed_at),
         (header::REJECTED_ROWS, ""),
     ];
-    let headers = headers.map(|(name, value)| (name, value.as_bytes()));
-    let record = Record {
-        topic: "dlq",
-        payload: Some(payload.as_bytes()),
-        headers: &headers,
-        ..Record::default()
-    };
-    Publisher::new(&connection.settings.kafka_bootstrap, "test")
-        .unwrap()
-        .publish(&record)
-        .unwrap();
+    publish_letter(connection, &payload, &headers);
 }
 
 fn dead_letters(dir: &Path, connection: &Connection) {

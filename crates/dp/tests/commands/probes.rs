@@ -50,6 +50,31 @@ fn closed_port() -> String {
         .to_string()
 }
 
+/// What a command says as JSON, with this exit code, when no server answers at `closed` and a service may at `service`. It shows none
+/// of the passwords.
+fn without_servers(command: &str, expected: i32, closed: &str, service: &str) -> Value {
+    let (clickhouse, postgres, redis, service) = (
+        format!("http://u:s3cret@{closed}"),
+        format!("postgresql://u:s3cret@{closed}/db"),
+        format!("redis://:s3cret@{closed}/0"),
+        format!("aggregation=http://u:s3cret@{service}"),
+    );
+    let env = [
+        ("DATA_PROC_KAFKA_BOOTSTRAP", closed),
+        ("DATA_PROC_CLICKHOUSE_URL", &clickhouse),
+        ("DATA_PROC_POSTGRES_DSN", &postgres),
+        ("DATA_PROC_REDIS_URL", &redis),
+        ("DATA_PROC_SERVICE_URLS", &service),
+    ];
+    let (code, stdout, stderr) = dp(&[command, "--json"], &env);
+    assert_eq!(code, expected, "{stdout} {stderr}");
+    assert!(
+        !stdout.contains("s3cret") && !stderr.contains("s3cret"),
+        "{stdout} {stderr}"
+    );
+    serde_json::from_str(&stdout).unwrap()
+}
+
 fn write(folder: &Path, name: &str, content: &str) -> String {
     let path = folder.join(name);
     fs::write(&path, content).unwrap();
@@ -87,26 +112,7 @@ fn ping_needs_no_variable_and_prints_ok_or_fail_with_the_reason() {
 #[test]
 fn health_names_what_is_down_and_shows_no_secret() {
     let (service, closed) = (stand_in(), closed_port());
-    let (clickhouse, postgres, redis, service) = (
-        format!("http://u:s3cret@{closed}"),
-        format!("postgresql://u:s3cret@{closed}/db"),
-        format!("redis://:s3cret@{closed}/0"),
-        format!("aggregation=http://u:s3cret@{service}"),
-    );
-    let env = [
-        ("DATA_PROC_KAFKA_BOOTSTRAP", closed.as_str()),
-        ("DATA_PROC_CLICKHOUSE_URL", &clickhouse),
-        ("DATA_PROC_POSTGRES_DSN", &postgres),
-        ("DATA_PROC_REDIS_URL", &redis),
-        ("DATA_PROC_SERVICE_URLS", &service),
-    ];
-    let (code, stdout, stderr) = dp(&["health", "--json"], &env);
-    assert_eq!(code, 1, "{stdout} {stderr}");
-    assert!(
-        !stdout.contains("s3cret") && !stderr.contains("s3cret"),
-        "{stdout} {stderr}"
-    );
-    let shown: Value = serde_json::from_str(&stdout).unwrap();
+    let shown = without_servers("health", 1, &closed, &service);
     let lines: Vec<(&str, &str)> = shown["lines"]
         .as_array()
         .unwrap()
@@ -127,26 +133,7 @@ fn health_names_what_is_down_and_shows_no_secret() {
 #[test]
 fn the_doctor_says_that_nothing_could_be_checked() {
     let closed = closed_port();
-    let (clickhouse, postgres, redis, service) = (
-        format!("http://u:s3cret@{closed}"),
-        format!("postgresql://u:s3cret@{closed}/db"),
-        format!("redis://:s3cret@{closed}/0"),
-        format!("aggregation=http://u:s3cret@{closed}"),
-    );
-    let env = [
-        ("DATA_PROC_KAFKA_BOOTSTRAP", closed.as_str()),
-        ("DATA_PROC_CLICKHOUSE_URL", &clickhouse),
-        ("DATA_PROC_POSTGRES_DSN", &postgres),
-        ("DATA_PROC_REDIS_URL", &redis),
-        ("DATA_PROC_SERVICE_URLS", &service),
-    ];
-    let (code, stdout, stderr) = dp(&["doctor", "--json"], &env);
-    assert_eq!(code, 2, "{stdout} {stderr}");
-    assert!(
-        !stdout.contains("s3cret") && !stderr.contains("s3cret"),
-        "{stdout} {stderr}"
-    );
-    let diagnosis: Value = serde_json::from_str(&stdout).unwrap();
+    let diagnosis = without_servers("doctor", 2, &closed, &closed);
     let findings = diagnosis["findings"].as_array().unwrap();
     let down: Vec<&str> = findings
         .iter()
@@ -156,7 +143,7 @@ fn the_doctor_says_that_nothing_could_be_checked() {
     let expected = ["kafka", "clickhouse", "postgres", "redis", "aggregation"].map(|name| format!("{name} is down"));
     assert_eq!(down, expected);
     let command = |finding: &Value| finding["next"].as_str().is_some_and(|next| !next.is_empty());
-    assert!(findings.iter().all(command), "{stdout}");
+    assert!(findings.iter().all(command), "{diagnosis}");
 }
 
 #[test]

@@ -187,17 +187,7 @@ fn letters(dir: &Path, connection: &Connection) {
         (header::CORRELATION_ID, "order-2"),
         (header::FAILED_AT, &failed_at),
     ];
-    let headers = headers.map(|(name, value)| (name, value.as_bytes()));
-    let record = Record {
-        topic: "dlq",
-        payload: Some(payload.as_bytes()),
-        headers: &headers,
-        ..Record::default()
-    };
-    Publisher::new(&connection.settings.kafka_bootstrap, "test")
-        .unwrap()
-        .publish(&record)
-        .unwrap();
+    publish_letter(connection, &payload, &headers);
     let refused = recent(dir, partition.parse().unwrap(), offset.parse().unwrap());
     assert_eq!(
         (&refused["stage"], &refused["dead_letter"]),
