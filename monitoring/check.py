@@ -4,7 +4,7 @@
 - Every series and label of every rule and panel is in docs/metrics.md, exporter_metrics.toml or recording_rules.yml, and every entry
   of exporter_metrics.toml is used.
 - Every alert has a severity, a summary, a test and a runbook; every runbook has its alert and the five sections. Runbooks of incidents have
-  the sections too.
+  the sections too. The section Look of each has a command that `make test-guide` runs (a block `sh local`).
 - Every SQL statement of a panel names only tables and columns of schemas/clickhouse.
 - The number of rules that are read equals that of promtool (the argument).
 Failure: one line for each finding; exit code 1.
@@ -83,9 +83,14 @@ def check_alerts():
             yield f"{page.name}: no alert of this name"
         if re.findall(r"^## (.+)", text, re.M) != SECTIONS or not text.startswith(f"# {name}\n"):
             yield f"{page.name}: its headings are not {name}, {', '.join(SECTIONS)}"
-    for page in sources.incidents():
-        if page.stem != "incident-post-mortem" and re.findall(r"^## (.+)", page.read_text(), re.M) != SECTIONS:
+    # The template of a post-mortem is not for an incident that goes on.
+    during = [page for page in sources.incidents() if page.stem != "incident-post-mortem"]
+    for page in during:
+        if re.findall(r"^## (.+)", page.read_text(), re.M) != SECTIONS:
             yield f"{page.name}: its headings are not {', '.join(SECTIONS)}"
+    for page in [*pages.values(), *during]:
+        if "\n```sh local\n" not in page.read_text().partition("\n## Look\n")[2].partition("\n## ")[0]:
+            yield f"{page.name}: Look has no block `sh local`, so no test runs its commands"
     for page in [*pages.values(), *sources.incidents()]:
         for link in re.findall(r"\]\(([^)#]+)", page.read_text()):
             if not (page.parent / link).exists():

@@ -31,17 +31,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# The info string of the blocks that are run.
+LOCAL = "sh local"
 # Seconds for one command, and for one that `soon` repeats.
 LIMIT = 120
 SOON = 60
 MOST_EXCEPTIONS = 10
 # A command as the page writes it → why it is not run.
 EXCEPTIONS: dict[str, str] = {
-    "dp restart clickhouse": "the local ClickHouse has no query log after a restart, so dp clickhouse slow could not run",
-    "dp down": "stops ClickHouse: see dp restart clickhouse",
     "dp alerts list": "needs Alertmanager, which make monitor starts; crates/dp/tests/commands/alerts.rs has a stub",
     "dp position skip SERVICE --topic TOPIC --partition N --to OFFSET --dry-run": "needs a partition that is blocked; tests/positions has one",
-    "dp position skip SERVICE --topic TOPIC --partition N --to OFFSET": "needs a partition that is blocked; tests/positions has one",
+    "dp position skip SERVICE --topic TOPIC --partition N --to OFFSET --yes": "needs a partition that is blocked; tests/positions has one",
     "DATA_PROC_GENERATION=g2 dp topics create && DATA_PROC_GENERATION=g2 dp restart": "later pages would meet the topics and groups of"
     " another generation; tests/positions tries it",
 }
@@ -96,20 +96,29 @@ class Command:
 
 def commands(page: Path) -> list[Command]:
     """The commands of the local blocks of a page, in order."""
+    return [command(page, number, line) for block, number, line in block_lines(page) if block == LOCAL]
+
+
+def block_lines(page: Path) -> list[tuple[str, int, str]]:
+    """The info string of the block, number and text of each line of the fenced blocks; continued lines are joined."""
     found, inside, begun = [], None, ""
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         if line.startswith("```"):
-            inside = (line[3:].strip() == "sh local") if inside is None else None
+            inside, begun = (line[3:].strip() if inside is None else None), ""
             continue
-        if not inside or not line.strip() or line.startswith("#"):
+        if inside is None or not line.strip() or line.startswith("#"):
             continue
         begun += line
         if line.endswith("\\"):
             begun = begun[:-1]
             continue
-        found.append(command(page, number, begun))
+        found.append((inside, number, begun))
         begun = ""
     return found
+
+
+def guide_pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def command(page: Path, number: int, line: str) -> Command:
@@ -217,9 +226,9 @@ def problem(shell: Shell, wanted: Command) -> str | None:
         time.sleep(0.5)
 
 
-def mismatch(wanted: Command, pattern: str | None, code: int | None, output: str) -> str | None:
+def mismatch(wanted: Command, pattern: str | None, code: int | None, output: str, limit: int = LIMIT) -> str | None:
     if code is None:
-        return f"was not done after {LIMIT} s"
+        return f"was not done after {limit} s"
     if code not in wanted.codes:
         return f"exit code {code}, not {' or '.join(map(str, wanted.codes))}"
     if pattern and not re.search(pattern, output, re.M):
@@ -236,7 +245,7 @@ def main() -> int:
     parser.add_argument("pages", nargs="*", type=Path, help="only these pages")
     args = parser.parse_args()
 
-    pages = [page.resolve() for page in args.pages] or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = [page.resolve() for page in args.pages] or guide_pages()
     wanted = [found for page in pages for found in commands(page)]
     texts = {found.text for found in wanted}
     failures = [f"exception that no page needs: {text}" for text in EXCEPTIONS if not args.pages and text not in texts]

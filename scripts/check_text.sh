@@ -22,9 +22,11 @@ fi
 
 shellcheck scripts/*.sh .ci/run
 
-# The commands themselves are run by `make test-guide`. Here: that every exception belongs to one.
+# The commands themselves are run by `make test-guide` and `make test-k8s`. Here: that every exception belongs to one.
 scripts/check_guide.py --list >/dev/null
+scripts/check_cluster_guide.py --list >/dev/null
 python3 scripts/check_guide_test.py --quiet
+python3 scripts/check_cluster_guide_test.py --quiet
 
 # The last column names functions with at least two underscores; metrics and the like are in the column before.
 functions=$(grep -rhoE --include='*.rs' 'fn [a-z0-9_]+\(' crates services tests | sed 's/^fn //; s/($//' | sort -u)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs all tests in three lanes side by side: the program `pipeline`, in parts; the other test programs given as arguments (`--test
 NAME`), which start the whole pipeline and mostly wait for servers; and all others. One lane after the other would take twice as long.
-The output of each program is printed when it ends. `make test` builds the programs before.
+The second lane ends first, and then takes parts of `pipeline` from the end. The output of each program is printed when it ends. `make
+test` builds the programs before.
 
 TEST_UNTIL=SECONDS (since 1970) bounds the time: what has not begun by then is left out and named at the end. Each lane begins with
 what finds most. Without it, everything runs.
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +25,17 @@ CARGO = ["cargo", "test", "--release", "--workspace"]
 # A test that needs the programs builds them, unless this says that it was done.
 BUILT = os.environ | {"PROGRAMS_ARE_BUILT": "yes"}
 LONGEST = "pipeline"
-# Its modules, in parts that take some minutes each; the last part is everything else.
+# Its modules, in parts that take some minutes each, those that find most first; the last part is everything else.
 PARTS = [
-    ["corruption", "curve", "derived", "documents", "marker", "served"],
-    ["disorder", "events", "repair", "stopping", "tenants", "under_faults"],
-    ["explain", "health", "operator", "pause", "rebuilds", "signals"],
+    ["under_faults"],
+    ["corruption", "curve", "derived"],
+    ["repair", "stopping"],
+    ["disorder", "events", "tenants"],
+    ["documents", "marker", "served"],
+    ["backfill", "demo", "evictions", "replays"],
+    ["explain", "health", "operator"],
+    ["pause", "rebuilds", "signals"],
+    ["under_load"],
 ]
 # The end-to-end programs that find most come first, and the slowest of the others last.
 FIRST = ["faults", "positions", "harmless", "scenarios"]
@@ -57,9 +65,12 @@ class Run:
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     is_ended: bool = False
 
-    def lane(self, programs: list[Program]) -> None:
-        for program in programs:
-            if self.is_ended:
+    def lane(self, programs: deque[Program], then: deque[Program] | None = None) -> None:
+        """Runs `programs` from the first, and when none is left those of another lane, from its last."""
+        while not self.is_ended:
+            with self.lock:
+                program = programs.popleft() if programs else then.pop() if then else None
+            if program is None:
                 return
             if self.deadline is not None and time.time() > self.deadline:
                 self.left_out.append(program.name)
@@ -129,11 +140,10 @@ def main() -> int:
     run = Run(float(until) if until else None)
 
     stacks = built([word for name in names for word in ["--test", name]])
-    longest = [part for program in stacks if program.name.endswith(f": {LONGEST}") for part in in_parts(program)]
-    waiting = [program for program in stacks if not program.name.endswith(f": {LONGEST}")]
-    others = built(["--lib", "--bins", "--tests"])
-    lanes = [threading.Thread(target=run.lane, args=[sorted(lane, key=place)]) for lane in (waiting, others)]
-    lanes.append(threading.Thread(target=run.lane, args=[longest]))
+    longest = deque(part for program in stacks if program.name.endswith(f": {LONGEST}") for part in in_parts(program))
+    waiting = deque(sorted((program for program in stacks if not program.name.endswith(f": {LONGEST}")), key=place))
+    others = deque(sorted(built(["--lib", "--bins", "--tests"]), key=place))
+    lanes = [threading.Thread(target=run.lane, args=arguments) for arguments in ([longest], [waiting, longest], [others])]
     for lane in lanes:
         lane.start()
     try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tries the Kubernetes manifests on a real control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler. kwok
 # stands in for the kubelets of six nodes: it reports pods ready and runs no container. Prometheus is real; a small server
-# evaluates the rule of the Prometheus adapter with it. Not tried: containers, probes, enforcement of NetworkPolicies.
+# evaluates the rule of the Prometheus adapter with it. At the end the kubectl commands of the docs run (check_cluster_guide.py). Not tried: containers, probes, enforcement of NetworkPolicies.
 # Prints one line for each trial. Everything that it starts is stopped at its end; KEEP=1 keeps the logs.
 # Time: 9 minutes on 2 cores; the first run also builds the programs (k8s_tools.sh): 12 minutes of CPU time.
 # Failure: the trial's line says FAILED and the end of its output follows; exit code 1.
@@ -13,6 +13,7 @@ command -v prometheus >/dev/null || {
   echo "prometheus is missing: apt-get install --no-install-recommends prometheus" >&2
   exit 1
 }
+root=$PWD
 work=$(mktemp -d)
 pids=()
 failed=0
@@ -383,6 +384,13 @@ END
   echo "lag of 400,000 with 2 replicas: scaled to $(replicas)"
 }
 
+pages() { # in the copy, which has secrets; overlay local is applied again, so its first one must be gone
+  lag 0
+  kubectl wait --for=delete namespace/data-processing-local --timeout=120s
+  cd "$work"
+  PATH=$bin:$PATH "$root/scripts/check_cluster_guide.py"
+}
+
 start_control_plane
 copy_with_secrets
 trial "apply local" local_overlay
@@ -401,5 +409,6 @@ trial "pod security" pod_security
 trial "no tokens" tokens
 start_metrics
 trial "autoscaler on lag" autoscaler
+trial "commands of the docs" pages
 [ "$failed" = 0 ] || exit 1
 echo "kubernetes: all trials passed on $("$bin/kube-apiserver" --version)"

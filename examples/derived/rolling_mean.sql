@@ -2,7 +2,7 @@ WITH
     -- One price of each leg and time: the largest sequence, then the last origin. What is appended a day late or two days ahead does not count.
     prices AS
     (
-        SELECT tenant_id, instrument_id, timestamp, price, currency
+        SELECT tenant_id, instrument_id, timestamp, price, currency, ifNull(instrument_unit, unit) AS per
         FROM enriched_ticks
         WHERE instrument_id IN ('PJM.WESTERN%20HUB.SPOT', 'NG_HH_M1')
           AND timestamp BETWEEN appended_at - INTERVAL 1 DAY AND appended_at + INTERVAL 2 DAY
@@ -22,6 +22,7 @@ WITH
         WHERE times.timestamp <= power.timestamp + INTERVAL 1 HOUR
           AND times.timestamp <= gas.timestamp + INTERVAL 1 HOUR
           AND power.currency = gas.currency
+          AND (power.per, gas.per) = ('MWh', 'MMBtu')
     ),
     -- At each time the last 20 values, this one included.
     windows AS

@@ -801,7 +801,7 @@ MARKETS = Board(
         ),
         Panel(
             "Differences",
-            "What the last `dp verify` found lost, doubled or wrong. A run that met ticks in flight does not count.",
+            "What the last `dp verify` found lost, doubled or wrong. An undecided run does not count.",
             [("max(verify_last_differences)", "differences")],
             kind="stat",
             critical=1,

@@ -18,6 +18,7 @@ pub fn encode(snapshot: &CurveSnapshot<'_>, out: &mut Vec<u8>) {
     put::long(i64::from(snapshot.day), out);
     put::string(snapshot.method, out);
     put::string(snapshot.definition, out);
+    put::optional(Some(snapshot.log_clock), out, put::long);
     put::long(snapshot.version, out);
     put::long(i64::from(snapshot.revision), out);
     put::long(snapshot.cause as i64, out);
@@ -52,16 +53,24 @@ fn encode_input(input: &CurveInput<'_>, out: &mut Vec<u8>) {
 /// Reads a datum; also returns its length.
 pub fn decode(datum: &[u8]) -> Result<(CurveSnapshot<'_>, usize), CodecError> {
     let mut from = Reader::new(datum);
+    let origin = read_origin(&mut from)?;
+    let tenant_id = from.string("tenant_id")?;
+    let curve_id = from.string("curve_id")?;
+    let market = from.string("market")?;
+    let horizon = from.string("horizon")?;
+    let as_of = from.long("as_of")?;
     let snapshot = CurveSnapshot {
-        origin: read_origin(&mut from)?,
-        tenant_id: from.string("tenant_id")?,
-        curve_id: from.string("curve_id")?,
-        market: from.string("market")?,
-        horizon: from.string("horizon")?,
-        as_of: from.long("as_of")?,
+        origin,
+        tenant_id,
+        curve_id,
+        market,
+        horizon,
+        as_of,
         day: from.int("day")?,
         method: from.string("method")?,
         definition: from.string("definition")?,
+        // Records of the first version of the schema do not have it.
+        log_clock: from.optional("log_clock", Reader::long)?.unwrap_or(as_of),
         version: from.long("version")?,
         revision: from.int("revision")?,
         cause: read_cause(&mut from)?,

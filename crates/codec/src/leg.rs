@@ -27,6 +27,7 @@ pub fn encode(leg: &LegPrice<'_>, out: &mut Vec<u8>) {
     put::string(leg.unit, out);
     put::optional(leg.version, out, put::string);
     put::optional(leg.sequence, out, put::long);
+    put::optional(leg.appended_at, out, put::long);
     put::long(leg.log_clock, out);
     put::long(i64::from(leg.enriched_partition), out);
     put::long(leg.enriched_offset, out);
@@ -57,6 +58,7 @@ pub fn decode(datum: &[u8]) -> Result<(LegPrice<'_>, usize), CodecError> {
         unit: from.string("unit")?,
         version: from.optional_string("version")?,
         sequence: from.optional("sequence", Reader::long)?,
+        appended_at: from.optional("appended_at", Reader::long)?,
         log_clock: from.long("log_clock")?,
         enriched_partition: from.int("enriched_partition")?,
         enriched_offset: from.long("enriched_offset")?,

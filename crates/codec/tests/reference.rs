@@ -204,7 +204,10 @@ impl Parts {
             enriched_offset: self.numbers[4],
             index: self.small.1,
         };
-        LegPrice::of(&self.tick(), place)
+        LegPrice {
+            appended_at: (self.flags.is_multiple_of(2)).then_some(self.numbers[1]),
+            ..LegPrice::of(&self.tick(), place)
+        }
     }
 
     fn derived(&self) -> DerivedPrice<'_> {
@@ -346,6 +349,7 @@ impl Parts {
             day: self.small.0,
             method: &self.texts[7],
             definition: &self.texts[8],
+            log_clock: self.numbers[7],
             version: self.numbers[6],
             revision: self.small.1,
             cause: DerivedCause::ALL[self.flags as usize % DerivedCause::ALL.len()],

@@ -1,4 +1,5 @@
-//! Speed of curves of 60 points: all quotes changed, one quote changed, a new set of contracts, and a derived value.
+//! Speed of curves of 60 points: all quotes changed, one quote changed, a new set of contracts, a quote as the service takes it, and a
+//! derived value.
 //!
 //! `cargo bench -p curves` prints the figures; the first group is for 10,000 curves.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -8,7 +9,9 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use curves::derived::{Definition, Formula, Limits, RollingStatistic, Series, Statistic};
-use curves::{Block, Builder, Contract, DeliveryCalendar, Layout, Method, Month, Quote, Scratch, Shape, Tenor, Terms};
+use curves::{
+    Block, Builder, Contract, DeliveryCalendar, Layout, Method, Month, Quote, Scratch, Shape, Tenor, Terms, snapshots,
+};
 use domain::{Decimal, Kind, LegPrice, LegPurpose, Origin};
 use jiff::civil::{Date, date};
 
@@ -127,9 +130,10 @@ fn leg<'a>(instrument_id: &'a str, role: &'a str, time: i64, price: Decimal) -> 
         congestion: None,
         loss: None,
         currency: "USD",
-        unit: "MWh",
+        unit: if role == "gas" { "MMBtu" } else { "MWh" },
         version: None,
         sequence: None,
+        appended_at: Some(time),
         log_clock: time,
         enriched_partition: 0,
         enriched_offset: time,
@@ -142,10 +146,7 @@ fn derived(criterion: &mut Criterion) {
         heat_rate: Decimal::from_unscaled(750_000_000).unwrap(),
     };
     let legs = ["PJM.WESTERN%20HUB.RTH", "GAS.TETCO_M3.SPOT"];
-    let limits = Limits {
-        hold: 60_000_000,
-        prices: 1_000_000,
-    };
+    let limits = Limits::new(60_000_000, 0, 1_000_000);
     let mean = RollingStatistic {
         statistic: Statistic::Mean,
         count: Some(100),
@@ -176,5 +177,47 @@ fn derived(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, curves, derived);
+/// Takes a quote and makes the five snapshots that follow, as stage `curves` does for each interval.
+fn service(criterion: &mut Criterion) {
+    /// 2026-12-18 in New York.
+    const START: i64 = 1_797_600_000_000_000;
+    const SECOND: i64 = 1_000_000;
+    let calendar = DeliveryCalendar::of("PJM").unwrap();
+    let ids: Vec<String> = contracts(&calendar)
+        .iter()
+        .map(|contract| format!("PJM.W.{}.FLAT.SETTLEMENT", contract.period))
+        .collect();
+    let mut group = criterion.benchmark_group("a quote of the service: five snapshots");
+    for method in Method::ALL {
+        let definition = format!("{};;PJM.W.*.SETTLEMENT", method.name());
+        let limits = snapshots::Limits::new((SECOND, 60 * SECOND, 7 * 86_400 * SECOND), 200_000);
+        let mut curve = snapshots::Snapshots::new("default", "C", limits);
+        let mut number = 0usize;
+        let mut quote = || {
+            number += 1;
+            let clock = START + number as i64 * SECOND;
+            let price = Decimal::from_unscaled(4_000_000_000 + (number % 1_000) as i64).unwrap();
+            let leg = LegPrice {
+                purpose: LegPurpose::Curve,
+                series: "C",
+                definition: Some(&definition),
+                kind: Kind::Interval,
+                ..leg(&ids[number % ids.len()], "PJM", clock, price)
+            };
+            curve.take(&leg, clock);
+            curve.advance(clock + SECOND, clock, &mut |snapshot| {
+                _ = black_box(snapshot.points.len())
+            });
+        };
+        for _ in 0..ids.len() {
+            quote();
+        }
+        group.bench_function(BenchmarkId::from_parameter(method.name()), |bencher| {
+            bencher.iter(&mut quote)
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, curves, service, derived);
 criterion_main!(benches);

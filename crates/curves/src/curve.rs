@@ -3,6 +3,8 @@
 //! Rule for quotes that cannot all hold: of one contract, the newest counts (at equal times the later one of the input). Contracts are then
 //! believed from the finest (fewest months and blocks) to the coarsest, and newer before older among equally fine ones. A contract that
 //! believed ones imply is not used: it is consistent, or contradictory with its residual and the contracts that imply another price.
+//! Which of them came first matters only if equally fine ones imply each other. Otherwise contracts have an order of their own, so that a new
+//! price of one of them needs no new layout. The same quotes give the same bits, whatever was built before.
 //! Failure: no quote can be used; everything else is reported with the quote.
 
 use std::cmp::Reverse;
@@ -14,7 +16,7 @@ use markets::contract::{Block, Contract, Month};
 
 use crate::layout::{Basis, Layout, Scratch, Terms};
 use crate::method::{Method, Shape};
-use crate::quote::{Input, Quote, State};
+use crate::quote::{Input, Quote, State, is_plausible_number};
 use crate::{CurveError, DeliveryCalendar};
 
 /// Layouts that a builder keeps: those of a few sets of contracts, of today and yesterday.
@@ -58,7 +60,7 @@ pub struct Builder {
     method: Method,
     shape: Shape,
     tolerance: f64,
-    is_exact: bool,
+    /// The one that was used last is the last.
     layouts: Vec<(Key, Arc<Layout>)>,
     scratch: Scratch,
 }
@@ -79,17 +81,9 @@ impl Builder {
             method,
             shape,
             tolerance,
-            is_exact: false,
             layouts: Vec::new(),
             scratch: Scratch::default(),
         }
-    }
-
-    /// The same quotes give the same bits, whatever was built before: a layout of the same contracts in another order is not used. Prices
-    /// differ by rounding only, but a snapshot that is made again must be equal.
-    #[must_use]
-    pub fn exact(self) -> Builder {
-        Builder { is_exact: true, ..self }
     }
 
     /// The calendar of the market.
@@ -108,31 +102,17 @@ impl Builder {
     /// No quote can be used, or a contract cannot be placed in the calendar.
     pub fn build(&mut self, as_of: Date, until: Month, quotes: &[Quote]) -> Result<Curve, CurveError> {
         let mut inputs = self.inputs(as_of, quotes)?;
-        let order = believed(&inputs);
-        let contracts: Vec<Contract> = order
-            .iter()
-            .filter_map(|at| Some(inputs.get(*at)?.quote.contract))
-            .collect();
-        let prices: Vec<f64> = order
-            .iter()
-            .filter_map(|at| Some(inputs.get(*at)?.quote.price))
-            .collect();
-        if contracts.is_empty() {
+        if !inputs.iter().any(|input| input.state == State::Repriced) {
             return Err(CurveError::NoQuotes(format!(
                 "all {} are superseded, or their delivery begins before the day after {as_of}",
                 quotes.len()
             )));
         }
-        // The layout may hold the contracts in another order that makes no difference.
-        let (layout, kept) = self.layout(Key {
-            as_of,
-            until,
-            contracts: contracts.clone(),
-        })?;
-        let at_kept = |contract: &Contract| contracts.iter().position(|other| other == contract);
-        let places: Vec<usize> = kept.iter().filter_map(at_kept).collect();
-        let prices: Vec<f64> = places.iter().filter_map(|at| prices.get(*at).copied()).collect();
-        let order: Vec<usize> = places.iter().filter_map(|at| order.get(*at).copied()).collect();
+        let (layout, order) = self.believed(as_of, until, &inputs)?;
+        let prices: Vec<f64> = order
+            .iter()
+            .filter_map(|at| Some(inputs.get(*at)?.quote.price))
+            .collect();
         let mut values = Vec::new();
         layout.solve(&prices, &mut self.scratch, &mut values)?;
         self.judge(&layout, &order, &values, &mut inputs);
@@ -145,7 +125,7 @@ impl Builder {
         let mut newest: BTreeMap<Contract, usize> = BTreeMap::new();
         for (at, quote) in quotes.iter().enumerate() {
             let known = newest.get(&quote.contract).and_then(|known| quotes.get(*known));
-            if quote.price.is_finite() && known.is_none_or(|known| known.known_at <= quote.known_at) {
+            if is_plausible_number(quote.price) && known.is_none_or(|known| known.known_at <= quote.known_at) {
                 newest.insert(quote.contract, at);
             }
         }
@@ -157,6 +137,7 @@ impl Builder {
             };
             Ok(match () {
                 () if !quote.price.is_finite() => State::NotANumber,
+                () if !is_plausible_number(quote.price) => State::TooLarge,
                 () if !is_due => State::InDelivery,
                 () if newest.get(&quote.contract) != Some(&at) => State::Superseded,
                 () if self.calendar.hours(period, quote.contract.block)? == 0 => State::NoDelivery,
@@ -174,16 +155,34 @@ impl Builder {
         quotes.iter().enumerate().map(input).collect()
     }
 
-    /// The layout of these contracts and the order in which it has them.
-    fn layout(&mut self, key: Key) -> Result<(Arc<Layout>, Vec<Contract>), CurveError> {
-        let is_same = |known: &Key, layout: &Layout| {
-            let same_days = known.as_of == key.as_of && known.until == key.until;
-            let same_order = known.contracts == key.contracts;
-            let same_set = || !layout.is_contested() && is_same_set(&known.contracts, &key.contracts);
-            same_days && (same_order || (!self.is_exact && same_set()))
+    /// The layout of the inputs that count, and their order in it.
+    fn believed(
+        &mut self,
+        as_of: Date,
+        until: Month,
+        inputs: &[Input],
+    ) -> Result<(Arc<Layout>, Vec<usize>), CurveError> {
+        let order = ordered(inputs, |_| ());
+        let layout = self.layout(as_of, until, contracts(&order, inputs))?;
+        if !layout.is_contested() {
+            return Ok((layout, order));
+        }
+        let order = ordered(inputs, |quote| Reverse(quote.known_at));
+        Ok((self.layout(as_of, until, contracts(&order, inputs))?, order))
+    }
+
+    /// The layout of these contracts in this order.
+    fn layout(&mut self, as_of: Date, until: Month, contracts: Vec<Contract>) -> Result<Arc<Layout>, CurveError> {
+        let key = Key {
+            as_of,
+            until,
+            contracts,
         };
-        if let Some((known, layout)) = self.layouts.iter().find(|(known, layout)| is_same(known, layout)) {
-            return Ok((layout.clone(), known.contracts.clone()));
+        if let Some(at) = self.layouts.iter().position(|(known, _)| *known == key) {
+            let found = self.layouts.remove(at);
+            let layout = found.1.clone();
+            self.layouts.push(found);
+            return Ok(layout);
         }
         let terms = Terms {
             calendar: &self.calendar,
@@ -196,9 +195,8 @@ impl Builder {
         if self.layouts.len() >= KEPT {
             self.layouts.remove(0);
         }
-        let contracts = key.contracts.clone();
         self.layouts.push((key, layout.clone()));
-        Ok((layout, contracts))
+        Ok(layout)
     }
 
     /// Compares each used quote with the curve.
@@ -269,6 +267,9 @@ impl Builder {
             inputs.iter().any(quoted)
         };
         let flat = self.flat_points(layout, &points, volume, is_quoted)?;
+        // The balance of a month may have no peak hour left: that is no price.
+        let mut cells = layout.cells().iter();
+        points.retain(|_| cells.next().is_some_and(|cell| cell.hours > 0.0));
         points.extend(flat);
         points.sort_by_key(|point| (point.contract.period.first, point.contract.block));
         Ok(points)
@@ -297,12 +298,15 @@ impl Builder {
                 block: Block::Flat,
                 ..peak.contract
             };
-            let mut sources = [&*peak.sources, &*off.sources].concat();
+            // What delivers no hour says nothing of the flat price.
+            let parts = [(peak, on), (off, rest)].map(|(part, hours)| (hours > 0.0).then_some(part));
+            let parts = || parts.into_iter().flatten();
+            let mut sources: Vec<usize> = parts().flat_map(|part| part.sources.iter().copied()).collect();
             sources.sort_unstable();
             sources.dedup();
-            let weaker = match peak.basis.confidence() < off.basis.confidence() {
-                true => peak.basis,
-                false => off.basis,
+            let weaker = parts().min_by(|one, other| one.basis.confidence().total_cmp(&other.basis.confidence()));
+            let Some(weaker) = weaker.map(|part| part.basis) else {
+                continue;
             };
             found.push(Point {
                 contract,
@@ -316,8 +320,8 @@ impl Builder {
     }
 }
 
-/// The inputs that count, from the first to be believed to the last.
-fn believed(inputs: &[Input]) -> Vec<usize> {
+/// The inputs that count, from the finest to the coarsest; equally fine ones by this key, then by contract.
+fn ordered<K: Ord>(inputs: &[Input], key: impl Fn(&Quote) -> K) -> Vec<usize> {
     let used = |at: &usize| inputs.get(*at).is_some_and(|input| input.state == State::Repriced);
     let mut order: Vec<usize> = (0..inputs.len()).filter(used).collect();
     order.sort_by_key(|at| {
@@ -325,17 +329,147 @@ fn believed(inputs: &[Input]) -> Vec<usize> {
             let contract = input.quote.contract;
             let months = contract.period.end_month().since(contract.period.first_month()).max(1);
             let blocks = if contract.block == Block::Flat { 2 } else { 1 };
-            (months * blocks, Reverse(input.quote.known_at), contract)
+            (months * blocks, key(&input.quote), contract)
         })
     });
     order
 }
 
-fn is_same_set(left: &[Contract], right: &[Contract]) -> bool {
-    let sorted = |contracts: &[Contract]| {
-        let mut sorted = contracts.to_vec();
-        sorted.sort_unstable();
-        sorted
-    };
-    left.len() == right.len() && sorted(left) == sorted(right)
+fn contracts(order: &[usize], inputs: &[Input]) -> Vec<Contract> {
+    let of = |at: &usize| Some(inputs.get(*at)?.quote.contract);
+    order.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use jiff::civil::date;
+    use markets::contract::Tenor;
+
+    use super::*;
+
+    /// Quotes of these contracts, known in this order.
+    fn quotes(names: &[(&str, Block, f64)]) -> Vec<Quote> {
+        let quote = |(known_at, (name, block, price)): (i64, &(&str, Block, f64))| {
+            let tenor: Tenor = name.parse().unwrap();
+            let period = tenor
+                .resolve(date(2026, 12, 18), markets::contract::Commodity::Power)
+                .unwrap();
+            Quote {
+                contract: Contract { period, block: *block },
+                price: *price,
+                volume: None,
+                known_at,
+                source: (*name).to_owned(),
+            }
+        };
+        (0..).zip(names).map(quote).collect()
+    }
+
+    fn builder() -> Builder {
+        Builder::new(DeliveryCalendar::of("PJM").unwrap(), Method::Smooth, Shape::None, 0.005)
+    }
+
+    #[test]
+    fn a_layout_is_kept_in_whatever_order_the_quotes_came_and_gives_the_same_bits() {
+        let (day, until) = (date(2026, 12, 18), Month::new(2028, 1));
+        let mut quotes = quotes(&[
+            ("2027-01", Block::Flat, 40.0),
+            ("2027-02", Block::Flat, 41.0),
+            ("Q1-27", Block::Flat, 39.0),
+            ("Q2-27", Block::Flat, 35.5),
+            ("CAL-27", Block::Flat, 38.0),
+        ]);
+        let mut builder = builder();
+        let first = builder.build(day, until, &quotes).unwrap();
+        for turn in 1..20 {
+            // Another quote is the newest one.
+            let at = turn % quotes.len();
+            quotes[at].known_at += 100 * turn as i64;
+            let again = builder.build(day, until, &quotes).unwrap();
+            assert!(again.points == first.points && !again.has_contradictions());
+        }
+        assert_eq!(builder.layouts.len(), 1);
+    }
+
+    #[test]
+    fn of_equally_fine_contracts_that_imply_each_other_the_newest_is_believed() {
+        let (day, until) = (date(2026, 12, 18), Month::new(2028, 1));
+        // With the first two, each of the others gives the on-peak price of January.
+        let mut quotes = quotes(&[
+            ("2027-01", Block::OffPeak, 30.0),
+            ("2027-02", Block::Peak, 60.0),
+            ("2027-01", Block::Flat, 40.0),
+            ("WIN-27", Block::Peak, 99.0),
+        ]);
+        let mut builder = builder();
+        for (at, newest) in (10..).zip([3, 2, 3]) {
+            quotes[newest].known_at = at;
+            let curve = builder.build(day, until, &quotes).unwrap();
+            let contradictory: Vec<usize> = (0..quotes.len())
+                .filter(|at| curve.inputs[*at].state == State::Contradictory)
+                .collect();
+            assert_eq!(contradictory, [5 - newest]);
+        }
+        // The order of the contracts, and both others.
+        assert_eq!(builder.layouts.len(), 3);
+    }
+
+    #[test]
+    fn a_balance_without_a_peak_hour_has_no_peak_price_and_its_flat_one_follows() {
+        // After Friday 29 May 2026 the month has a weekend left.
+        let day = date(2026, 5, 29);
+        let quote = |name: &str, block: Block, price: f64| {
+            let tenor: Tenor = name.parse().unwrap();
+            Quote {
+                contract: Contract {
+                    period: tenor.resolve(day, markets::contract::Commodity::Power).unwrap(),
+                    block,
+                },
+                price,
+                volume: None,
+                known_at: 0,
+                source: name.to_owned(),
+            }
+        };
+        let quotes = [
+            quote("BALMO", Block::OffPeak, 30.0),
+            quote("2026-06", Block::Peak, 55.0),
+            quote("2026-06", Block::OffPeak, 35.0),
+        ];
+        let curve = builder().build(day, Month::new(2026, 7), &quotes).unwrap();
+        let balance = curve.points.iter().filter(|point| point.contract.period.is_balance());
+        let shown: Vec<_> = balance
+            .map(|point| (point.contract.block, point.price, point.basis, point.sources.clone()))
+            .collect();
+        let expected = [
+            (Block::Flat, 30.0, Basis::Quoted, vec![0]),
+            (Block::OffPeak, 30.0, Basis::Quoted, vec![0]),
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(curve.points.len(), 2 + 3);
+    }
+
+    #[test]
+    fn a_price_beyond_any_contract_is_left_out_and_the_others_reprice() {
+        let (day, until) = (date(2026, 12, 18), Month::new(2028, 1));
+        let mut quotes = quotes(&[
+            ("CAL-27", Block::Flat, 35.0),
+            ("CAL-28", Block::Flat, 9_999_999_999.0),
+            ("CAL-29", Block::Flat, -9_999_999_999.0),
+            ("Q1-27", Block::Flat, 100_000.0),
+        ]);
+        // An older price of the contract still counts.
+        quotes.push(Quote {
+            price: 40.0,
+            known_at: -1,
+            ..quotes[1].clone()
+        });
+        let curve = builder().build(day, until, &quotes).unwrap();
+        let states: Vec<State> = curve.inputs.iter().map(|input| input.state).collect();
+        let (held, too_large) = (State::Repriced, State::TooLarge);
+        assert_eq!(states, [held, too_large, too_large, held, held]);
+        let used = curve.inputs.iter().filter_map(Input::residual);
+        assert!(used.clone().count() == 3 && used.into_iter().all(|residual| residual.abs() < 1e-8));
+    }
 }

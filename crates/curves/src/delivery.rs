@@ -5,7 +5,8 @@
 //! quantity of a gas contract does not change with the clock.
 //! Failure: an unknown market, or a day outside the calendar.
 
-use jiff::civil::{Date, Weekday};
+use domain::Micros;
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Span, Timestamp, Zoned};
 use markets::Peak;
@@ -66,6 +67,22 @@ impl DeliveryCalendar {
     /// The local date at a time.
     pub fn date_at(&self, time: Timestamp) -> Date {
         self.zone.to_datetime(time).date()
+    }
+
+    /// Whether a time is the start of a local date: then it states a date, and no time of day.
+    pub fn is_date(&self, time: Timestamp) -> bool {
+        self.zone.to_datetime(time).time() == Time::midnight()
+    }
+
+    /// The local date at a time in microseconds; `None` outside of the calendar.
+    pub fn day_at(&self, time: Micros) -> Option<Date> {
+        let time = Timestamp::from_microsecond(time).ok()?;
+        Some(self.date_at(time))
+    }
+
+    /// The name of its zone.
+    pub fn zone(&self) -> Option<&str> {
+        self.zone.iana_name()
     }
 
     /// When a delivery day begins.

@@ -7,7 +7,9 @@
 //! Failure: a definition that does not fit its formula; a price that cannot be used is counted with a [`Reason`].
 
 mod limits;
+mod price;
 mod series;
+mod sources;
 mod statistic;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,9 @@ const ONE: i128 = 100_000_000;
 const MOST_LEGS: usize = 2;
 /// The longest age at which a price may still count.
 const LONGEST_AGE: Micros = 7 * 86_400_000_000;
+
+/// Currency and unit of each leg that has a price.
+type Units<'a> = [Option<(&'a str, &'a str)>; MOST_LEGS];
 
 /// How a value follows from its legs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,41 +128,44 @@ impl Formula {
     }
 
     /// The value at scale 8, rounded half to even.
-    fn value(self, figures: &[Decimal], limits: &Limits) -> Result<Decimal, Reason> {
-        let unscaled = |figure: &Decimal| i128::from(figure.unscaled());
+    fn value(self, figures: [Option<Decimal>; MOST_LEGS], limits: &Limits) -> Result<Decimal, Reason> {
+        let unscaled = |figure: Decimal| i128::from(figure.unscaled());
         let value = match (self, figures) {
-            (_, [one]) => Some(unscaled(one)),
-            (Formula::ImpliedHeatRate, [_, gas]) if *gas <= Decimal::ZERO && limits.holds(Rule::GasAboveZero) => {
+            (_, [Some(one), None]) => Some(unscaled(one)),
+            (Formula::ImpliedHeatRate, [_, Some(gas)]) if gas <= Decimal::ZERO && limits.holds(Rule::GasAboveZero) => {
                 return Err(Reason::Undefined);
             }
-            (Formula::ImpliedHeatRate, [power, gas]) => rounded(unscaled(power) * ONE, unscaled(gas)),
-            (Formula::SparkSpread { heat_rate }, [power, gas]) => {
-                rounded(unscaled(power) * ONE - unscaled(&heat_rate) * unscaled(gas), ONE)
+            (Formula::ImpliedHeatRate, [Some(power), Some(gas)]) => rounded(unscaled(power) * ONE, unscaled(gas)),
+            (Formula::SparkSpread { heat_rate }, [Some(power), Some(gas)]) => {
+                rounded(unscaled(power) * ONE - unscaled(heat_rate) * unscaled(gas), ONE)
             }
-            (_, [first, second]) if limits.holds(Rule::Sign) => Some(unscaled(first) - unscaled(second)),
+            (_, [Some(first), Some(second)]) if limits.holds(Rule::Sign) => Some(unscaled(first) - unscaled(second)),
             #[cfg(test)]
-            (_, [first, second]) => Some(unscaled(first) + unscaled(second)),
+            (_, [Some(first), Some(second)]) => Some(unscaled(first) + unscaled(second)),
             _ => None,
         };
         decimal(value.ok_or(Reason::TooLarge)?)
     }
 
-    /// Whether prices in these currencies and units can be combined; each as (currency, unit).
-    fn fits(self, units: &[(&str, &str)]) -> bool {
+    /// Whether prices in these currencies and units can be combined.
+    fn fits(self, units: Units<'_>) -> bool {
         match (self, units) {
-            (Formula::SparkSpread { .. } | Formula::ImpliedHeatRate, [power, gas]) => power.0 == gas.0,
-            (_, [first, second]) => first == second,
+            (Formula::SparkSpread { .. } | Formula::ImpliedHeatRate, [Some(power), Some(gas)]) => {
+                power.0 == gas.0 && (power.1, gas.1) == ("MWh", "MMBtu")
+            }
+            (_, [Some(first), Some(second)]) => first == second,
             _ => true,
         }
     }
 
-    /// The unit of the value, of legs in these currencies and units.
-    fn unit(self, units: &[(&str, &str)]) -> String {
-        match (self, units) {
-            (Formula::ImpliedHeatRate, [power, gas]) => format!("{}/{}", gas.1, power.1),
-            (_, [first, ..]) => format!("{}/{}", first.0, first.1),
-            _ => String::new(),
-        }
+    /// Writes the unit of the value, of legs in these currencies and units.
+    fn write_unit(self, units: Units<'_>, text: &mut String) {
+        let (of, by) = match (self, units) {
+            (Formula::ImpliedHeatRate, [Some(power), Some(gas)]) => (gas.1, power.1),
+            (_, [Some(only), _] | [None, Some(only)]) => only,
+            _ => return,
+        };
+        text.extend([of, "/", by]);
     }
 }
 
@@ -306,12 +314,12 @@ impl Definition {
         self.max_age.max(LONGEST_INTERVAL).saturating_add(width)
     }
 
-    /// The unit of what it shows, of legs in these currencies and units. A score has none.
-    fn unit(&self, units: &[(&str, &str)]) -> String {
+    /// Writes the unit of what it shows, of legs in these currencies and units. A score has none.
+    fn write_unit(&self, units: Units<'_>, text: &mut String) {
         let is_score = |rolling: RollingStatistic| rolling.statistic == Statistic::ZScore;
         match self.rolling.is_some_and(is_score) {
-            true => "1".to_owned(),
-            false => self.formula.unit(units),
+            true => text.push('1'),
+            false => self.formula.write_unit(units, text),
         }
     }
 

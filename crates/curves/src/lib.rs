@@ -16,13 +16,16 @@ mod interpolate;
 mod interpolation;
 mod layout;
 mod method;
+mod place;
 mod quote;
 pub mod rolling;
 mod snapshot;
 pub mod snapshots;
+mod tenors;
+mod texts;
 
 pub use curve::{Builder, Curve, Point};
-pub use definition::{Definition, PricedContract, Selected};
+pub use definition::{Definition, LeftOut, PricedContract, Selected};
 pub use delivery::DeliveryCalendar;
 pub use error::CurveError;
 pub use grid::Cell;
@@ -32,5 +35,6 @@ pub use markets::contract::{
     Block, Commodity, Contract, ContractError, Month, Period, Season, Tenor, last_trading_day, prompt,
 };
 pub use method::{Method, Shape};
-pub use quote::{Input, Quote, State};
+pub use quote::{Input, MOST_PRICE, Quote, State, is_plausible, too_large};
 pub use snapshot::{CurveSnapshot, Horizon, SnapshotInput, SnapshotPoint};
+pub use tenors::Tenors;

@@ -7,6 +7,25 @@ use markets::contract::{Commodity, Contract, ContractError};
 
 use crate::CurveError;
 
+/// Largest size of a price that is a quote, per unit: ten times the highest cap of a market, which no contract of a month reaches. Beyond it,
+/// binary numbers would not keep the means to eight decimals, and one wrong price would spoil the curve.
+pub const MOST_PRICE: i64 = 100_000;
+
+/// Whether a price can be a quote.
+pub fn is_plausible(price: Decimal) -> bool {
+    price.unscaled().unsigned_abs() <= MOST_PRICE.unsigned_abs() * 100_000_000
+}
+
+/// The same for a binary number; one that is not finite cannot be a quote.
+pub(crate) fn is_plausible_number(price: f64) -> bool {
+    price.abs() <= MOST_PRICE as f64
+}
+
+/// Why a price that is too large is no quote.
+pub fn too_large(price: Decimal) -> String {
+    format!("its price {price} is beyond {MOST_PRICE} per unit in size, which no contract reaches: check its unit")
+}
+
 /// One price of one contract.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quote {
@@ -69,6 +88,8 @@ pub enum State {
     NoDelivery,
     /// Its price is not a finite number.
     NotANumber,
+    /// Its price is so large that the others would lose their decimals.
+    TooLarge,
 }
 
 impl State {
@@ -82,6 +103,7 @@ impl State {
             State::InDelivery => "in_delivery",
             State::NoDelivery => "no_delivery",
             State::NotANumber => "not_a_number",
+            State::TooLarge => "too_large",
         }
     }
 }

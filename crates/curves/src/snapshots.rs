@@ -1,12 +1,18 @@
 //! The snapshots of one curve of one tenant, from the quotes in the log.
 //!
 //! The axis of the log clock is divided into intervals from the epoch. An interval with a quote has a snapshot, whose time T is its end: of
-//! each instrument, the newest quote among those with a clock before T, by (event time, vintage, the producer's sequence, origin). It is
-//! stale, and does not count, if it came into the log more than the maximum age before T: so documents of old trade dates give snapshots
-//! when they are ingested. Definition, market and origin are those of the newest quote of the interval, by (clock, origin).
+//! each instrument, the newest quote among those with a clock before T, by (trade date, vintage, stated time, the producer's
+//! sequence, origin); a price that states only its date is the settlement of the day, and ranks above those that state a time. It is
+//! stale, and does not count, if it came into the log more than the maximum age before T, or if its trade date is further before the last
+//! one: so documents of old trade dates give snapshots when they are ingested, and change none of a later day. Definition, market and origin
+//! are those of the newest quote of the interval, by (clock, origin). A price whose market is not that of its instrument id is no quote. Quotes
+//! of another market than the newest one, instruments that the definition leaves out,
+//! and quotes in another unit than the newest one of the last trade date do not count.
 //! Invariants: what a snapshot contains follows from the set of quotes, and never from the order in which they came. A snapshot is sent when
-//! the clock of the reader has reached T, and again when a quote that came late has changed it: exactly then. [`read_back`] covers every
-//! quote that the snapshots of the hold time need, so a state that was read back from the log continues as the lost one would have.
+//! the clock of the reader has reached T, and again when a quote that came late has changed it: exactly then. It is known since T; one that a
+//! late quote has made or changed is known since the clock of the reader when this quote came, so the snapshots that were known at a time hold
+//! no quote of later. [`read_back`] covers every quote that the snapshots of the hold time need, so a state that was read back from the log
+//! continues as the lost one would have.
 //! Failure: snapshots of times before the clock less the hold time stay as they are. A quote that cannot be placed is counted with a
 //! [`Reason`], and the others still count. A curve without a usable quote has no snapshot; one that was sent before is sent without points.
 
@@ -19,13 +25,19 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use domain::instrument::market_of;
 use domain::{CurveSnapshot as Record, DerivedCause, LegPrice, Micros};
 use jiff::Timestamp;
-use markets::contract::Contract;
+use jiff::civil::Date;
 
 use crate::curve::Builder;
+use crate::definition::contract_of;
+use crate::interpolation::Fit;
+use crate::place::Place;
+use crate::quote::is_plausible;
+use crate::texts::Texts;
 use crate::{CurveError, DeliveryCalendar, Interpolation, PricedContract};
-use instrument::{Instrument, Known, Place};
+use instrument::{Instrument, Known};
 use limits::{AHEAD, Rule};
 
 pub use limits::{Counts, Limits, Reason, read_back};
@@ -34,6 +46,10 @@ pub use limits::{Counts, Limits, Reason, read_back};
 #[derive(Debug, Clone)]
 struct Newest {
     clock: Micros,
+    /// The trade date.
+    day: Date,
+    /// The stated time; of a price that states only its date, after all times of that day.
+    stated: Micros,
     place: Place,
     market: Arc<str>,
     definition: Arc<str>,
@@ -48,6 +64,15 @@ struct Sent {
     has_points: bool,
     /// The largest one of its contradictory quotes; see [`content::residual_ratio`].
     residual: f64,
+}
+
+/// Why a time must be computed.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    /// Why a snapshot of it is sent again.
+    cause: DerivedCause,
+    /// Since when the content is known.
+    known_at: Micros,
 }
 
 #[derive(Debug)]
@@ -65,10 +90,12 @@ pub struct Snapshots {
     instruments: BTreeMap<Arc<str>, Instrument>,
     /// By the end of the interval.
     times: BTreeMap<Micros, Time>,
-    /// Times that must be computed, with the reason why a snapshot of them is sent again.
-    due: BTreeMap<Micros, DerivedCause>,
+    /// Times that must be computed.
+    due: BTreeMap<Micros, Due>,
     calendars: BTreeMap<Arc<str>, DeliveryCalendar>,
     definitions: BTreeMap<Arc<str>, Interpolation>,
+    /// Currencies and units.
+    texts: Texts,
     builder: Option<Builder>,
     pruned: Micros,
     counts: Counts,
@@ -86,6 +113,7 @@ impl Snapshots {
             due: BTreeMap::new(),
             calendars: BTreeMap::new(),
             definitions: BTreeMap::new(),
+            texts: Texts::default(),
             builder: None,
             pruned: Micros::MIN,
             counts: Counts::default(),
@@ -127,7 +155,7 @@ impl Snapshots {
             self.prune(clock);
         }
         let skipped = match self.place(leg) {
-            Ok((end, newest)) => self.insert(leg, (end, newest), clock.saturating_sub(self.limits.hold)),
+            Ok((end, newest)) => self.insert(leg, (end, newest), clock),
             Err(reason) => Some(reason),
         };
         if let Some(reason) = skipped {
@@ -148,15 +176,32 @@ impl Snapshots {
         }
         let definition = self.definition(leg.definition.ok_or(Reason::Undefined)?)?;
         let (market, calendar) = self.calendar(leg.role)?;
+        // Otherwise one producer's error would give a whole curve the hours of another market. Some ids name no market.
+        let named = market_of(leg.instrument_id).unwrap_or_default();
+        if !named.eq_ignore_ascii_case(&market) && DeliveryCalendar::of(named).is_ok() {
+            return Err(Reason::OtherMarket);
+        }
+        if !is_plausible(leg.price) {
+            return Err(Reason::TooLarge);
+        }
         let traded = Timestamp::from_microsecond(leg.event_time).map_err(|_| Reason::OutOfReach)?;
-        let contract = Contract::of_instrument(leg.instrument_id, calendar.date_at(traded), calendar.commodity());
-        let contract = contract.map_err(|_| Reason::NotAContract)?;
+        let day = calendar.date_at(traded);
+        let contract = contract_of(leg.instrument_id, day, calendar).map_err(|(reason, _)| reason)?;
         // Also refuses a block that the market does not have: one such quote would make the whole curve fail.
         let hours = calendar.hours(contract.period, contract.block);
         hours.map_err(|_| Reason::NotAContract)?;
+        let stated = match calendar.is_date(traded) {
+            true => Micros::MAX,
+            false => leg.event_time,
+        };
+        if self.fit(&definition, leg.instrument_id) == Fit::OtherHub {
+            return Err(Reason::NotAContract);
+        }
         let newest = Newest {
             clock: leg.log_clock,
-            place: Place::of(&leg.origin),
+            day,
+            stated,
+            place: Place::of(&leg.origin, &mut self.texts),
             market,
             definition,
         };
@@ -164,17 +209,27 @@ impl Snapshots {
     }
 
     /// Keeps the quote, and marks the times that it may change.
-    fn insert(&mut self, leg: &LegPrice<'_>, (end, newest): (Micros, Newest), floor: Micros) -> Option<Reason> {
+    fn insert(&mut self, leg: &LegPrice<'_>, (end, newest): (Micros, Newest), clock: Micros) -> Option<Reason> {
+        let floor = clock.saturating_sub(self.limits.hold);
         let instrument = match self.instruments.get_mut(leg.instrument_id) {
             Some(instrument) => instrument,
             None => self.instruments.entry(leg.instrument_id.into()).or_default(),
         };
-        let known = Known::of(leg, &newest.market, &newest.place);
-        let cause = match instrument.has_quote_of(leg.event_time) {
+        let unit = (self.texts.kept(leg.currency), self.texts.kept(leg.unit));
+        let known = Known::of(leg, &newest, unit);
+        let cause = match instrument.has_quote_of(newest.day) {
             true => DerivedCause::Correction,
             false => DerivedCause::Late,
         };
-        let is_better = instrument.insert(end, known);
+        let is_better = instrument.insert(end, known, &self.limits);
+        let limits = self.limits;
+        let due = |time: Micros| Due {
+            cause,
+            known_at: match limits.holds(Rule::KnownSinceLateQuote) {
+                true => time.max(clock),
+                false => time,
+            },
+        };
         if self.is_over_limit() {
             self.evict();
         }
@@ -192,11 +247,11 @@ impl Snapshots {
                 }
             };
             if is_newer || is_better {
-                self.due.insert(end, cause);
+                self.due.insert(end, due(end));
             }
         }
         if is_better && self.limits.holds(Rule::ReviseLater) {
-            let later = self.times.range(end.max(floor)..).map(|(time, _)| (*time, cause));
+            let later = self.times.range(end.max(floor)..).map(|(time, _)| (*time, due(*time)));
             self.due.extend(later);
         }
         (!is_held).then_some(Reason::TooLate)
@@ -206,19 +261,22 @@ impl Snapshots {
     /// `version` is the offset of the record that moved the clock or brought the quote.
     pub fn advance(&mut self, clock: Micros, version: i64, send: &mut dyn FnMut(&Record<'_>)) {
         while let Some(first) = self.due.first_entry().filter(|first| *first.key() <= clock) {
-            let (time, cause) = first.remove_entry();
-            self.compute(time, version, cause, send);
+            let (time, due) = first.remove_entry();
+            self.compute(time, version, due, send);
         }
         self.prune(clock);
     }
 
-    fn compute(&mut self, at: Micros, version: i64, cause: DerivedCause, send: &mut dyn FnMut(&Record<'_>)) {
+    fn compute(&mut self, at: Micros, version: i64, due: Due, send: &mut dyn FnMut(&Record<'_>)) {
         let Some(time) = self.times.get(&at) else {
             return;
         };
         let (newest, sent) = (time.newest.clone(), time.sent);
-        let prices = self.quotes_at(at, &newest.market);
+        let prices = self.quotes_at(at, &newest);
         let made = self.content(&newest, &prices);
+        for left in made.iter().flat_map(|made| &made.left_out) {
+            self.counts.skip(left.reason);
+        }
         let content = content::fingerprint(&newest, &made);
         let times = sent.map_or(0, |sent| sent.times);
         let was_shown = sent.is_some_and(|sent| sent.has_points);
@@ -237,12 +295,13 @@ impl Snapshots {
                 }
             }
         };
-        let cause = if times == 0 { DerivedCause::First } else { cause };
+        let cause = if times == 0 { DerivedCause::First } else { due.cause };
         for snapshot in &snapshots {
             let head = content::Head {
                 tenant_id: &self.tenant_id,
                 origin: newest.place.origin(),
                 definition: &newest.definition,
+                log_clock: due.known_at,
                 version,
                 revision: times,
                 cause,
@@ -270,22 +329,45 @@ impl Snapshots {
     }
 
     /// The quotes that count at a time, one for each instrument.
-    fn quotes_at(&mut self, at: Micros, market: &Arc<str>) -> Vec<PricedContract> {
+    fn quotes_at(&mut self, at: Micros, newest: &Newest) -> Vec<PricedContract> {
         let oldest = at.saturating_sub(self.limits.max_age);
-        let mut prices = Vec::with_capacity(self.instruments.len());
+        let mut found = Vec::with_capacity(self.instruments.len());
         for (instrument_id, instrument) in &self.instruments {
             let Some(known) = instrument.at(at) else {
                 continue;
             };
             if known.clock < oldest && self.limits.holds(Rule::LeaveOutStale) {
                 self.counts.skip(Reason::Stale);
-            } else if known.market != *market {
+            } else if known.market != newest.market {
                 self.counts.skip(Reason::OtherMarket);
+            } else if !self.is_member(instrument_id, known, newest) && self.limits.holds(Rule::Members) {
+                self.counts.skip(Reason::NotAMember);
             } else {
-                prices.push(known.priced(instrument_id));
+                found.push((instrument_id, known));
+            }
+        }
+        let last = found.iter().max_by_key(|(_, known)| known.newness());
+        let unit = last.map(|(_, known)| &known.unit);
+        let mut prices = Vec::with_capacity(found.len());
+        for (instrument_id, known) in &found {
+            match Some(&known.unit) == unit || !self.limits.holds(Rule::SameUnits) {
+                true => prices.push(known.priced(instrument_id)),
+                false => self.counts.skip(Reason::UnitMismatch),
             }
         }
         prices
+    }
+
+    fn fit(&self, definition: &str, instrument_id: &str) -> Fit {
+        let known = self.definitions.get(definition);
+        known.map_or(Fit::No, |interpolation| interpolation.fit(instrument_id))
+    }
+
+    /// Whether the definition of the newest quote has this instrument. One that no pattern fits is on the curve by its own row of reference
+    /// data, which its quotes of the same definition say.
+    fn is_member(&self, instrument_id: &str, known: &Known, newest: &Newest) -> bool {
+        // What its own definition does not have was not kept.
+        known.definition == newest.definition || self.fit(&newest.definition, instrument_id) == Fit::Member
     }
 
     /// Forgets what no snapshot of the hold time needs.
@@ -299,9 +381,9 @@ impl Snapshots {
         self.due = self.due.split_off(&floor);
         let oldest = floor.saturating_sub(self.limits.max_age);
         self.instruments.retain(|_, instrument| instrument.prune(floor, oldest));
-        let times = &self.times;
-        let is_used = |definition: &Arc<str>| times.values().any(|time| time.newest.definition == *definition);
-        self.definitions.retain(|definition, _| is_used(definition));
+        // Times and quotes hold those that are used.
+        self.definitions
+            .retain(|definition, _| Arc::strong_count(definition) > 1);
     }
 
     fn is_over_limit(&self) -> bool {

@@ -1,5 +1,5 @@
-//! Gate: a curve after a change of its quotes allocates nothing, nor does a value in a rolling window; a leg of a derived series no more than
-//! agreed.
+//! Gate: a curve after a change of its quotes allocates nothing, nor does a value in a rolling window; a leg of a derived series and a quote of
+//! a curve no more than agreed.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use common::contract;
 use curves::derived::{Definition, Formula, Limits, RollingStatistic, Series, Statistic};
 use curves::rolling::{Rolling, Window};
+use curves::snapshots::{self, Snapshots};
 use curves::{Block, Commodity, DeliveryCalendar, Layout, Method, Month, Scratch, Shape, Terms};
 use domain::{Decimal, Kind, LegPlace, LegPrice, LegPurpose};
 use jiff::civil::date;
@@ -103,10 +104,7 @@ fn allocations_of_a_leg(rolling: Option<RollingStatistic>) -> f64 {
         max_age: 1_000_000,
         rolling,
     };
-    let limits = Limits {
-        hold: 1_000_000,
-        prices: 1_000_000,
-    };
+    let limits = Limits::new(1_000_000, 0, 1_000_000);
     let mut series = Series::new(Arc::new(definition), limits);
     let mut values = 0;
     let mut take = |numbers: std::ops::Range<i64>| {
@@ -115,6 +113,7 @@ fn allocations_of_a_leg(rolling: Option<RollingStatistic>) -> f64 {
             let mut tick = domain::fixtures::tick();
             (tick.instrument_id, tick.kind) = (instrument_id, Kind::Trade);
             (tick.event_time, tick.interval_end) = (number * 1_000, None);
+            tick.appended_at = tick.event_time;
             tick.price = Decimal::from_unscaled(4_000_000_000 + number % 1_000).unwrap();
             tick.origin.offset = number;
             let place = LegPlace {
@@ -122,7 +121,7 @@ fn allocations_of_a_leg(rolling: Option<RollingStatistic>) -> f64 {
                 series: "spark",
                 role,
                 definition: None,
-                unit: "MWh",
+                unit: if role == "gas" { "MMBtu" } else { "MWh" },
                 log_clock: tick.event_time,
                 enriched_partition: 0,
                 enriched_offset: number,
@@ -147,7 +146,7 @@ fn a_leg_allocates_no_more_than_agreed() {
         count: Some(100),
         width: 1_000_000,
     };
-    for (name, rolling, most) in [("spark spread", None, 12.5), ("its rolling mean", Some(mean), 23.0)] {
+    for (name, rolling, most) in [("spark spread", None, 2.5), ("its rolling mean", Some(mean), 4.0)] {
         let found = allocations_of_a_leg(rolling);
         println!("{name}: {found} allocations a leg");
         assert!(
@@ -155,4 +154,48 @@ fn a_leg_allocates_no_more_than_agreed() {
             "{name}: {found} allocations a leg, at most {most} are agreed"
         );
     }
+}
+
+/// Allocations for each quote of a curve as the service takes it: five snapshots of 22 quotes, 12 of them months.
+#[test]
+fn a_quote_of_a_curve_allocates_no_more_than_agreed_because_its_layout_is_kept() {
+    const COUNTED: usize = 100;
+    const SECOND: i64 = 1_000_000;
+    const MOST: f64 = 1_100.0;
+    let months = (1..=12).map(|month| format!("2027-{month:02}"));
+    let quarters = (0..8).map(|at| format!("Q{}-{}", at % 4 + 1, 28 + at / 4));
+    let names = months.chain(quarters).chain(["CAL-30".to_owned(), "CAL-31".to_owned()]);
+    let ids: Vec<String> = names.map(|name| format!("PJM.W.{name}.FLAT.SETTLEMENT")).collect();
+    let limits = snapshots::Limits::new((SECOND, 60 * SECOND, 7 * 86_400 * SECOND), 200_000);
+    let (mut curve, mut sent) = (Snapshots::new("t", "C", limits), 0);
+    let mut take = |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            let mut tick = domain::fixtures::tick();
+            (tick.instrument_id, tick.kind) = (&ids[number % ids.len()], Kind::Interval);
+            // 2026-12-18 in New York.
+            tick.event_time = 1_797_600_000_000_000 + number as i64 * SECOND;
+            tick.price = Decimal::from_unscaled(4_000_000_000 + number as i64).unwrap();
+            tick.origin.offset = number as i64;
+            let place = LegPlace {
+                purpose: LegPurpose::Curve,
+                series: "C",
+                role: "PJM",
+                definition: Some("flat;;PJM.W.*.SETTLEMENT"),
+                unit: "MWh",
+                log_clock: tick.event_time,
+                enriched_partition: 0,
+                enriched_offset: number as i64,
+                index: 0,
+            };
+            curve.take(&LegPrice::of(&tick, place), tick.event_time);
+            curve.advance(tick.event_time + SECOND, number as i64, &mut |_| sent += 1);
+        }
+    };
+    take(0..200);
+    let before = ALLOCATIONS.get();
+    take(200..200 + COUNTED);
+    let found = (ALLOCATIONS.get() - before) as f64 / COUNTED as f64;
+    assert_eq!(sent, 5 * (200 + COUNTED));
+    println!("a quote of a curve: {found} allocations");
+    assert!(found <= MOST, "{found} allocations a quote, at most {MOST} are agreed");
 }

@@ -55,7 +55,11 @@ fn case() -> impl Strategy<Value = Case> {
     let block = prop_oneof![Just(Block::Flat), Just(Block::Peak), Just(Block::OffPeak)];
     (
         (market, 1i8..13, 1i8..28, any::<bool>()),
-        proptest::collection::vec((-80.0..400.0, -80.0..400.0), MONTHS as usize),
+        // A quote may be as large as 100,000.
+        prop_oneof![5 => Just(1.0), 1 => Just(249.0)].prop_flat_map(|size: f64| {
+            let price = -80.0 * size..400.0 * size;
+            proptest::collection::vec((price.clone(), price), MONTHS as usize)
+        }),
         proptest::collection::vec((tenor(), block), 1..30),
         proptest::sample::select(&Method::ALL),
         shape(),

@@ -1,6 +1,6 @@
 //! An OHLCV bar as aggregation emits it, and the version by which every store replaces it.
 
-use crate::{Decimal, Interval, Micros, Origin, Turnover, Window};
+use crate::{Decimal, Micros, Origin, Turnover, Window};
 
 /// Orders the versions of one bar: the enriched offset of its last tick, then whether it is closed.
 ///
@@ -40,13 +40,11 @@ pub struct TimeWeighted {
 }
 
 impl TimeWeighted {
-    /// A sum of prices (scale 8) of this many intervals of one length; nothing without a length.
-    pub fn of_sum(price_sum: i128, count: i64, nominal: Option<Interval>) -> TimeWeighted {
-        let seconds = nominal.map_or(0, |interval| interval.micros() / 1_000_000);
+    /// A price of an interval of this many seconds ([`crate::Product::priced_seconds`]).
+    pub fn of(price: Decimal, seconds: u16) -> TimeWeighted {
         TimeWeighted {
-            // Far below 2^127: prices are below 10^18, and a window has at most a day of seconds for each row.
-            price_seconds: price_sum.saturating_mul(i128::from(seconds)),
-            seconds: count.saturating_mul(seconds),
+            price_seconds: i128::from(price.unscaled()) * i128::from(seconds),
+            seconds: seconds.into(),
         }
     }
 
@@ -57,7 +55,8 @@ impl TimeWeighted {
 }
 
 /// What the last tick that a version of a bar contains did to it. A function of the rows of the window up to that tick, in the
-/// order of enriched offsets, and of the log clock; a close without a tick changes nothing.
+/// order of enriched offsets, and of the log clock. A close without a tick changes nothing, and neither does a price without effect: one
+/// that is below the price that counts in its delivery interval, or that repeats its vintage, price, volume and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BarCause {
     /// A trade, or the first price of its delivery interval, before the close.
@@ -66,9 +65,9 @@ pub enum BarCause {
     Late,
     /// A price of a better vintage than those that its delivery interval had: it replaces the one that counted.
     Vintage,
-    /// Another price of its delivery interval, of the vintage that counted: it replaces that one.
+    /// Another price of its delivery interval, of the vintage that counted, with another value: it replaces that one.
     Correction,
-    /// Another price of its delivery interval, of a lower vintage or, among equal ones, of an earlier origin: it does not count.
+    /// Another price of its delivery interval that does not count. Only bars that an earlier release made have it.
     Outranked,
 }
 
@@ -127,8 +126,8 @@ pub struct Bar<'a> {
     pub last_origin: Origin<'a>,
     /// Ticks of the window that were appended after its close. A function of the rows of the enriched partition: with
     /// A = `max(appended_at)` over all rows up to and including the tick's, in the order of enriched offsets, the ticks
-    /// with A >= end + the `close after` of their product:
-    /// `countIf(clock >= window_end + close_after)` where `clock` is
+    /// with A >= end + the `close after` of their product, those without effect ([`BarCause`]) excepted:
+    /// `countIf(clock >= window_end + close_after AND NOT without_effect)` where `clock` is
     /// `max(appended_at) OVER (PARTITION BY src_partition ORDER BY src_offset)`.
     pub revision: i32,
     /// `None` if a release without causes made it.
@@ -162,6 +161,7 @@ impl Bar<'_> {
 #[cfg(all(test, feature = "fixtures"))]
 mod tests {
     use super::*;
+    use crate::Interval;
 
     const MINUTE: Micros = 60_000_000;
 
@@ -180,7 +180,10 @@ mod tests {
             volume: 0,
             turnover: Turnover(0),
             vwap: None,
-            time_weighted: TimeWeighted::of_sum(0, count, Some(Interval::FiveMinutes)),
+            time_weighted: TimeWeighted {
+                price_seconds: 0,
+                seconds: count * 300,
+            },
             trade_count: count,
             open_time,
             open_sequence: None,
@@ -211,7 +214,7 @@ mod tests {
             );
         }
         let trades = Bar {
-            time_weighted: TimeWeighted::of_sum(7, 1, None),
+            time_weighted: TimeWeighted::default(),
             volume: 1,
             revision: 1,
             ..bar(1, 0, true)
@@ -222,8 +225,24 @@ mod tests {
     #[test]
     fn the_average_is_that_of_the_prices_and_rounds_half_to_even() {
         for (sum, count, twap) in [(5, 2, 2), (7, 2, 4), (-7, 2, -4), (10, 4, 2), (8, 3, 3)] {
-            let average = TimeWeighted::of_sum(sum, count, Some(Interval::FiveMinutes)).twap();
-            assert_eq!(average.map(Decimal::unscaled), Some(twap), "{sum}/{count}");
+            let weighted = TimeWeighted {
+                price_seconds: sum * 300,
+                seconds: count * 300,
+            };
+            assert_eq!(weighted.twap().map(Decimal::unscaled), Some(twap), "{sum}/{count}");
         }
+    }
+
+    /// Eight seconds at 100 and 292 seconds at 25: the short interval weighs little.
+    #[test]
+    fn each_price_weighs_as_long_as_its_interval() {
+        let of = |price: &str, seconds| TimeWeighted::of(Decimal::parse(price.as_bytes()).unwrap(), seconds);
+        let (short, long) = (of("100", 8), of("25", 292));
+        let both = TimeWeighted {
+            price_seconds: short.price_seconds + long.price_seconds,
+            seconds: short.seconds + long.seconds,
+        };
+        assert_eq!((both.seconds, both.twap()), (300, Decimal::parse(b"27").ok()));
+        assert_eq!(of("100", 0), TimeWeighted::default());
     }
 }

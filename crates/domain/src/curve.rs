@@ -67,6 +67,8 @@ pub struct CurveSnapshot<'a> {
     pub method: &'a str,
     /// Definition of the curve as the ticks carried it.
     pub definition: &'a str,
+    /// Since when its content is known: `as_of`, or the largest log clock that was read when a quote came that is late for it.
+    pub log_clock: Micros,
     /// Offset in the topic of legs of the record that made it be sent: larger replaces smaller.
     pub version: i64,
     /// How often the snapshot of this time was sent before.

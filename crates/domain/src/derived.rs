@@ -56,6 +56,8 @@ pub struct LegPrice<'a> {
     /// Version or vintage of a restated price.
     pub version: Option<&'a str>,
     pub sequence: Option<i64>,
+    /// When its raw message was appended; `None` in records of builds that did not write it.
+    pub appended_at: Option<Micros>,
     /// The log clock of the enriched partition when the tick was read, itself included.
     pub log_clock: Micros,
     pub enriched_partition: i32,
@@ -104,11 +106,17 @@ impl<'a> LegPrice<'a> {
             unit: place.unit,
             version: tick.version,
             sequence: tick.sequence,
+            appended_at: Some(tick.appended_at),
             log_clock: place.log_clock,
             enriched_partition: place.enriched_partition,
             enriched_offset: place.enriched_offset,
             index: place.index,
         }
+    }
+
+    /// When its raw message was appended. Where the record does not say it, the log clock is as close as it gets, and never before it.
+    pub fn appended(&self) -> Micros {
+        self.appended_at.unwrap_or(self.log_clock)
     }
 
     /// How certain its price is.

@@ -22,6 +22,11 @@ pub fn write_instrument_id(market: &str, node: &str, product: &str, out: &mut St
     out.push_str(product);
 }
 
+/// What an id names as its market: its first part. `None` without a second part, as in an id of a producer's own making.
+pub fn market_of(id: &str) -> Option<&str> {
+    id.split_once('.').map(|(market, _)| market)
+}
+
 /// A pattern of instrument ids: `*` stands for any text, also for none, every other character for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdPattern(String);
@@ -30,6 +35,11 @@ impl IdPattern {
     /// Any text is a pattern.
     pub fn new(text: &str) -> IdPattern {
         IdPattern(text.to_owned())
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Whether an id has this form.
@@ -44,6 +54,31 @@ impl IdPattern {
             left = left.and_then(|text| text.get(text.find(part)? + part.len()..));
         }
         left.is_some_and(|text| text.ends_with(last))
+    }
+
+    /// Whether an id exists that has both forms.
+    pub fn overlaps(&self, other: &IdPattern) -> bool {
+        let (one, other) = (self.0.as_bytes(), other.0.as_bytes());
+        let cell = |row: &[bool], at: usize| row.get(at).copied().unwrap_or_default();
+        // For each place of `other`, whether the rests of both patterns from there on can be one text; row by row of `one`, from its end.
+        let mut below: Vec<bool> = Vec::new();
+        for at in (0..=one.len()).rev() {
+            let mut row = vec![false; other.len() + 1];
+            for place in (0..=other.len()).rev() {
+                let meets = match (one.get(at), other.get(place)) {
+                    (None, None) => true,
+                    // A star is any text: it ends here, or takes what the other pattern has here.
+                    (Some(b'*'), _) | (_, Some(b'*')) => cell(&below, place) || cell(&row, place + 1),
+                    (Some(byte), Some(beside)) => byte == beside && cell(&below, place + 1),
+                    _ => false,
+                };
+                if let Some(cell) = row.get_mut(place) {
+                    *cell = meets;
+                }
+            }
+            below = row;
+        }
+        cell(&below, 0)
     }
 
     /// The same pattern for the operator `LIKE` of SQL, in which a backslash escapes.
@@ -125,6 +160,29 @@ mod tests {
             assert!(!matches(pattern, id), "{pattern} {id}");
         }
         assert_eq!(IdPattern::new(r"A%20_\*.X").like(), r"A\%20\_\\%.X");
+    }
+
+    #[test]
+    fn patterns_overlap_if_an_id_fits_both() {
+        for (one, other, expected) in [
+            ("A", "A", true),
+            ("A", "B", false),
+            ("", "", true),
+            ("*", "", true),
+            ("A", "", false),
+            ("A*", "*B", true),
+            ("A*B", "AB", true),
+            ("A*B", "A", false),
+            ("A*B*C", "A*C*C", true),
+            ("A*.PEAK", "A*.FLAT", false),
+            ("H.*.SETTLEMENT", "H.*.PEAK.SETTLEMENT", true),
+            ("H.*.OFF_PEAK.SETTLEMENT", "H.*.PEAK.SETTLEMENT", false),
+            ("GAS.*.SETTLEMENT", "PJM.*.SETTLEMENT", false),
+        ] {
+            let (one, other) = (IdPattern::new(one), IdPattern::new(other));
+            assert_eq!(one.overlaps(&other), expected, "{one:?} {other:?}");
+            assert_eq!(other.overlaps(&one), expected, "{other:?} {one:?}");
+        }
     }
 
     #[test]

@@ -98,6 +98,18 @@ impl Product {
         }
     }
 
+    /// Whole seconds for which a price counts in averages: from the start of its delivery interval to its end, at most the nominal length,
+    /// which is also that of an interval without a published end. 0 for trades, and for an end that is not after the start.
+    pub fn priced_seconds(self, start: Micros, end: Option<Micros>) -> u16 {
+        let Some(nominal) = self.nominal() else {
+            return 0;
+        };
+        let nominal = nominal.micros();
+        let length = end.map_or(nominal, |end| end.saturating_sub(start).clamp(0, nominal));
+        // No product has more than the 3,600 seconds of an hour.
+        (length / 1_000_000) as u16
+    }
+
     /// When its prices reach the log.
     pub fn published(self) -> Published {
         match self {
@@ -135,5 +147,31 @@ mod tests {
             .filter(|product| product.nominal().is_none())
             .collect();
         assert_eq!(without, [Product::Trade]);
+    }
+
+    #[test]
+    fn a_price_counts_for_the_whole_seconds_of_its_interval_and_no_longer_than_its_product() {
+        const SECOND: Micros = 1_000_000;
+        for (end, seconds) in [
+            (None, 300),
+            (Some(300 * SECOND), 300),
+            (Some(8 * SECOND), 8),
+            (Some(8 * SECOND + 999_999), 8),
+            (Some(346 * SECOND), 300),
+            (Some(999_999), 0),
+            (Some(0), 0),
+            (Some(-SECOND), 0),
+            (Some(Micros::MAX), 300),
+        ] {
+            let start = 1_700_000_112 * SECOND;
+            let end = end.map(|end: Micros| end.saturating_add(start));
+            assert_eq!(Product::RealTimeFive.priced_seconds(start, end), seconds, "{end:?}");
+        }
+        assert_eq!(Product::DayAhead.priced_seconds(0, Some(Micros::MIN)), 0);
+        assert_eq!(Product::Trade.priced_seconds(0, Some(60 * SECOND)), 0);
+        for product in Product::ALL {
+            let nominal = product.nominal().map_or(0, Interval::micros) / SECOND;
+            assert_eq!(i64::from(product.priced_seconds(0, None)), nominal, "{product:?}");
+        }
     }
 }

@@ -11,13 +11,16 @@ use crate::Kind;
 
 /// The words of `Tick::version`, from the least to the most certain.
 const WORDS: [&str; 5] = ["preliminary", "unverified", "verified", "final", "corrected"];
+/// More than the rank of any other text.
+const SUPERSEDED: i32 = 20_000_001;
 /// More digits than any market's version number; a longer number counts as none.
 const MOST_DIGITS: usize = 6;
 
 /// The rank of a vintage: larger replaces smaller. A price without a version has the default.
 ///
-/// `word.number` or a bare number, as in `final`, `verified.2`, `3`; a last word `superseded` ranks just below the same text
-/// without it. Order: texts without a known word, preliminary, unverified, verified, final, corrected; then by number.
+/// `word.number` or a bare number, as in `final`, `verified.2`, `3`. Order: texts without a known word, preliminary, unverified,
+/// verified, final, corrected; then by number. A text with a last word `superseded` ranks below every text without it, whatever
+/// its number: the market says that another row counts. Among themselves they have the same order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Vintage(i32);
 
@@ -40,7 +43,9 @@ impl Vintage {
             .rsplit('.')
             .next()
             .is_some_and(|last| last.eq_ignore_ascii_case("superseded"));
-        Vintage((stage * 1_000_000 + number.map_or(0, digits)) * 2 - i32::from(is_superseded))
+        // Even for a text that is not superseded, as in the ranks that earlier releases have stored.
+        let rank = (stage * 1_000_000 + number.map_or(0, digits)) * 2;
+        Vintage(if is_superseded { rank - SUPERSEDED } else { rank })
     }
 
     /// The rank as a number, for stores.
@@ -72,12 +77,13 @@ mod tests {
     fn the_words_of_the_markets_are_in_order() {
         let order = [
             "superseded",
+            "verified.1.superseded",
+            "verified.999999.superseded",
+            "corrected.999999.Superseded",
             "",
             "preliminary",
             "unverified",
-            "verified.1.superseded",
             "verified.1",
-            "verified.2.superseded",
             "Verified.2",
             "verified.10",
             "final",
@@ -95,6 +101,13 @@ mod tests {
         }
         assert!(none < of("2") && of("2") < of("3") && of("999999") < of("preliminary"));
         assert_eq!(of("verified.1234567"), of("verified"));
+    }
+
+    /// Latest prices are stored with their ranks: (stage * 1,000,000 + number) * 2 since there are ranks.
+    #[test]
+    fn the_stored_rank_of_a_price_that_is_not_superseded_is_that_of_earlier_releases() {
+        let ranks = ["", "7", "preliminary", "verified.2", "corrected.999999"].map(|version| of(version).rank());
+        assert_eq!(ranks, [0, 14, 2_000_000, 6_000_004, 11_999_998]);
     }
 
     #[test]

@@ -19,14 +19,16 @@ mod retention_text;
 mod stored_curve;
 mod tail;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Arg, CommandFactory as _, FromArgMatches as _};
 use localstack::StackError;
 use ops::hints;
 use ops::interrupt::Interrupted;
 use ops::present::printable;
+use ops::progress;
 
 use cli::Cli;
 
@@ -34,7 +36,7 @@ use cli::Cli;
 pub fn run() -> ExitCode {
     security::install_provider();
     // On wrong usage clap prints its own message and exits with code 2.
-    let cli = Cli::try_parse().unwrap_or_else(|error| refuse_usage(&error));
+    let cli = parse(std::env::args_os()).unwrap_or_else(|error| refuse_usage(&error));
     let place = cli.place.place();
     hints::remember(&place);
     let result = match tokio::runtime::Builder::new_multi_thread()
@@ -51,11 +53,27 @@ pub fn run() -> ExitCode {
         Err(error) => Err(anyhow::anyhow!("cannot start threads: {error}")),
     };
     result.unwrap_or_else(|error| {
+        progress::clear();
         eprintln!("error: {}", printable(&hints::localized(&one_line(&error))));
         let interrupted =
             error.is::<Interrupted>() || matches!(error.downcast_ref::<StackError>(), Some(StackError::Interrupted));
         ExitCode::from(if interrupted { 130 } else { 2 })
     })
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = accepting_negatives(Cli::command());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// A negative number after an option is its value: the option's own parser says what is wrong with it.
+fn accepting_negatives(command: clap::Command) -> clap::Command {
+    let option = |argument: Arg| match argument.get_action().takes_values() && !argument.is_positional() {
+        true => argument.allow_negative_numbers(true),
+        false => argument,
+    };
+    command.mut_args(option).mut_subcommands(accepting_negatives)
 }
 
 /// Prints clap's message and ends the program. A number that cannot be parsed is explained: clap shows the parser's own words.
@@ -100,7 +118,7 @@ mod tests {
     #[test]
     fn a_wrong_number_names_its_argument_and_what_is_accepted() {
         for arguments in [["dp", "tail", "raw", "--limit=x"], ["dp", "tail", "raw", "--limit=-5"]] {
-            let error = Cli::try_parse_from(arguments)
+            let error = parse(arguments.map(OsString::from))
                 .err()
                 .map(|error| error.render().to_string());
             let text = with_accepted_numbers(&error.unwrap_or_default());
@@ -109,6 +127,20 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_negative_value_is_refused_by_its_option_and_not_as_an_unknown_one() {
+        for (arguments, says) in [
+            (["dp", "verify", "--wait", "-5"], "valid length of time"),
+            (["dp", "tail", "--limit", "-5"], "--limit"),
+        ] {
+            let error = parse(arguments.map(OsString::from)).err();
+            let text = error.map(|error| error.render().to_string()).unwrap_or_default();
+            assert!(text.contains("'-5' for '--") && text.contains(says), "{text}");
+        }
+        let unknown = parse(["dp", "verify", "--nothing"].map(OsString::from)).err();
+        assert_eq!(unknown.map(|error| error.kind()), Some(ErrorKind::UnknownArgument));
     }
 
     #[test]

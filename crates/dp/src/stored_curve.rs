@@ -1,20 +1,24 @@
 //! A curve of reference data, built from the quotes that the pipeline has stored: what `dp curve show` and `dp demo` show.
 //!
 //! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`), as known at a time: the
-//! append time in the raw log. Of one instrument the last trade date counts, and of one trade date the price that came last.
+//! append time in the raw log. Of one instrument the last trade date counts, and of one trade date the best vintage, then a price that
+//! states no time of the day, else the last time, as in snapshots. Quotes in another currency or unit than the last one are left out, and so are
+//! those whose trade date is longer before the day of the curve than the maximum age of aggregation.
 //! Failure: an unknown curve, or one without quotes, is an error that says what to do.
 
 use anyhow::{Context as _, bail};
 use curves::{Builder, CurveSnapshot, Definition, DeliveryCalendar, Horizon, Month, PricedContract, Selected, Shape};
-use domain::instrument::IdPattern;
+use domain::instrument::{IdPattern, market_of};
 use domain::{Decimal, Micros};
 use markets::contract::SETTLEMENT;
 use ops::connection::Connection;
 use ops::migrations::Stores;
 use ops::present::iso;
 use ops::rows::{number, text};
+use reconcile::vintage_number;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use service::Reader;
 use stores::ReferenceStore;
 use stores::clickhouse::literal;
 use stores::postgres::CurveRow;
@@ -64,7 +68,7 @@ pub async fn read(connection: &Connection, stores: &Stores, question: Question<'
     let row = rows.iter().find(|row| row.curve_id == curve_id);
     let row = row.with_context(|| unknown(tenant, curve_id, &rows))?;
     let as_of = question.as_of.unwrap_or_else(stream::status::wall_clock);
-    let definition = definition(row)?;
+    let definition = definition(row, max_age(connection)?)?;
     let table = connection.names.table("enriched_ticks");
     let sql = statement(&table, tenant, &definition, as_of);
     let found_rows = stores
@@ -103,7 +107,15 @@ fn unknown(tenant: &str, curve_id: &str, rows: &[CurveRow]) -> String {
     }
 }
 
-fn definition(row: &CurveRow) -> anyhow::Result<Definition> {
+/// How long a quote counts, as aggregation is configured.
+fn max_age(connection: &Connection) -> anyhow::Result<Micros> {
+    let mut reader = Reader::new(&connection.env);
+    let limits = aggregation::config::read(&mut reader).curves;
+    reader.finish()?;
+    Ok(limits.max_age)
+}
+
+fn definition(row: &CurveRow, max_age: Micros) -> anyhow::Result<Definition> {
     if row.instruments.is_empty() {
         bail!(
             "curve {} has no instruments: list patterns of instrument ids in column instruments of curve_metadata, such as \
@@ -119,10 +131,11 @@ fn definition(row: &CurveRow) -> anyhow::Result<Definition> {
             .context("column interpolation_method of curve_metadata")?,
         instruments: row.instruments.iter().map(|text| IdPattern::new(text)).collect(),
         contract_months: row.contract_months.clone(),
+        max_age,
     })
 }
 
-/// The newest price of each instrument that fits the definition.
+/// The newest price of each instrument that fits the definition. What [`Quoted::of`] leaves out by its tick alone hides no other price.
 fn statement(table: &str, tenant: &str, definition: &Definition, as_of: Micros) -> String {
     let fits: Vec<String> = definition
         .instruments
@@ -131,15 +144,35 @@ fn statement(table: &str, tenant: &str, definition: &Definition, as_of: Micros) 
         .collect();
     format!(
         "SELECT instrument_id, market, toInt64(toUnixTimestamp64Micro(timestamp)) AS event_time, reinterpretAsInt64(price) AS unscaled, \
-         toString(if(isNull(volume), toInt64(-1), reinterpretAsInt64(assumeNotNull(volume)))) AS traded, tick_id AS origin FROM {table} \
+         toString(if(isNull(volume), toInt64(-1), reinterpretAsInt64(assumeNotNull(volume)))) AS traded, tick_id AS origin, \
+         toInt64(toUnixTimestamp64Micro(appended_at)) AS appended, toString(currency) AS currency_, \
+         toString(ifNull(instrument_unit, unit)) AS unit_ FROM {table} \
          WHERE tenant_id = {tenant} AND product = {product} AND ({fits}) \
          AND appended_at <= fromUnixTimestamp64Micro(toInt64({as_of}), 'UTC') \
-         ORDER BY instrument_id, timestamp DESC, appended_at DESC, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC \
-         LIMIT 1 BY instrument_id",
+         ORDER BY instrument_id, {trade_date} DESC, {vintage} DESC, {is_dated} DESC, timestamp DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, \
+         raw_offset DESC, raw_index DESC \
+         LIMIT 1 BY instrument_id, market, abs(price) > {most}",
+        most = curves::MOST_PRICE,
         tenant = literal(tenant),
         product = literal(SETTLEMENT),
         fits = fits.join(" OR "),
+        trade_date = by_zone("toYYYYMMDD(timestamp, ", ")"),
+        is_dated = by_zone("timestamp = toStartOfDay(timestamp, ", ")"),
+        vintage = vintage_number(),
     )
+}
+
+/// An expression with the zone in which the market of a price delivers between its two parts.
+fn by_zone(before: &str, after: &str) -> String {
+    let markets = markets::describe(&markets::iso_venues());
+    let calendars = markets
+        .iter()
+        .filter_map(|market| DeliveryCalendar::of(&market.name).ok());
+    let of_markets = calendars.filter_map(|calendar| {
+        let (market, zone) = (literal(calendar.market()), literal(calendar.zone()?));
+        Some(format!("market = {market}, {before}{zone}{after}, "))
+    });
+    format!("multiIf({}{before}'UTC'{after})", of_markets.collect::<String>())
 }
 
 /// The prices of a curve's instruments.
@@ -147,6 +180,17 @@ struct Quoted {
     /// Of all of them; none without a price.
     market: Option<String>,
     prices: Vec<PricedContract>,
+    /// Of each price.
+    units: Vec<Unit>,
+    /// What is no quote, whatever the others are.
+    left_out: Vec<String>,
+}
+
+/// Currency and unit of a price, and when it was appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unit {
+    name: String,
+    appended: Micros,
 }
 
 impl Quoted {
@@ -154,9 +198,18 @@ impl Quoted {
         let mut quoted = Quoted {
             market: None,
             prices: Vec::with_capacity(rows.len()),
+            units: Vec::with_capacity(rows.len()),
+            left_out: Vec::new(),
         };
         for row in rows {
-            let market = text(row, "market")?;
+            let (market, instrument_id) = (text(row, "market")?, text(row, "instrument_id")?);
+            let price = decimal(number(row, "unscaled")?)?;
+            if let Some(why) = no_quote(instrument_id, market, price) {
+                quoted
+                    .left_out
+                    .push(format!("{instrument_id}: {why} (tick {})", text(row, "origin")?));
+                continue;
+            }
             let first = quoted.market.get_or_insert_with(|| market.to_owned());
             if *first != market {
                 bail!(
@@ -164,10 +217,14 @@ impl Quoted {
                      curve_metadata"
                 );
             }
+            quoted.units.push(Unit {
+                name: format!("{}/{}", text(row, "currency_")?, text(row, "unit_")?),
+                appended: number(row, "appended")?,
+            });
             quoted.prices.push(PricedContract {
-                instrument_id: text(row, "instrument_id")?.to_owned(),
+                instrument_id: instrument_id.to_owned(),
                 event_time: number(row, "event_time")?,
-                price: decimal(number(row, "unscaled")?)?,
+                price,
                 volume: Some(number(row, "traded")?)
                     .filter(|traded: &i64| *traded >= 0)
                     .map(decimal)
@@ -177,6 +234,35 @@ impl Quoted {
         }
         Ok(quoted)
     }
+
+    /// The prices in the unit of the last one, and what is left out.
+    fn of_one_unit(&self, calendar: &DeliveryCalendar) -> (Vec<PricedContract>, Vec<String>) {
+        let day = |priced: &PricedContract| calendar.day_at(priced.event_time);
+        let all = || self.prices.iter().zip(&self.units);
+        let last = all().max_by_key(|(priced, unit)| (day(priced), unit.appended, &priced.origin));
+        let (mut prices, mut left_out) = (Vec::with_capacity(self.prices.len()), self.left_out.clone());
+        for (priced, unit) in all() {
+            match last {
+                Some((_, last)) if last.name != unit.name => left_out.push(format!(
+                    "{}: its price is in {}, the last one of the curve in {}",
+                    priced.instrument_id, unit.name, last.name
+                )),
+                _ => prices.push(priced.clone()),
+            }
+        }
+        (prices, left_out)
+    }
+}
+
+/// Why a tick is no quote, if it is none.
+fn no_quote(instrument_id: &str, market: &str, price: Decimal) -> Option<String> {
+    let named = market_of(instrument_id).unwrap_or_default();
+    if !named.eq_ignore_ascii_case(market) && DeliveryCalendar::of(named).is_ok() {
+        return Some(format!(
+            "its tick is of market {market}, its id of {named}: send it again with the right market"
+        ));
+    }
+    (!curves::is_plausible(price)).then(|| curves::too_large(price))
 }
 
 fn decimal(unscaled: i64) -> anyhow::Result<Decimal> {
@@ -191,6 +277,12 @@ fn build(
     question: Question<'_>,
 ) -> anyhow::Result<StoredCurve> {
     let Some(market) = quoted.market.as_deref() else {
+        if let Some(first) = quoted.left_out.first() {
+            bail!(
+                "no price of the curve is a quote. {} are left out, the first one is {first}",
+                quoted.left_out.len()
+            );
+        }
         bail!(
             "no quote was in the log: ingest settlements (`dp ingest curve.settlements.csv`), use a later --as-of, or correct the patterns \
              {}",
@@ -198,7 +290,13 @@ fn build(
         );
     };
     let calendar = DeliveryCalendar::of(market)?;
-    let Selected { day, quotes, left_out } = definition.select(&calendar, &quoted.prices)?;
+    let (prices, mut left_out) = quoted.of_one_unit(&calendar);
+    let Selected {
+        day,
+        quotes,
+        left_out: others,
+    } = definition.select(&calendar, &prices)?;
+    left_out.extend(others.iter().map(ToString::to_string));
     let until = question.horizon.until(day).unwrap_or_else(|| Month::of(day));
     let mut builder = Builder::new(calendar.clone(), definition.method, Shape::None, question.tolerance);
     let curve = builder.build(day, until, &quotes)?;
@@ -232,11 +330,13 @@ pub(crate) mod tests {
         }
     }
 
+    const WEEK: Micros = 7 * 86_400_000_000;
+
     fn price(instrument: &str, market: &str, unscaled: i64) -> Map<String, Value> {
         // Midnight of 25 November 2026 in New York.
         let row = serde_json::json!({
             "instrument_id": instrument, "market": market, "event_time": "1795582800000000", "unscaled": unscaled.to_string(),
-            "traded": "-1", "origin": format!("raw/2/{unscaled}/0"),
+            "traded": "-1", "origin": format!("raw/2/{unscaled}/0"), "appended": unscaled.to_string(), "currency_": "USD", "unit_": "MWh",
         });
         row.as_object().unwrap().clone()
     }
@@ -259,7 +359,7 @@ pub(crate) mod tests {
         let (row, quoted) = (row(), Quoted::of(&rows).unwrap());
         build(
             &row,
-            &definition(&row).unwrap(),
+            &definition(&row, WEEK).unwrap(),
             &quoted,
             1_795_600_000_000_000,
             question,
@@ -267,11 +367,30 @@ pub(crate) mod tests {
         .unwrap()
     }
 
+    /// The curve of [`row`] from these quotes.
+    fn built(quoted: &Quoted) -> StoredCurve {
+        let question = Question {
+            tenant: "t",
+            curve_id: "P",
+            as_of: None,
+            horizon: Horizon::All,
+            tolerance: 0.005,
+        };
+        let row = row();
+        build(&row, &definition(&row, WEEK).unwrap(), quoted, 1, question).unwrap()
+    }
+
     #[test]
     fn a_statement_has_the_patterns_and_the_time_and_no_text_ends_it() {
-        let definition = definition(&row()).unwrap();
+        let definition = definition(&row(), WEEK).unwrap();
         let sql = statement("db.enriched_ticks", "it's", &definition, 7);
-        for expected in [r"PJM.WESTERN", "%.SETTLEMENT", "toInt64(7)", "LIMIT 1 BY instrument_id"] {
+        for expected in [
+            r"PJM.WESTERN",
+            "%.SETTLEMENT",
+            "toInt64(7)",
+            "LIMIT 1 BY instrument_id",
+            "market = 'PJM', toYYYYMMDD(timestamp, 'America/New_York')",
+        ] {
             assert!(sql.contains(expected), "{sql}");
         }
         assert!(!sql.contains("'it's'"), "{sql}");
@@ -286,15 +405,63 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_price_in_another_unit_than_the_last_one_and_one_of_long_ago_are_left_out() {
+        let id = |contract: &str| format!("PJM.WESTERN%20HUB.{contract}.FLAT.SETTLEMENT");
+        let mut rows = [
+            price(&id("2026-12"), "PJM", 1),
+            price(&id("2027-01"), "PJM", 9),
+            price(&id("2027-02"), "PJM", 3),
+        ];
+        rows[0].insert("unit_".to_owned(), "MMBtu".into());
+        rows[2].insert("event_time".to_owned(), "1762142400000000".into());
+        let quoted = Quoted::of(&rows).unwrap();
+        let shown = built(&quoted);
+        assert_eq!(shown.snapshot.inputs.len(), 1);
+        let [unit, stale] = shown.left_out.as_slice() else {
+            unreachable!("{:?}", shown.left_out);
+        };
+        assert!(unit.contains("2026-12") && unit.contains("USD/MMBtu"), "{unit}");
+        assert!(stale.contains("2027-02") && stale.contains("2025-11-02"), "{stale}");
+    }
+
+    #[test]
+    fn a_tick_of_another_market_than_its_id_and_a_price_beyond_any_contract_hide_no_quote() {
+        let id = "PJM.WESTERN%20HUB.2026-12.FLAT.SETTLEMENT";
+        let large = 999_999_999_900_000_000;
+        let rows = [
+            price(id, "MISO", 7),
+            price(id, "PJM", 4_012_345_678),
+            price(id, "PJM", large),
+        ];
+        let quoted = Quoted::of(&rows).unwrap();
+        let shown = built(&quoted);
+        let prices: Vec<f64> = shown.snapshot.inputs.iter().map(|input| input.price).collect();
+        assert_eq!((shown.snapshot.market.as_str(), prices), ("PJM", vec![40.123_456_78]));
+        let [market, size] = shown.left_out.as_slice() else {
+            unreachable!("{:?}", shown.left_out);
+        };
+        assert!(
+            market.contains("of market MISO") && market.contains("raw/2/7/0"),
+            "{market}"
+        );
+        assert!(size.contains("9999999999 is beyond 100000"), "{size}");
+        let sql = statement("t", "t", &definition(&row(), WEEK).unwrap(), 7);
+        assert!(
+            sql.contains("LIMIT 1 BY instrument_id, market, abs(price) > 100000"),
+            "{sql}"
+        );
+    }
+
+    #[test]
     fn instruments_of_two_markets_and_curves_without_patterns_are_refused() {
-        let rows = [price("A", "PJM", 1), price("B", "GAS", 1)];
+        let rows = [price("PJM.A", "PJM", 1), price("GAS.B", "GAS", 1)];
         assert!(Quoted::of(&rows).is_err());
         let without = CurveRow {
             instruments: Vec::new(),
             ..row()
         };
         assert!(
-            definition(&without)
+            definition(&without, WEEK)
                 .unwrap_err()
                 .to_string()
                 .contains("GAS.HENRY_HUB.*.SETTLEMENT")
@@ -303,6 +470,6 @@ pub(crate) mod tests {
             interpolation_method: "spline".to_owned(),
             ..row()
         };
-        assert!(definition(&unknown_method).is_err());
+        assert!(definition(&unknown_method, WEEK).is_err());
     }
 }

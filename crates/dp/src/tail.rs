@@ -12,7 +12,7 @@ use stream::{Message, Partition, StreamError};
 use self::line::line;
 use crate::message::Shown;
 use ops::connection::Connection;
-use ops::present::{print_json_line, print_line, printable};
+use ops::present::{print_data, print_json_line, printable};
 use ops::topic_names::resolve;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -206,7 +206,7 @@ impl Tail {
         if self.json {
             print_json_line(shown)
         } else {
-            print_line(&line(shown))
+            print_data(&line(shown))
         }
     }
 }

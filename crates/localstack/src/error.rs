@@ -61,6 +61,9 @@ pub enum StackError {
         last_line: String,
         log: PathBuf,
     },
+    /// A process runs, and something has frozen it: waiting would be in vain.
+    #[error("{0} is frozen (SIGSTOP), so it cannot become ready: `dp restart {0}`")]
+    Frozen(String),
     /// A process is not running.
     #[error("{0} is not running; `dp status` shows the running processes")]
     NotRunning(String),

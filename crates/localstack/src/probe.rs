@@ -8,6 +8,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// No answer to a probe is longer.
+const LONGEST_ANSWER: u64 = 64 << 10;
 
 /// Queries Kafka's API versions. Kafka responds only once it has started fully (4.1 opens its request handlers last).
 pub(crate) fn kafka(port: u16) -> bool {
@@ -30,6 +32,8 @@ pub(crate) fn http_status(port: u16, path: &str) -> Option<u16> {
     .ok()?;
     let mut head = [0_u8; 12];
     stream.read_exact(&mut head).ok()?;
+    // To close before the end of the answer is an error in the server's log.
+    _ = std::io::copy(&mut stream.take(LONGEST_ANSWER), &mut std::io::sink());
     std::str::from_utf8(&head).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
 }
 
@@ -42,7 +46,7 @@ pub(crate) fn not_ready_reason(port: u16) -> Option<String> {
     )
     .ok()?;
     let mut answer = String::new();
-    stream.take(64 << 10).read_to_string(&mut answer).ok()?;
+    stream.take(LONGEST_ANSWER).read_to_string(&mut answer).ok()?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
     let body: serde_json::Value = serde_json::from_str(body).ok()?;
     body.get("error")?.as_str().map(str::to_owned)
@@ -90,6 +94,27 @@ mod tests {
         assert!(!redis(port));
         assert!(!kafka(port));
         assert_eq!(http_status(port, "/ping"), None);
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_end_so_that_the_server_logs_no_lost_client() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _length = stream.read(&mut [0; 256]);
+            // A client that closes with unread bytes resets the connection.
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\n")
+                .and_then(|()| stream.write_all(&[b'x'; 4_096]))
+                .unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // The rest of the request, and its end.
+            stream.read_to_end(&mut Vec::new())
+        });
+        assert_eq!(http_status(port, "/ping"), Some(200));
+        let ended = server.join().unwrap();
+        assert!(ended.is_ok(), "{ended:?}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::state::{self, Entry, Lock, ProcessStatus, State};
 
 /// Services drain for up to 30 s after SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(35);
+/// A frozen service has lost its place in its groups, so it commits nothing more: the next start reads the same records again.
+const FROZEN_STOP_LIMIT: Duration = Duration::from_secs(3);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// Between the end of a process and the last line of its log.
 const LOG_DELAY: Duration = Duration::from_millis(200);
@@ -105,7 +107,7 @@ impl Stack {
     }
 
     /// Waits until the process responds as its clients expect: servers to the smallest request of their protocol, services to
-    /// `GET /health/ready`. Fails at once if it ends, with the most informative line of its log.
+    /// `GET /health/ready`. Fails at once if it ends, with the most informative line of its log, or if it is frozen.
     pub fn wait_ready(&self, name: impl Into<Name>, limit: Duration) -> Result<(), StackError> {
         let name = name.into();
         let deadline = Instant::now() + limit;
@@ -114,6 +116,9 @@ impl Stack {
                 return Err(StackError::NotRunning(name.to_string()));
             };
             let alive = entry.running.is_some_and(Running::is_alive);
+            if entry.running.is_some_and(Running::is_frozen) {
+                return Err(StackError::Frozen(name.to_string()));
+            }
             if alive && self.is_ready(&entry) {
                 return Ok(());
             }
@@ -142,7 +147,16 @@ impl Stack {
         }
     }
 
-    /// Stops the process cleanly, waits up to 35 s, then kills it. False if it did not run; [`Stack::status`] then no longer
+    /// Fails if the process is frozen: it runs, so a start would do nothing, and it responds to nobody.
+    pub fn refuse_frozen(&self, name: impl Into<Name>) -> Result<(), StackError> {
+        let name = name.into();
+        match self.state()?.alive(name) {
+            Some(running) if running.is_frozen() => Err(StackError::Frozen(name.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Stops the process cleanly, waits up to 35 s (3 s if it is a frozen service), then kills it. False if it did not run; [`Stack::status`] then no longer
     /// reports how it ended.
     pub fn stop(&self, name: impl Into<Name>) -> Result<bool, StackError> {
         Ok(!self.stop_all(&[name.into()])?.is_empty())
@@ -244,12 +258,6 @@ impl Stack {
         self.config.log(name.into())
     }
 
-    /// Whether the process runs and responds to its clients.
-    pub fn is_answering(&self, name: impl Into<Name>) -> bool {
-        let entry = self.entry(name.into()).ok().flatten();
-        entry.is_some_and(|entry| entry.running.is_some_and(Running::is_alive) && self.is_ready(&entry))
-    }
-
     /// Every process that was ever started here, in pipeline order.
     pub fn status(&self) -> Result<Vec<ProcessStatus>, StackError> {
         let state = State::load(&self.config.dir)?;
@@ -273,6 +281,11 @@ impl Stack {
     /// The derived series of the aggregation that was started last, as configured; empty if it had none.
     pub fn derived_series(&self) -> String {
         self.state().map(|state| state.derived_series).unwrap_or_default()
+    }
+
+    /// The venues of the normalization that was started last, as configured; empty if it had none.
+    pub fn venues(&self) -> String {
+        self.state().map(|state| state.venues).unwrap_or_default()
     }
 
     /// Addresses of the servers, and of the one service that another one calls: variables for services and `dp`.
@@ -311,13 +324,19 @@ impl Stack {
             .iter()
             .filter_map(|name| Some((*name, state.entry(*name)?.running?)));
         let (running, ended): (Vec<(Name, Running)>, Vec<_>) = recorded.partition(|(_, process)| process.is_alive());
+        let began = Instant::now();
+        let ends = |name: Name, is_frozen: bool| match name {
+            Name::Service(..) if is_frozen => began + FROZEN_STOP_LIMIT,
+            _ => began + STOP_LIMIT,
+        };
+        let mut deadlines = Vec::new();
         for (name, process) in &running {
+            deadlines.push(ends(*name, process.is_frozen()));
             process.signal(servers::stop_signal(*name));
             // A frozen process would handle the signal only after it is resumed.
             process.signal(Signal::SIGCONT);
         }
-        let deadline = Instant::now() + STOP_LIMIT;
-        for (name, process) in &running {
+        for ((name, process), deadline) in running.iter().zip(deadlines) {
             let gone = process.wait_gone(deadline.saturating_duration_since(Instant::now()));
             if !gone && !process.kill_tree(KILL_LIMIT) {
                 return Err(StackError::Refused(format!(

@@ -37,6 +37,9 @@ pub(crate) struct State {
     /// `AGGREGATION_DERIVED_SERIES` of the aggregation that was started last; empty if it had none.
     #[serde(default)]
     pub(crate) derived_series: String,
+    /// `NORMALIZATION_VENUES` of the normalization that was started last; empty if it had none.
+    #[serde(default)]
+    pub(crate) venues: String,
     /// See [`crate::StackConfig::quiet_core`].
     #[serde(default)]
     pub(crate) quiet_core: bool,
@@ -96,6 +99,7 @@ impl State {
             boot_id: boot_id(),
             generation: String::new(),
             derived_series: String::new(),
+            venues: String::new(),
             quiet_core: false,
             processes: Vec::new(),
         }

@@ -37,6 +37,28 @@ fn clickhouse(stack: &Stack, sql: &str) -> String {
         .to_owned()
 }
 
+/// Runs a statement that is slow enough for the query log, and waits until it is there; returns how many statements are logged.
+fn logged_statements(stack: &Stack) -> u64 {
+    let logged = || {
+        let created = "SELECT count() FROM system.tables WHERE database = 'system' AND name = 'query_log'";
+        let rows = "SELECT count() FROM system.query_log WHERE type = 'QueryFinish'";
+        match clickhouse(stack, created).as_str() {
+            "1" => clickhouse(stack, rows).parse().unwrap(),
+            _ => 0_u64,
+        }
+    };
+    let (before, deadline) = (logged(), Instant::now() + LIMIT);
+    assert_eq!(clickhouse(stack, "SELECT sleep(0.2)"), "0");
+    loop {
+        let now = logged();
+        if now > before {
+            return now;
+        }
+        assert!(Instant::now() < deadline, "no statement is logged");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Sends one inline command to Redis and returns the first line.
 fn redis(stack: &Stack, command: &str, patience: Duration) -> Option<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, stack.config().ports.redis)).ok()?;
@@ -109,6 +131,7 @@ fn data_survives_kill_9_of_every_server_and_down_leaves_no_process() {
         &stack,
         "INSERT INTO market_data.t SETTINGS async_insert = 0 VALUES (42)",
     );
+    let logged = logged_statements(&stack);
     postgres(&stack, "CREATE TABLE t (a int)");
     postgres(&stack, "INSERT INTO t VALUES (43)");
     topics(&stack, &["--create", "--topic", "t", "--partitions", "3"]);
@@ -138,6 +161,10 @@ fn data_survives_kill_9_of_every_server_and_down_leaves_no_process() {
         stack.wait_ready(server, LIMIT).unwrap();
     }
     assert_eq!(clickhouse(&stack, "SELECT a FROM market_data.t"), "42");
+    assert!(
+        logged_statements(&stack) > logged,
+        "the query log keeps its statements, and goes on"
+    );
     assert_eq!(postgres(&stack, "SELECT a FROM t"), "43");
     assert!(topics(&stack, &["--describe", "--topic", "t"]).contains("PartitionCount: 3"));
     assert_eq!(

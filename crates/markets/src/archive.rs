@@ -55,6 +55,17 @@ pub(crate) fn peek(payload: &[u8], bytes: u64) -> Option<(String, Vec<u8>)> {
     .ok()
 }
 
+/// Why the document of an archive cannot be read, as far as its first bytes tell; `None` if it can, or if the bytes are no archive.
+pub fn archive_problem(payload: &[u8]) -> Option<String> {
+    const LOOKED_AT: u64 = 1 << 20;
+    let read = |member: ZipFile<'_, Cursor<&[u8]>>| {
+        let unread = |error| broken(&format!("its member cannot be unpacked: {error}"));
+        std::io::copy(&mut member.take(LOOKED_AT), &mut std::io::sink()).map_err(unread)
+    };
+    let rejection = is_zip(payload).then(|| with_member(payload, read).err())?;
+    rejection.map(|rejection| rejection.message)
+}
+
 fn with_member<T>(
     payload: &[u8],
     read: impl FnOnce(ZipFile<'_, Cursor<&[u8]>>) -> Result<T, Rejection>,

@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 
-use domain::instrument::check_identifier;
+use domain::instrument::{check_identifier, market_of};
 use domain::{Decimal, Micros};
 
+use crate::contract::SETTLEMENT;
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::time::utc;
 use crate::venue::Venue;
@@ -31,6 +32,24 @@ pub(crate) fn identifier(text: &str, place: impl Display) -> Result<(), Rejectio
     })
 }
 
+/// An id that begins with a known market must be sent as that market: otherwise one producer's error would change the prices, bars and curves
+/// of another market's instrument.
+pub(crate) fn own_market(id: &str, venue: &Venue, venues: &[Venue], place: impl Display) -> Result<(), Rejection> {
+    let named = market_of(id).unwrap_or_default();
+    let is_known = |name: &str| venues.iter().any(|known| known.name == name);
+    // Nearly every id names the market of its tick, or none. A market that is not known has its own rejection.
+    if named == venue.name || !is_known(named) || !is_known(&venue.name) {
+        return Ok(());
+    }
+    let message = format!(
+        "{place} is \"{}\", an instrument of {named}, but the market is {} (accepted: an id of the stated market, or one that begins with no \
+         market's name); correct market or id and send it again",
+        excerpt(id),
+        venue.name
+    );
+    Err(Rejection::new(RejectCode::SchemaViolation, message))
+}
+
 /// `max_future` limits how far a price may be ahead of its append time if its product has no specific limit.
 pub(crate) fn event_time(
     event_time: Micros,
@@ -52,9 +71,18 @@ pub(crate) fn event_time(
     if ahead <= furthest {
         return Ok(());
     }
+    // The time of a settlement is its trade date, and no other product takes it.
+    let advice = match product {
+        SETTLEMENT => {
+            "correct the trade date and send it again: a settlement exists only after its trade date has begun"
+        }
+        "da" => "correct the clock or the time zone of the producer and send it again",
+        _ => {
+            "correct the clock or the time zone of the producer and send it again, with product da if the price is day-ahead"
+        }
+    };
     let message = format!(
-        "{place} is {}, {} s after the append of the message at {} (accepted: at most {} s ahead for product {}); correct the \
-         clock or the time zone of the producer and send it again, with product da if the price is day-ahead",
+        "{place} is {}, {} s after the append of the message at {} (accepted: at most {} s ahead for product {}); {advice}",
         shown(event_time),
         ahead / 1_000_000,
         shown(appended_at),
@@ -85,5 +113,45 @@ pub(crate) fn volume(price: Decimal, volume: Option<Decimal>, place: impl Displa
         ))
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::venue::iso_venues;
+
+    #[test]
+    fn an_id_of_another_known_market_is_rejected() {
+        let venues = iso_venues();
+        let check = |id: &str, market: &str| {
+            let venue = venues.iter().find(|venue| venue.name == market);
+            own_market(id, venue.unwrap_or(Venue::unknown()), &venues, "the instrument id")
+        };
+        for (id, market) in [
+            ("PJM.WESTERN%20HUB.RT5", "PJM"),
+            ("NG_HH_M1", "GAS"),
+            ("PJM", "ERCOT"),
+            ("PJMW.2027-01", "ERCOT"),
+            ("HUB.PJM.RT5", "ERCOT"),
+            // Its market is what must be corrected.
+            ("PJM.WESTERN%20HUB.RT5", "ICE"),
+        ] {
+            assert_eq!(check(id, market), Ok(()), "{id} {market}");
+        }
+        for (id, market) in [
+            ("PJM.WESTERN%20HUB.RT5", "ERCOT"),
+            ("SPP.SPPNORTH_HUB.2027-03.FLAT.SETTLEMENT", "MISO"),
+            ("GAS.HENRY_HUB.M1.FLAT.SETTLEMENT", "PJM"),
+        ] {
+            let rejection = check(id, market).unwrap_err();
+            assert_eq!(rejection.code, RejectCode::SchemaViolation);
+            assert!(
+                rejection.message.contains(id) && rejection.message.contains(market),
+                "{}",
+                rejection.message
+            );
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::fmt::{self, Display};
 use domain::{Decimal, Micros, QualityFlag, QualityFlags};
 
 use crate::archive;
+use crate::clock::HOUR;
 use crate::registry;
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
 
@@ -24,6 +25,11 @@ pub(crate) trait Document {
 
     /// Whether the document says, or shows, that it is not the complete set that it belongs to.
     fn is_part(&self) -> bool {
+        false
+    }
+
+    /// Whether it is a table of which nothing follows the header, as if it was cut there.
+    fn is_bare(&self) -> bool {
         false
     }
 
@@ -82,17 +88,25 @@ pub(crate) struct Prices {
 }
 
 impl Prices {
-    /// A price whose energy component is not published: price - congestion - loss.
-    pub(crate) fn without_energy(price: Decimal, congestion: Decimal, loss: Decimal) -> Result<Prices, Rejection> {
-        let energy = price
-            .checked_sub(loss)
-            .and_then(|rest| rest.checked_sub(congestion))
-            .map_err(|error| Rejection::new(RejectCode::InvalidPrice, format!("LMP - MLC - MCC: {error}")))?;
+    /// A price whose energy component is not published: price - congestion - loss, if it has both.
+    pub(crate) fn without_energy(
+        price: Decimal,
+        congestion: Option<Decimal>,
+        loss: Option<Decimal>,
+    ) -> Result<Prices, Rejection> {
+        let energy = match (congestion, loss) {
+            (Some(congestion), Some(loss)) => price
+                .checked_sub(loss)
+                .and_then(|rest| rest.checked_sub(congestion))
+                .map(Some)
+                .map_err(|error| Rejection::new(RejectCode::InvalidPrice, format!("LMP - MLC - MCC: {error}")))?,
+            _ => None,
+        };
         Ok(Prices {
             price,
-            energy: Some(energy),
-            congestion: Some(congestion),
-            loss: Some(loss),
+            energy,
+            congestion,
+            loss,
             ghg: None,
         })
     }
@@ -162,6 +176,15 @@ impl Refused {
     }
 }
 
+/// Refuses a stamp that is not on the hour: a row of finer prices in an hourly document would stand for a whole hour.
+pub(crate) fn check_hour(stamp: Micros, column: &'static str) -> Result<(), Rejection> {
+    if stamp.rem_euclid(HOUR) == 0 {
+        return Ok(());
+    }
+    let message = format!("{column} is not on the hour, but the document has prices of hours");
+    Err(Rejection::new(RejectCode::InvalidTime, message))
+}
+
 /// Flags a stamp that is not a multiple of the interval of its product.
 pub(crate) fn check_grid(stamp: Micros, interval: Micros, remarks: &mut QualityFlags) {
     if stamp.rem_euclid(interval) != 0 {
@@ -191,5 +214,10 @@ pub(crate) fn open<'a>(
     } else {
         payload
     };
-    Ok(((known.open)(bytes, known.name)?, market.map(|market| market.name)))
+    let document = (known.open)(bytes, known.name)?;
+    if document.is_bare() {
+        let message = "the document has a header and no row: it was cut, or its market had nothing to publish";
+        return Err(Rejection::new(RejectCode::NoData, message));
+    }
+    Ok((document, market.map(|market| market.name)))
 }

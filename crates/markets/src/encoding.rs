@@ -3,8 +3,11 @@
 //! UTF-16 and UTF-32 without a byte order mark are recognized by the zero bytes next to the first characters of JSON. This
 //! check comes before the one for Avro: JSON in big-endian UTF-16 begins like the registry's wire format.
 
-use crate::rejection::{RejectCode, Rejection};
+use crate::archive::{self, archive_problem};
+use crate::rejection::{RejectCode, Rejection, excerpt};
 
+const NEEDS_FORMAT: &str =
+    "a document needs header dp.format with the name of its format (`dp ingest --as FORMAT` sets it)";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The encoding of the bytes if it is recognizably neither UTF-8 nor Avro.
@@ -26,6 +29,10 @@ pub(crate) fn foreign(payload: &[u8]) -> Option<&'static str> {
 /// The text of a JSON message. HTML and XML, such as an error page of the source, are rejected.
 pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
     let broken = |message: String| Rejection::new(RejectCode::BrokenJson, message);
+    if archive::is_zip(payload) {
+        let without_format = || format!("the message is a ZIP archive: {NEEDS_FORMAT}");
+        return Err(broken(archive_problem(payload).unwrap_or_else(without_format)));
+    }
     if let Some(found) = foreign(payload) {
         return Err(broken(format!(
             "the message is {found}: JSON must be UTF-8 and not compressed (Kafka compresses batches itself)"
@@ -44,12 +51,23 @@ pub(crate) fn json_text(payload: &[u8]) -> Result<&str, Rejection> {
             "begins with '<': an HTML or XML page, perhaps an error page of the source, where JSON is expected";
         return Err(broken(message.to_owned()));
     }
+    if is_table(trimmed) {
+        let first = trimmed.lines().next().unwrap_or_default();
+        let message = format!("begins with \"{}\", which is no JSON: {NEEDS_FORMAT}", excerpt(first));
+        return Err(broken(message));
+    }
     if trimmed.is_empty() {
         return Err(broken(
             "the message contains only white space: a JSON object is expected".to_owned(),
         ));
     }
     Ok(text)
+}
+
+// Whether a text that may be JSON begins like CSV.
+fn is_table(text: &str) -> bool {
+    let is_json = text.starts_with(['{', '[']);
+    !is_json && text.lines().next().is_some_and(|line| line.contains([',', ';', '\t']))
 }
 
 /// The text of a CSV or XML document, without its byte order mark.

@@ -69,6 +69,19 @@ impl<'h> Head<'h> {
         self.text.contains(needle)
     }
 
+    /// Whether one of these words is in the name of the file: between its separators, or as two of them (`day_ahead`).
+    pub(crate) fn is_named(&self, words: &[&str]) -> bool {
+        let parts: Vec<&str> = self
+            .file_name
+            .split(|character: char| !character.is_alphanumeric())
+            .collect();
+        let pairs = parts.iter().zip(parts.iter().skip(1));
+        parts.iter().any(|part| words.contains(part))
+            || pairs
+                .map(|(first, second)| format!("{first}{second}"))
+                .any(|pair| words.contains(&pair.as_str()))
+    }
+
     /// Whether the first line has all these columns.
     pub(crate) fn has_columns(&self, names: &[&str]) -> bool {
         names

@@ -8,6 +8,7 @@
 //! guesses: a value that cannot be read is rejected.
 
 mod archive;
+mod cadence;
 mod caiso;
 mod check;
 mod clock;
@@ -46,6 +47,7 @@ mod text;
 mod time;
 mod venue;
 
+pub use archive::archive_problem;
 pub use diagnosis::Diagnosis;
 pub use format::{FORMATS, Format, detect_format};
 pub use market_day::{MarketDay, date_in, interval_of, products_of};

@@ -71,7 +71,10 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// The text of a header. A header that is not UTF-8 becomes a string that every check rejects and shows in its error.
+/// The text of a header that is not UTF-8. No identifier or format has it, so every check rejects it.
+pub(crate) const NOT_UTF8: &str = "|not utf-8|";
+
+/// The text of a header. One that is not UTF-8 becomes a string that every check rejects and shows in its error.
 pub fn header_text(value: &[u8]) -> &str {
-    std::str::from_utf8(value).unwrap_or("|not utf-8|")
+    std::str::from_utf8(value).unwrap_or(NOT_UTF8)
 }

@@ -10,7 +10,7 @@ use crate::emit::Rows;
 use crate::encoding;
 use crate::event::{Event, venue_of};
 use crate::identity;
-use crate::message::RawMessage;
+use crate::message::{NOT_UTF8, RawMessage};
 use crate::problems::First;
 use crate::quality::{self, Histories, QualitySettings};
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
@@ -294,6 +294,11 @@ fn open_document<'s>(
 ) -> Result<(Content<'s>, EventKey), Rejection> {
     check_size(message, config.max_document_bytes)?;
     let tenant_id = message.tenant.map_or(config.default_tenant.as_str(), str::trim);
+    if tenant_id == NOT_UTF8 {
+        let message =
+            "header dp.tenant_id is not UTF-8 (accepted: 1 to 256 bytes of UTF-8 without '|' and control characters)";
+        return Err(Rejection::new(RejectCode::InvalidIdentifier, message));
+    }
     check::identifier(tenant_id, "header dp.tenant_id")?;
     let (document, market) = document::open(format, message.payload, unpacked, config.max_document_bytes)?;
     let venue = market
@@ -323,4 +328,39 @@ pub(crate) fn check_size(message: &RawMessage<'_>, limit: usize) -> Result<(), R
         return Err(Rejection::new(RejectCode::BrokenJson, "the message is empty"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_header_that_is_not_utf8_is_refused_for_that_reason() {
+        let refused = |tenant: &[u8]| {
+            let message = RawMessage {
+                feed: "raw",
+                partition: 0,
+                offset: 0,
+                appended_at: 1,
+                key: None,
+                payload: b"x",
+                format: Some("curve.settlements.csv"),
+                tenant: Some(crate::header_text(tenant)),
+                replay: None,
+            };
+            let refused = Normalizer::new(NormalizerConfig::default())
+                .parse(&message)
+                .err()
+                .unwrap();
+            assert_eq!(refused.code, RejectCode::InvalidIdentifier);
+            refused.message
+        };
+        let message = refused(b"\xff");
+        assert!(
+            message.contains("dp.tenant_id is not UTF-8") && !message.contains("contains '|'"),
+            "{message}"
+        );
+        assert!(refused(b"a|b").contains("contains '|'"));
+    }
 }

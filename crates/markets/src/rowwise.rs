@@ -34,6 +34,10 @@ impl<T: Table, R: ReadRow> Document for Rowwise<T, R> {
         self.table.is_part()
     }
 
+    fn is_bare(&self) -> bool {
+        self.table.is_bare()
+    }
+
     fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
         let mut key = String::new();
         self.table.for_each(&mut |index, record| match record {

@@ -16,9 +16,13 @@ use crate::rejection::{RejectCode, Rejection, excerpt};
 
 mod commas;
 mod csv;
+mod header;
+mod lines;
 mod page;
 
-pub(crate) use csv::{Csv, Lines, Splitter};
+pub(crate) use csv::{Csv, Splitter};
+pub(crate) use header::of_another_report;
+pub(crate) use lines::Lines;
 pub(crate) use page::{Objects, Page};
 
 /// Most columns of a row.
@@ -31,6 +35,11 @@ pub(crate) trait Table {
 
     /// Whether the table says or shows that more rows belong to it.
     fn is_part(&self) -> bool;
+
+    /// Whether nothing follows its header, which does not say that there is nothing: it may have been cut there.
+    fn is_bare(&self) -> bool {
+        false
+    }
 
     /// Calls `visit` with each row and its index, in order.
     fn for_each(&self, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection>;
@@ -178,8 +187,8 @@ pub(crate) fn columns<const N: usize>(header: &[String], known: &[Known; N]) -> 
         (true, false, _) => refused("has a column twice", &twice),
         (false, _, true) => refused("has unknown columns", &unknown),
         (false, _, false) => {
-            let all: Vec<&str> = header.iter().map(String::as_str).take(WIDEST).collect();
-            refused(&format!("lacks {} and has other columns", missing.join(", ")), &all)
+            unknown.extend(twice);
+            refused(&format!("lacks {} and has other columns", missing.join(", ")), &unknown)
         }
     }
 }
@@ -274,6 +283,10 @@ impl Table for Box<dyn Table + '_> {
 
     fn is_part(&self) -> bool {
         self.as_ref().is_part()
+    }
+
+    fn is_bare(&self) -> bool {
+        self.as_ref().is_bare()
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection> {

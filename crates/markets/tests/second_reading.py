@@ -49,6 +49,17 @@ def number(text):
     return Decimal(str(text).strip())
 
 
+def component(text):
+    """A component; None if the document says that there is none."""
+    is_nothing = text is None or str(text).strip().lower() in ("", "none", "null", "n/a", "na", "nan", "-")
+    return None if is_nothing else number(text)
+
+
+def rest(price, loss, congestion):
+    """The energy of a price, if it has the other components."""
+    return None if loss is None or congestion is None else price - loss - congestion
+
+
 def shown(value):
     if value is None:
         return "-"
@@ -70,8 +81,8 @@ def table(text):
 
 
 def miso_prices(price, loss, congestion):
-    price, loss, congestion = map(number, (price, loss, congestion))
-    return price, price - loss - congestion, congestion, loss
+    price, loss, congestion = number(price), component(loss), component(congestion)
+    return price, rest(price, loss, congestion), congestion, loss
 
 
 def miso_five_minutes(text):
@@ -105,7 +116,7 @@ def miso_hours(text):
             if set(values) == {"LMP", "MLC", "MCC"}:
                 prices = miso_prices(values["LMP"][hour], values["MLC"][hour], values["MCC"][hour])
             else:
-                prices = [number(values[name][hour]) if name in values else None for name in ("LMP", "MEC", "MCC", "MLC")]
+                prices = [component(values[name][hour]) if name in values else None for name in ("LMP", "MEC", "MCC", "MLC")]
             yield line("MISO", node, product, instant(day, EST) + hour * 3600, 3600, prices, version)
 
 
@@ -117,7 +128,7 @@ def caiso(text):
         product, column = {"DAM": ("DA", "mw"), "RTPD": ("RT15", "prc"), "RTM": ("RT5", "value")}[row["marketrunid"]]
         one = prices.setdefault((row["nodeid"], product, start, end - start), {})
         assert row["lmptype"] not in one
-        one[row["lmptype"]] = number(row[column])
+        one[row["lmptype"]] = component(row[column])
     for (node, product, start, seconds), one in prices.items():
         yield line("CAISO", node, product, start, seconds, [one.get(name) for name in ("LMP", "MCE", "MCC", "MCL", "MGHG")])
 
@@ -180,9 +191,10 @@ def pjm(product, seconds, suffix):
             assert local == when(row["datetimebeginningept"])
             is_named = row["type"] in ("HUB", "ZONE", "INTERFACE")
             key = row["pnodename"] if is_named else f"{row['pnodename']}.{row['pnodeid']}"
-            price, congestion, loss = (number(row[name + suffix]) for name in ("totallmp", "congestionprice", "marginallossprice"))
+            price = number(row["totallmp" + suffix])
+            congestion, loss = (component(row[name + suffix]) for name in ("congestionprice", "marginallossprice"))
             energy = row.get("systemenergyprice" + suffix)
-            energy = price - congestion - loss if energy is None else number(energy)
+            energy = rest(price, loss, congestion) if energy is None else component(energy)
             version = f"verified.{row['versionnbr']}" if "versionnbr" in row else "unverified"
             version += "" if row.get("rowiscurrent", "True") == "True" else ".superseded"
             yield line("PJM", key, product, start, seconds, [price, energy, congestion, loss], version) + " part" * is_part
@@ -214,8 +226,9 @@ def nyiso(product):
                     starts[place] = (end, end + 3600)
         for place, row in enumerate(rows):
             names = ("lbmpmwhr", "marginalcostlossesmwhr", "marginalcostcongestionmwhr")
-            (price, loss, congestion), (start, end) = (number(row[name]) for name in names), starts[place]
-            yield line("NYISO", row["name"], product, start, end - start, [price, price - loss + congestion, -congestion, loss])
+            (price, loss, published), (start, end) = (component(row[name]) for name in names), starts[place]
+            congestion = None if published is None else -published
+            yield line("NYISO", row["name"], product, start, end - start, [price, rest(price, loss, congestion), congestion, loss])
 
     return read
 
@@ -227,7 +240,7 @@ def isone(product, version):
                 continue
             _, day, hour, _, name, _, *prices = row
             begin = when(day) + timedelta(hours=int(hour.rstrip("X")) - 1)
-            start, prices = instant(begin, EASTERN, hour.endswith("X")), [number(price) for price in prices]
+            start, prices = instant(begin, EASTERN, hour.endswith("X")), [component(price) for price in prices]
             yield line("ISONE", name, product, start, 3600, prices, version)
 
     return read

@@ -20,13 +20,15 @@ use crate::progress::waiting;
 
 /// How long a command that reads waits for Kafka.
 pub const READS_WAIT: Duration = Duration::from_secs(10);
-/// How long a command that publishes waits for Kafka: long enough for a broker restart.
-pub const WRITES_WAIT: Duration = Duration::from_secs(30);
+/// How long a command that publishes waits for Kafka: long enough for a broker that recovers its log on a busy machine.
+pub const WRITES_WAIT: Duration = Duration::from_secs(60);
 
 /// The variable that selects a generation.
 const GENERATION: &str = "DATA_PROC_GENERATION";
 /// The variable that defines derived series. Commands that judge or explain derived prices need the value of aggregation.
 const DERIVED_SERIES: &str = "AGGREGATION_DERIVED_SERIES";
+/// The variable that defines markets. Commands that read the raw log need the value of normalization.
+const VENUES: &str = "NORMALIZATION_VENUES";
 
 /// Older names that a variable falls back to. If one of them is set, the user has named the server.
 const FALLBACKS: [(&str, &str); 2] = [
@@ -48,6 +50,13 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether the environment in effect defines derived series. Of a local stack it is that of its aggregation.
+    pub fn defines_series(&self) -> bool {
+        self.env
+            .get(DERIVED_SERIES)
+            .is_some_and(|series| !series.trim().is_empty())
+    }
+
     /// Resolves the addresses for a command that reads or writes data.
     pub fn resolve(place: &Place, json: bool) -> anyhow::Result<Connection> {
         Connection::from_env(effective_env(place)?, json)
@@ -111,7 +120,7 @@ impl Connection {
             .context("reach the schema registry")
     }
 
-    fn from_env(env: Env, json: bool) -> anyhow::Result<Connection> {
+    pub(crate) fn from_env(env: Env, json: bool) -> anyhow::Result<Connection> {
         // This process opens no port, so the default port of a service does not matter here.
         let loaded = load(&env, 0, |_| ())?;
         for unknown in &loaded.unknown {
@@ -157,6 +166,12 @@ pub fn uses_stack(place: &Place, env: &Env) -> bool {
     place.is_named() || (!is_elsewhere(env) && place.folder().join("stack.json").exists())
 }
 
+/// The local stack, if its servers are all those in use.
+pub fn stack_in_use(place: &Place, env: &Env) -> Option<Stack> {
+    let stack = uses_stack(place, env).then(|| place.open().ok()).flatten()?;
+    contradiction(&with_file(env), &stack.env()).is_none().then_some(stack)
+}
+
 /// The environment with the addresses of this stack.
 fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
     refuse_elsewhere(&env)?;
@@ -168,7 +183,8 @@ fn stack_env(mut env: Env, stack: &Stack) -> anyhow::Result<Env> {
 /// The environment with what the services of this stack were started with.
 fn with_recorded(env: Env, stack: &Stack) -> Env {
     let env = with_setting(env, GENERATION, &stack.generation());
-    with_setting(env, DERIVED_SERIES, &stack.derived_series())
+    let env = with_setting(env, DERIVED_SERIES, &stack.derived_series());
+    with_setting(env, VENUES, &stack.venues())
 }
 
 /// The environment with this value, unless it names one, even an empty one (the first generation, no series).
@@ -179,7 +195,7 @@ fn with_setting(mut env: Env, name: &str, value: &str) -> Env {
     env
 }
 
-/// The environment that services started in this stack get; sets their generation and series in the configuration of the stack.
+/// The environment that services started in this stack get; sets their generation, series and venues in the configuration of the stack.
 ///
 /// # Errors
 /// As for a command that uses the stack.
@@ -188,8 +204,10 @@ pub fn service_env(stack: &mut Stack) -> anyhow::Result<Env> {
     let set = with_file(&env);
     let added = &mut stack.config_mut().service_env;
     added.insert(GENERATION.to_owned(), set.get(GENERATION).cloned().unwrap_or_default());
-    if let Some(series) = set.get(DERIVED_SERIES) {
-        added.insert(DERIVED_SERIES.to_owned(), series.clone());
+    for name in [DERIVED_SERIES, VENUES] {
+        if let Some(value) = set.get(name) {
+            added.insert(name.to_owned(), value.clone());
+        }
     }
     Ok(env.into_iter().chain(added.clone()).collect())
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
+use localstack::{Condition, FROZEN};
 use serde::Serialize;
 use serde_json::Value;
 use service::clients::{Clients, Dependency, Use};
 use service::health::{Check, Wrong};
 use service::settings::mask;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, stack_in_use};
 use crate::place::Place;
 use crate::targets::{self, Target, Where};
 
@@ -32,6 +33,8 @@ pub enum State {
     Degraded,
     /// A service of which a critical check fails.
     Unhealthy,
+    /// A server that answers, and refuses this client: its login, its rights, or how it encrypts.
+    Refused,
     /// It gives no answer.
     Down,
 }
@@ -44,13 +47,14 @@ impl State {
             State::Healthy => "healthy",
             State::Degraded => "degraded",
             State::Unhealthy => "unhealthy",
+            State::Refused => "refused",
             State::Down => "down",
         }
     }
 
     /// Whether it does not work.
     pub fn is_bad(self) -> bool {
-        matches!(self, State::Unhealthy | State::Down)
+        matches!(self, State::Unhealthy | State::Refused | State::Down)
     }
 }
 
@@ -82,6 +86,11 @@ impl Line {
     /// Whether it is one of the four servers.
     pub fn is_server(&self) -> bool {
         self.kind == SERVER
+    }
+
+    /// Whether it cannot be used at all from here.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.state, State::Refused | State::Down)
     }
 }
 
@@ -146,8 +155,31 @@ pub async fn ask_all(
     let targets = targets::find(place, connection, named, usual)?;
     let client = http_client(connection)?;
     let (mut lines, servers) = tokio::join!(ask_services(&client, targets), ask_servers(connection));
-    lines.extend(servers?);
+    let mut servers = servers?;
+    if servers.iter().any(|line| line.state == State::Down) {
+        name_frozen(&mut servers, &frozen(place, connection));
+    }
+    lines.extend(servers);
     Ok(lines)
+}
+
+/// The servers of the local stack that something has frozen, if these are the servers in use.
+fn frozen(place: &Place, connection: &Connection) -> Vec<String> {
+    let stack = stack_in_use(place, &connection.env);
+    let processes = stack.and_then(|stack| stack.status().ok()).unwrap_or_default();
+    let frozen = processes
+        .into_iter()
+        .filter(|process| process.condition == Condition::Frozen);
+    frozen.map(|process| process.name.to_string()).collect()
+}
+
+/// Over the network, a frozen server only gives no answer.
+fn name_frozen(servers: &mut [Line], frozen: &[String]) {
+    for line in servers {
+        if line.state == State::Down && frozen.contains(&line.name) {
+            line.reason = Some(FROZEN.to_owned());
+        }
+    }
 }
 
 /// The client that [`ask_services`] needs; it gives up after [`LIMIT`].
@@ -180,13 +212,17 @@ impl Servers {
     /// # Errors
     /// A client cannot be created with these settings.
     pub fn connect(connection: &Connection) -> anyhow::Result<Servers> {
-        let uses = [
+        let all = [
             Dependency::Kafka,
             Dependency::ClickHouse,
             Dependency::Postgres,
             Dependency::Redis,
-        ]
-        .map(Use::required);
+        ];
+        Servers::of(connection, &all)
+    }
+
+    fn of(connection: &Connection, dependencies: &[Dependency]) -> anyhow::Result<Servers> {
+        let uses: Vec<Use> = dependencies.iter().copied().map(Use::required).collect();
         let clients = Clients::connect(&uses, &connection.settings, &connection.names)
             .map_err(|error| anyhow::anyhow!(error))
             .context("connect to the servers")?;
@@ -199,18 +235,50 @@ impl Servers {
     }
 }
 
+/// Fails within seconds if one of these servers cannot be used. The statements of a command may take minutes, so their own limits say
+/// nothing of a server that accepts connections and is silent.
+///
+/// # Errors
+/// Names the server, its address, the reason and what to do.
+pub async fn require(place: &Place, connection: &Connection, needed: &[Dependency]) -> anyhow::Result<()> {
+    let mut lines = Servers::of(connection, needed)?.ask().await;
+    lines.retain(|line| needed.iter().any(|needed| needed.name() == line.name));
+    if lines.iter().any(|line| line.state == State::Down) {
+        name_frozen(&mut lines, &frozen(place, connection));
+    }
+    match lines.iter().find(|line| line.state.is_bad()) {
+        Some(line) => anyhow::bail!("{}", cannot_be_used(line)),
+        None => Ok(()),
+    }
+}
+
+fn cannot_be_used(line: &Line) -> String {
+    let Line { name, target, .. } = line;
+    let reason = line.reason.as_deref().unwrap_or("no answer");
+    let (state, next) = match (line.state, reason) {
+        (State::Refused, _) => (
+            "refuses this client",
+            "`dp config env --set` shows the settings".to_owned(),
+        ),
+        (_, FROZEN) => ("does not answer", format!("`dp restart {name}`")),
+        _ => ("does not answer", "`dp doctor` looks for the cause".to_owned()),
+    };
+    format!("{name} at {target} {state}: {reason}; {next}")
+}
+
 async fn ask_server(check: &Check) -> Line {
     let started = Instant::now();
     let answer = tokio::time::timeout(LIMIT, (check.ask)()).await;
-    let reason = match answer {
-        Ok(Ok(())) => None,
-        Ok(Err(Wrong::Failed(reason) | Wrong::Silent(reason))) => Some(reason),
-        Err(_) => Some(silent()),
+    let (state, reason) = match answer {
+        Ok(Ok(())) => (State::Up, None),
+        Ok(Err(Wrong::Refused(reason))) => (State::Refused, Some(reason)),
+        Ok(Err(Wrong::Failed(reason) | Wrong::Silent(reason))) => (State::Down, Some(reason)),
+        Err(_) => (State::Down, Some(silent())),
     };
     Line {
         name: check.name.to_owned(),
         kind: SERVER,
-        state: if reason.is_none() { State::Up } else { State::Down },
+        state,
         duration_ms: millis(started),
         target: check.target.clone(),
         reason,
@@ -413,6 +481,64 @@ mod tests {
         assert_eq!(found.unhealthy, ["server down"]);
         of.extend([(SERVER, State::Up), ("service", State::Unhealthy)]);
         assert!(Overview::of(&lines(&of)).has_quorum);
+    }
+
+    #[test]
+    fn a_frozen_server_is_named_so_and_one_that_answers_is_not() {
+        let mut servers = lines(&[(SERVER, State::Down), (SERVER, State::Up)]);
+        let names: Vec<String> = servers.iter().map(|line| line.name.clone()).collect();
+        name_frozen(&mut servers, &names);
+        let reasons: Vec<Option<&str>> = servers.iter().map(|line| line.reason.as_deref()).collect();
+        assert_eq!(reasons, [Some(FROZEN), None]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_the_login_is_not_down() {
+        let asked = |wrong: fn(String) -> Wrong| async move {
+            let check = Check {
+                name: "postgres",
+                critical: true,
+                target: String::new(),
+                ask: Box::new(move || Box::pin(async move { Err(wrong("why".to_owned())) })),
+                breaker: None,
+            };
+            ask_server(&check).await.state
+        };
+        assert_eq!(asked(Wrong::Refused).await, State::Refused);
+        assert_eq!(asked(Wrong::Failed).await, State::Down);
+    }
+
+    #[tokio::test]
+    async fn a_command_does_not_wait_for_a_server_that_accepts_connections_and_is_silent() {
+        security::install_provider();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let env = crate::connection::tests::env(&[("DATA_PROC_CLICKHOUSE_URL", &url)]);
+        let connection = Connection::from_env(env, false).unwrap();
+        let place = Place {
+            dir: Some(std::env::temp_dir().join("a-stack-that-nobody-made")),
+            port_offset: 0,
+        };
+        let asked = require(&place, &connection, &[Dependency::ClickHouse]);
+        let asked = tokio::time::timeout(LIMIT * 4, asked).await.unwrap();
+        let error = asked.unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("clickhouse at {url}")) && error.contains("`dp doctor`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_error_of_a_server_that_cannot_be_used_leads_to_its_cure() {
+        let line = |state, reason: &str| Line {
+            name: "clickhouse".to_owned(),
+            reason: Some(reason.to_owned()),
+            ..lines(&[(SERVER, state)]).remove(0)
+        };
+        assert!(cannot_be_used(&line(State::Down, FROZEN)).ends_with("`dp restart clickhouse`"));
+        assert!(
+            cannot_be_used(&line(State::Refused, "wrong password")).contains("refuses this client: wrong password")
+        );
     }
 
     #[test]

@@ -7,15 +7,27 @@ use crate::place::Place;
 /// `--dir` and `--port-offset` of this run, as they were given.
 static OPTIONS: OnceLock<String> = OnceLock::new();
 
+/// Starts Prometheus and Alertmanager for a stack; a program of the repository, and not of `dp`.
+const MONITOR: &str = "make monitor";
+
 /// Remembers the stack of this run; called once, before the command runs.
 pub fn remember(place: &Place) {
     // A second call would come from a test.
     _ = OPTIONS.set(options(place));
 }
 
-/// The text, in which commands in backticks name the stack of this run.
+/// The text, in which commands in backticks name the stack of this run. What is localized already stays as it is.
 pub fn localized(text: &str) -> String {
-    in_backticks(text, OPTIONS.get().map_or("", String::as_str))
+    by_line(text, OPTIONS.get().map_or("", String::as_str))
+}
+
+fn by_line(text: &str, options: &str) -> String {
+    // Line by line: a backtick in a line of data says nothing about the next line, nor does a command that was wrapped.
+    let lines = text.split('\n').map(|line| match line.matches('`').count() % 2 {
+        0 => in_backticks(line, options),
+        _ => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// One command line that names the stack of this run.
@@ -51,10 +63,21 @@ fn in_backticks(text: &str, options: &str) -> String {
     shown.collect::<Vec<_>>().join("`")
 }
 
-/// Inserts the options after each `dp` that begins a command. A line that names a stack itself is left alone.
+/// Inserts the options after each `dp` that begins a command, and as arguments of `make monitor`. A line that names a folder itself is
+/// left alone, and one that names other ports gets no more than the folder.
 fn with_options(line: &str, options: &str) -> String {
-    if options.is_empty() || line.contains("--dir") || line.contains("--port-offset") {
+    let options = match line.contains("--port-offset") {
+        true => options
+            .rsplit_once(" --port-offset")
+            .map_or(options, |(folder, _)| folder),
+        false => options,
+    };
+    let has_options = line.contains("--dir") || (line.contains("--port-offset") && !options.starts_with("--dir"));
+    if options.is_empty() || has_options {
         return line.to_owned();
+    }
+    if line == MONITOR {
+        return format!("{MONITOR} ARGS=\"{options}\"");
     }
     let (mut words, mut begins) = (Vec::new(), true);
     for word in line.split(' ') {
@@ -93,6 +116,48 @@ mod tests {
             assert_eq!(in_backticks(text, "O"), expected);
             assert_eq!(in_backticks(text, ""), text);
         }
+    }
+
+    #[test]
+    fn a_command_with_other_ports_keeps_the_folder_and_monitoring_gets_both() {
+        let both = "--dir /x --port-offset 5000";
+        for (text, options, expected) in [
+            (
+                "`dp up --port-offset 1000`",
+                both,
+                "`dp --dir /x up --port-offset 1000`",
+            ),
+            (
+                "`dp up --port-offset 1000`",
+                "--dir /x",
+                "`dp --dir /x up --port-offset 1000`",
+            ),
+            (
+                "`dp up --port-offset 1000`",
+                "--port-offset 5000",
+                "`dp up --port-offset 1000`",
+            ),
+            (
+                "`make monitor` starts it",
+                both,
+                "`make monitor ARGS=\"--dir /x --port-offset 5000\"` starts it",
+            ),
+        ] {
+            let once = in_backticks(text, options);
+            assert_eq!(once, expected);
+            assert_eq!(in_backticks(&once, options), once);
+        }
+    }
+
+    #[test]
+    fn a_text_is_localized_once_and_data_with_a_backtick_hides_no_command() {
+        let text = "a ` of a producer\nsee `dp verify`\nbegins `dp\ntail raw` ends";
+        let once = by_line(text, "--port-offset 7");
+        assert_eq!(
+            once,
+            "a ` of a producer\nsee `dp --port-offset 7 verify`\nbegins `dp\ntail raw` ends"
+        );
+        assert_eq!(by_line(&once, "--port-offset 7"), once);
     }
 
     #[test]

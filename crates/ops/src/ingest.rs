@@ -325,10 +325,9 @@ fn send_document(
                 .as_deref()
                 .map(|tenant| ("dp.tenant_id", tenant.as_bytes())),
         );
-        // Documents with the same name replace each other: the name as key keeps their order.
         let record = Record {
             topic,
-            key: Some(name.as_bytes()),
+            key: Some(key_of(format).as_bytes()),
             payload: Some(content),
             headers: &headers,
             ..Record::default()
@@ -336,8 +335,18 @@ fn send_document(
         let place = publisher.publish(&record)?;
         (done.partition, done.offset) = (Some(place.partition), Some(place.offset));
         done.messages = 1;
+    } else {
+        done.problem = markets::archive_problem(content);
     }
     Ok(done)
+}
+
+/// The key of a document: its market, so that all documents of a market come through one partition in the order in which they are
+/// published. Of two prices of an interval the last one by origin counts, and origins have an order only within a partition. A format
+/// whose rows name their market is its own key.
+fn key_of(format: &str) -> &str {
+    let known = markets::FORMATS.iter().find(|known| known.name == format);
+    known.and_then(|known| known.market).unwrap_or(format)
 }
 
 /// Publishes each trade; the place is that of the first one.
@@ -384,6 +393,15 @@ fn send_trades(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn documents_of_one_market_have_one_key() {
+        let keys = ["pjm.rt_hrl_lmps.csv", "pjm.da_hrl_lmps.csv", "miso.exante.json"].map(key_of);
+        assert_eq!(keys, ["PJM", "PJM", "MISO"]);
+        for of_any_market in ["curve.settlements.csv", UNKNOWN_FORMAT] {
+            assert_eq!(key_of(of_any_market), of_any_market);
+        }
+    }
 
     #[test]
     fn a_folder_is_read_in_the_order_of_names_without_markdown_and_hidden_files() {

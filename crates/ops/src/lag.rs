@@ -2,16 +2,20 @@
 //!
 //! Role: lists every group with its topics, and reads committed offsets, ends of logs, the states of the groups and who owns which
 //! partition.
+//! Invariant: a group whose stage is switched off ([`is_switched_off`]) has no lag.
 //! Failure: a broker that does not answer or a topic that does not exist is an error; nothing is guessed.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use service::Names;
+use service::{Names, is_switched_off};
 use stream::Brokers;
 use stream::kafka::groups::{GroupReader, GroupState, Member, PartitionLag};
 use stream::kafka::reader::LogReader;
 use stream::{Partition, StreamError};
+
+/// The state of a group whose stage is switched off, in place of the broker's.
+pub const OFF: &str = "off";
 
 /// A consumer group and a topic that it reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub fn subscriptions(names: &Names) -> Vec<Subscription> {
 pub struct LagWatch {
     readers: BTreeMap<String, GroupReader>,
     watched: Vec<(Subscription, Vec<Partition>)>,
+    /// As [`Names::optional_groups`].
+    optional: Vec<(String, String)>,
 }
 
 /// The lag of one subscription.
@@ -66,11 +72,16 @@ pub struct Lag {
     pub subscription: Subscription,
     /// By partition.
     pub partitions: Vec<PartitionLag>,
+    /// Whether its stage is switched off, so that nobody waits for it.
+    pub is_off: bool,
 }
 
 impl Lag {
-    /// Messages of all partitions that the group has not committed.
+    /// Messages of all partitions that the group has not committed; none if its stage is switched off.
     pub fn total(&self) -> i64 {
+        if self.is_off {
+            return 0;
+        }
         self.partitions.iter().map(PartitionLag::lag).sum()
     }
 }
@@ -94,7 +105,11 @@ impl LagWatch {
             }
             watched.push((subscription, partitions));
         }
-        Ok(LagWatch { readers, watched })
+        Ok(LagWatch {
+            readers,
+            watched,
+            optional: names.optional_groups(),
+        })
     }
 
     /// The current lags, upstream first. A stage commits an input when its outputs are acknowledged, so zero for every group,
@@ -109,12 +124,32 @@ impl LagWatch {
                 let partitions = reader.lag(partitions)?;
                 lags.push(Lag {
                     subscription: subscription.clone(),
+                    is_off: self.is_off(&subscription.group, &partitions)?,
                     partitions,
                 });
             }
         }
         Ok(lags)
     }
+
+    fn is_off(&self, group: &str, lags: &[PartitionLag]) -> Result<bool, StreamError> {
+        let readers = self.optional.iter().find(|(optional, _)| optional == group);
+        let readers = readers.and_then(|(own, other)| self.readers.get(own).zip(self.readers.get(other)));
+        readers.map_or(Ok(false), |(own, other)| is_off(own, other, lags))
+    }
+}
+
+/// Whether the stage of a group that a setting may switch off is switched off. `other` reads a group of the same service that always runs.
+///
+/// # Errors
+/// Kafka does not answer.
+pub fn is_off(own: &GroupReader, other: &GroupReader, lags: &[PartitionLag]) -> Result<bool, StreamError> {
+    if lags.iter().all(|lag| lag.lag() == 0) {
+        return Ok(false);
+    }
+    let has_members = |reader: &GroupReader| Ok(reader.state()?.is_some_and(|state| !state.members.is_empty()));
+    let has_committed = lags.iter().any(|lag| lag.committed.is_some());
+    Ok(is_switched_off(has_committed, has_members(own)?, has_members(other)?))
 }
 
 /// A group and one of its topics, with the state of the group.
@@ -124,7 +159,7 @@ pub struct GroupLag {
     pub group: String,
     /// Topic that it reads.
     pub topic: String,
-    /// State by the broker; `none` if the broker does not know the group.
+    /// State by the broker; `none` if the broker does not know the group, [`OFF`] if its stage is switched off.
     pub state: String,
     /// Members of the group.
     pub members: usize,
@@ -161,7 +196,8 @@ pub struct Owner {
 }
 
 impl Owner {
-    fn of(member: &Member) -> Owner {
+    /// Of this member.
+    pub fn of(member: &Member) -> Owner {
         Owner {
             client_id: member.client_id.clone(),
             host: member.host.clone(),
@@ -186,14 +222,16 @@ pub fn survey(bootstrap: &Brokers, names: &Names) -> Result<Vec<GroupLag>, Strea
             .flatten();
         listed.push(GroupLag {
             lag: lag.total(),
-            state: state
-                .as_ref()
-                .map_or_else(|| "none".to_owned(), |state| state.state.clone()),
+            state: match (&state, lag.is_off) {
+                (_, true) => OFF.to_owned(),
+                (Some(state), _) => state.state.clone(),
+                (None, _) => "none".to_owned(),
+            },
             members: state.as_ref().map_or(0, |state| state.members.len()),
             partitions: lag
                 .partitions
                 .iter()
-                .map(|lag| offsets_of(lag, state.as_ref()))
+                .map(|of_partition| offsets_of(of_partition, lag.is_off, state.as_ref()))
                 .collect(),
             group: lag.subscription.group,
             topic: lag.subscription.topic,
@@ -202,12 +240,12 @@ pub fn survey(bootstrap: &Brokers, names: &Names) -> Result<Vec<GroupLag>, Strea
     Ok(listed)
 }
 
-fn offsets_of(lag: &PartitionLag, state: Option<&GroupState>) -> PartitionOffsets {
+fn offsets_of(lag: &PartitionLag, is_off: bool, state: Option<&GroupState>) -> PartitionOffsets {
     PartitionOffsets {
         partition: lag.partition.number,
         committed: lag.committed,
         end: lag.end,
-        lag: lag.lag(),
+        lag: if is_off { 0 } else { lag.lag() },
         owner: state.and_then(|state| state.owner(&lag.partition)).map(Owner::of),
     }
 }

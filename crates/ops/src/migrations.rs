@@ -9,6 +9,7 @@ use serde::Serialize;
 use service::clients::{Clients, Dependency, Use};
 use service::writer::TABLES;
 use stores::clickhouse::restore::{self, Filled};
+use stores::clickhouse::unfit_columns;
 use stores::{ClickHouse, Postgres, Redis};
 
 use crate::connection::Connection;
@@ -26,6 +27,8 @@ pub struct Migrated {
     pub recreated_in_clickhouse: Vec<String>,
     /// Tables and indexes of PostgreSQL that had been dropped and were recreated.
     pub recreated_in_postgres: Vec<String>,
+    /// Columns of ClickHouse that somebody has dropped or changed: no migration restores them.
+    pub unfit_columns: Vec<String>,
     /// Whether reference data was inserted.
     pub seeded: bool,
 }
@@ -59,6 +62,7 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
         clickhouse, postgres, ..
     } = stores(connection)?;
     let (in_clickhouse, recreated_in_clickhouse) = migrate_clickhouse(connection, &clickhouse).await?;
+    let unfit_columns = unfit_in_clickhouse(connection, &clickhouse).await?;
     let (in_postgres, recreated_in_postgres) = migrate_postgres(connection, &postgres).await?;
     if seed {
         let tenant = &connection.settings.tenant_id;
@@ -71,8 +75,19 @@ pub async fn migrate(connection: &Connection, seed: bool) -> anyhow::Result<Migr
         postgres: in_postgres,
         recreated_in_clickhouse,
         recreated_in_postgres,
+        unfit_columns,
         seeded: seed,
     })
+}
+
+async fn unfit_in_clickhouse(connection: &Connection, clickhouse: &ClickHouse) -> anyhow::Result<Vec<String>> {
+    let suffix = connection.names.table_suffix();
+    let mut found = Vec::new();
+    for table in TABLES {
+        let unfit = unfit_columns(clickhouse, table.layout, &suffix).await;
+        found.extend(unfit.with_context(|| format!("look at the columns of {}", table.name))?);
+    }
+    Ok(found)
 }
 
 /// Applies the missing migrations of ClickHouse; returns the number of new files and the recreated tables.

@@ -4,10 +4,14 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use console::Term;
 use domain::Micros;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
+
+use crate::hints::localized;
+use crate::progress;
 
 /// Prints a value as one JSON document. If the reader of the pipe has exited (`| head`), the program exits with code 0.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -21,9 +25,14 @@ pub fn print_json_line(value: &impl Serialize) -> anyhow::Result<()> {
     write_line(&json_escaped(&text))
 }
 
-/// Prints text to stdout, as one line or several. Other control characters are escaped, since much of the text comes from
-/// producers and must not control the terminal.
+/// Prints text of this program to stdout, as one line or several: its commands name the stack of this run. Other control characters are
+/// escaped, since much of the text comes from producers and must not control the terminal.
 pub fn print_line(text: &str) -> anyhow::Result<()> {
+    print_data(&localized(text))
+}
+
+/// Prints text to stdout as it is, except for control characters.
+pub fn print_data(text: &str) -> anyhow::Result<()> {
     write_line(&escaped(text, |character| matches!(character, '\n' | '\t')))
 }
 
@@ -68,6 +77,8 @@ fn is_control(character: char) -> bool {
 }
 
 fn write_line(text: &str) -> anyhow::Result<()> {
+    // Else the text would be behind the spinner.
+    progress::clear();
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
@@ -75,9 +86,25 @@ fn write_line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A table whose columns after the first `left` ones are numbers.
+/// A table whose columns after the first `left` ones are numbers. On a terminal it is as wide as the terminal at most; a file or another
+/// program gets each row on one line.
 pub fn table(headers: &[&str], left: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let width = Term::stdout().size_checked().map(|(_, columns)| columns);
+    table_within(width, headers, left, rows)
+}
+
+fn table_within(
+    width: Option<u16>,
+    headers: &[&str],
+    left: usize,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
+    if let Some(width) = width {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
+    }
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(headers);
     for row in rows {
         table.add_row(row);
@@ -137,16 +164,37 @@ pub fn time(text: &str) -> Result<jiff::Timestamp, String> {
             .to_owned())
 }
 
-/// Parses a length of time of the command line.
+/// Parses a length of time of the command line: with a unit, or a number of seconds.
 ///
 /// # Errors
 /// The message shows valid ones.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => with_unit(&format!("{text}s")),
+        false => with_unit(text),
+    }
+}
+
+/// Parses a length of time that is not zero.
+///
+/// # Errors
+/// The message shows valid ones.
+pub fn time_limit(text: &str) -> Result<std::time::Duration, String> {
+    match duration(text)? {
+        limit if limit.is_zero() => Err("must be longer than zero".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+/// Parses a length of time with a unit; a number alone could be a time.
+fn with_unit(text: &str) -> Result<std::time::Duration, String> {
     let parsed: Option<jiff::Span> = text.parse().ok();
     parsed
         .and_then(|length| length.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|length| std::time::Duration::try_from(length).ok())
-        .ok_or_else(|| "not a valid length of time; use a number with a unit: 500ms, 30s, 5m, 2h, 7d".to_owned())
+        .ok_or_else(|| {
+            "not a valid length of time; use seconds, or a number with a unit: 600, 500ms, 30s, 5m, 2h, 7d".to_owned()
+        })
 }
 
 /// Parses a time of the command line, or a length of time before now.
@@ -154,12 +202,29 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
 /// # Errors
 /// The message shows both.
 pub fn moment(text: &str) -> Result<jiff::Timestamp, String> {
-    if let Ok(length) = duration(text) {
+    if let Ok(length) = with_unit(text) {
         return jiff::Timestamp::now()
             .checked_sub(length)
-            .map_err(|_| "that long ago there was no time".to_owned());
+            .map_err(|_| "the time is too long ago".to_owned());
     }
     time(text).map_err(|refused| format!("{refused}, or a length of time before now: 5m, 2h, 7d"))
+}
+
+/// A period of time as microseconds.
+///
+/// # Errors
+/// It ends before it begins.
+pub fn period(
+    from: Option<jiff::Timestamp>,
+    to: Option<jiff::Timestamp>,
+) -> anyhow::Result<(Option<Micros>, Option<Micros>)> {
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        anyhow::bail!("--from {from} is not before --to {to}");
+    }
+    let micros = |time: jiff::Timestamp| time.as_microsecond();
+    Ok((from.map(micros), to.map(micros)))
 }
 
 /// Milliseconds in the unit that fits: `870 ms`, `12.5 s`, `7 min`, `3.2 h`.
@@ -191,6 +256,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_table_fits_the_terminal_and_a_file_gets_each_row_on_one_line() {
+        let reason = "clickhouse: cannot be reached ".repeat(30);
+        let rows = || {
+            [vec![
+                "aggregation".to_owned(),
+                "degraded".to_owned(),
+                reason.trim().to_owned(),
+                "12 ms".to_owned(),
+            ]]
+        };
+        let of = |width| table_within(width, &["name", "state", "reason", "time"], 3, rows());
+        let longest = |text: &str| text.lines().map(|line| line.chars().count()).max();
+        let narrow = of(Some(60));
+        assert!(longest(&narrow).is_some_and(|longest| longest <= 60), "{narrow}");
+        assert!(of(None).contains(reason.trim()));
+        // A table that is not wider than the terminal stays as it is.
+        assert_eq!(of(Some(2_000)), of(None));
+    }
+
+    #[test]
     fn control_characters_are_escaped_and_tables_keep_their_lines() {
         let odd = "a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg";
         assert_eq!(printable(odd), r"a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\nf\tg");
@@ -220,6 +305,15 @@ mod tests {
     }
 
     #[test]
+    fn a_period_ends_after_it_begins() {
+        let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+        let (earlier, later) = (time("2026-10-01T00:00Z"), time("2026-10-01T00:01Z"));
+        assert!(earlier.is_some() && later.is_some());
+        assert!(period(earlier, later).is_ok() && period(None, None).is_ok() && period(earlier, None).is_ok());
+        assert!(period(later, earlier).is_err() && period(earlier, earlier).is_err());
+    }
+
+    #[test]
     fn lengths_of_time_are_read_with_a_unit_and_shown_in_the_unit_that_fits() {
         use std::time::Duration;
         for (text, millis) in [
@@ -229,10 +323,15 @@ mod tests {
             ("2h", 7_200_000),
             ("1m30s", 90_000),
             ("7d", 604_800_000),
+            ("600", 600_000),
+            ("0", 0),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["5", "-5s", "1mo", "soon", ""] {
+        assert!(time_limit("0s").is_err() && time_limit("50ms").is_ok());
+        // Beside a time, a number alone has no unit.
+        assert!(moment("5").is_err() && moment("5m").is_ok());
+        for text in ["-5", "-5s", "1mo", "soon", ""] {
             let refused = duration(text).err().unwrap_or_default();
             assert!(refused.contains("5m"), "{text}: {refused}");
         }

@@ -9,6 +9,7 @@ use service::{Env, Reader};
 
 use crate::connection::{Connection, uses_stack};
 use crate::place::Place;
+use crate::scrape::Scrape;
 
 /// A service and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,16 @@ pub struct Target {
     pub name: String,
     /// Its address.
     pub at: Where,
+}
+
+impl Target {
+    /// Its metrics; `None` if it does not answer: its health says why.
+    pub async fn scrape(&self, client: &reqwest::Client) -> Option<Scrape> {
+        let Where::Url(url) = &self.at else { return None };
+        let url = format!("{}/metrics", url.trim_end_matches('/'));
+        let answer = client.get(url).send().await.ok()?.error_for_status().ok()?;
+        Some(Scrape::parse(&answer.text().await.ok()?))
+    }
 }
 
 /// Where a service is.

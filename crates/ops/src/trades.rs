@@ -148,15 +148,23 @@ fn kraken(text: &str) -> Vec<Result<Trade<'_>, String>> {
     #[derive(serde::Deserialize)]
     struct Answer<'a> {
         #[serde(borrow)]
-        result: std::collections::BTreeMap<&'a str, &'a RawValue>,
+        result: Pairs<'a>,
     }
     let answer: Answer<'_> = match serde_json::from_str(text) {
         Ok(answer) => answer,
         Err(error) => return vec![Err(format!("not an answer of Kraken: {error}"))],
     };
     let mut trades = Vec::new();
+    let Pairs(pairs) = answer.result;
     // `last` is a mark for the next request.
-    for (symbol, rows) in answer.result.into_iter().filter(|(symbol, _)| *symbol != "last") {
+    for (symbol, rows) in pairs.iter().filter(|(symbol, _)| *symbol != "last") {
+        let is_it = |(other, _): &&(&str, &RawValue)| other == symbol;
+        if pairs.iter().filter(is_it).count() > 1 {
+            trades.push(Err(format!(
+                "/result/{symbol}: the pair is there twice, and nothing tells which one is meant"
+            )));
+            continue;
+        }
         let rows: Vec<&RawValue> = match serde_json::from_str(rows.get()) {
             Ok(rows) => rows,
             Err(error) => {
@@ -170,6 +178,31 @@ fn kraken(text: &str) -> Vec<Result<Trade<'_>, String>> {
         }
     }
     trades
+}
+
+/// The fields of an object in their order, each as often as it is there: a map would keep the last one.
+struct Pairs<'a>(Vec<(&'a str, &'a RawValue)>);
+
+impl<'de: 'a, 'a> serde::Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Pairs<'a>, D::Error> {
+        struct Fields;
+        impl<'de> serde::de::Visitor<'de> for Fields {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object with the trades of each pair")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 fn kraken_row<'t>(symbol: &'t str, row: &RawValue) -> Option<Trade<'t>> {
@@ -310,6 +343,20 @@ mod tests {
             "two trades, and one of them twice"
         );
         assert_eq!(problems, ["/result/XBTUSDT/3: not a trade of this form"]);
+    }
+
+    #[test]
+    fn a_pair_that_is_there_twice_is_named_and_the_others_are_read() {
+        let text = br#"{"error":[],"result":{"XBTUSDT":[["1","2",1762795473.9,"b","m","",301]],
+"ETHUSDT":[["7","2",1762795473.9,"b","m","",5]],"XBTUSDT":[["1","2",1762795473.9,"b","m","",302]],"last":"1"}}"#;
+        let (ticks, problems) = read(Capture::Kraken, text);
+        let ids: Vec<_> = ticks.iter().map(|(name, id, ..)| (name.as_str(), *id)).collect();
+        assert_eq!(ids, [("KRAKEN.ETHUSDT", Some(5))]);
+        assert_eq!(problems.len(), 2);
+        assert!(
+            problems.iter().all(|problem| problem.starts_with("/result/XBTUSDT: ")),
+            "{problems:?}"
+        );
     }
 
     #[test]

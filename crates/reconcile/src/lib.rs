@@ -17,4 +17,7 @@ pub mod raw;
 pub mod rehearsal;
 pub mod repair;
 mod sql;
+pub mod tick_id;
 pub mod verify;
+
+pub use sql::vintage_number;

@@ -142,6 +142,7 @@ impl<S> Context<S> {
         } = member;
         let status = WorkerStatus::new(name.clone());
         self.health.add_worker(Arc::clone(&status), critical);
+        self.health.join(&name, &group);
         if let Some(stage) = self.names.stage_of(&group) {
             self.control.add(stage, &group, Arc::clone(&status));
         }

@@ -188,16 +188,16 @@ pub const SHARED: &[Declared] = &[
         stage::CONSUMER_LAG,
         Kind::Gauge,
         "messages",
-        "Messages that a group has not committed, for every group of the pipeline, as reported by the broker (NaN while it does \
-         not). Each service exports all of them: use max by (group, topic, partition).",
+        "Messages that a group has not committed, for every group whose position decides what is stored, as reported by the broker \
+         (NaN while it does not). Each service exports all of them: use max by (group, topic, partition).",
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(
         stage::CONSUMER_COMMITTED,
         Kind::Gauge,
         "offsets",
-        "Offset from which a group goes on, for every group of the pipeline, as reported by the broker (NaN while it does not). Each \
-         service exports all of them: use max by (group, topic, partition).",
+        "Offset from which a group goes on, for every group whose position decides what is stored, as reported by the broker (NaN while \
+         it does not). Each service exports all of them: use max by (group, topic, partition).",
     )
     .labels(&["group", "topic", "partition"]),
     Declared::new(

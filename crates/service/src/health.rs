@@ -45,6 +45,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(2_500);
 pub enum Wrong {
     /// The dependency returned an error or is unreachable.
     Failed(String),
+    /// The dependency responds, and refuses this client until an operator changes a login, a right or how it encrypts.
+    Refused(String),
     /// The dependency is reachable, but does not respond in time.
     Silent(String),
 }
@@ -92,11 +94,13 @@ impl std::fmt::Debug for Health {
 struct Inner {
     checks: BTreeMap<&'static str, CheckRecord>,
     workers: Vec<(Arc<WorkerStatus>, bool)>,
+    /// The consumer group of each worker, by its name.
+    groups: BTreeMap<String, String>,
     breakers: Vec<Arc<Breaker>>,
     lag: BTreeMap<String, i64>,
     stalls: Stalls,
-    /// Groups of the service that fall behind, each with an explanation.
-    falling_behind: Vec<String>,
+    /// Groups of the service that fall behind, or that nobody reads, each with an explanation.
+    backlogs: Vec<String>,
 }
 
 /// Sets gauges of a service from a health report.
@@ -184,6 +188,16 @@ impl Health {
         self.lock().workers.push((status, critical));
     }
 
+    /// Names the consumer group of a worker.
+    pub(crate) fn join(&self, worker: &str, group: &str) {
+        self.lock().groups.insert(worker.to_owned(), group.to_owned());
+    }
+
+    /// Whether a worker of this process is configured to read for this group.
+    pub(crate) fn runs(&self, group: &str) -> bool {
+        self.lock().groups.values().any(|known| known == group)
+    }
+
     /// The workers, for `/stats`, `/info` and metrics.
     pub fn workers(&self) -> Vec<Arc<WorkerStatus>> {
         self.lock()
@@ -193,23 +207,34 @@ impl Health {
             .collect()
     }
 
-    /// Uncommitted messages of the service's groups, by group and partition; empty while unknown.
+    /// Uncommitted messages by group and partition; empty while unknown. Those of groups without a worker here are no matter of this process.
     pub(crate) fn set_lag(&self, lags: &[(String, PartitionLag)]) {
         let mut inner = self.lock();
+        let is_own = |(group, _): &&(String, PartitionLag)| inner.groups.values().any(|known| known == group);
         let mut lag = BTreeMap::new();
-        for (group, of_partition) in lags {
+        for (group, of_partition) in lags.iter().filter(is_own) {
             *lag.entry(group.clone()).or_default() += of_partition.lag();
         }
         inner.lag = lag;
         if !lags.is_empty() {
-            let seen = seen(lags, &inner.workers);
+            let seen = seen(lags, &inner.workers, &inner.groups);
             inner.stalls.observe(&seen, Instant::now());
         }
     }
 
-    /// The groups of the service that fall behind, each with an explanation.
-    pub(crate) fn set_falling_behind(&self, problems: Vec<String>) {
-        self.lock().falling_behind = problems;
+    /// The groups of the service that fall behind, or that nobody reads, each with an explanation.
+    pub(crate) fn set_backlogs(&self, problems: Vec<String>) {
+        self.lock().backlogs = problems;
+    }
+
+    /// Whether a worker of this process reads a partition as this group.
+    pub(crate) fn reads(&self, group: &str) -> bool {
+        let inner = self.lock();
+        let is_of = |status: &WorkerStatus| inner.groups.get(status.name()).is_some_and(|of| of == group);
+        inner
+            .workers
+            .iter()
+            .any(|(status, _)| is_of(status) && !status.assigned().is_empty())
     }
 
     /// Registers a function that sets gauges before every scrape.
@@ -252,7 +277,7 @@ impl Health {
             checks.insert("messages", messages_record(&inner.workers, wall_clock()));
             let stalled = inner.stalls.problems(Instant::now());
             checks.insert("paused", paused_record(self.control.problems(wall_clock())));
-            checks.insert("consumers", consumers_record(stalled, &inner.falling_behind));
+            checks.insert("consumers", consumers_record(stalled, &inner.backlogs));
         }
         let worst = |state: &BreakerState| match state {
             BreakerState::Closed => 0,
@@ -336,7 +361,7 @@ async fn run(check: &Check) -> CheckRecord {
     let started = Instant::now();
     let (status, error) = match tokio::time::timeout(CHECK_TIMEOUT, (check.ask)()).await {
         Ok(Ok(())) => (Outcome::Pass, None),
-        Ok(Err(Wrong::Failed(error))) => (Outcome::Fail, Some(error)),
+        Ok(Err(Wrong::Failed(error) | Wrong::Refused(error))) => (Outcome::Fail, Some(error)),
         Ok(Err(Wrong::Silent(error))) => (Outcome::Timeout, Some(error)),
         Err(_) => (
             Outcome::Timeout,

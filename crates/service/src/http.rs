@@ -12,6 +12,7 @@ mod cluster;
 mod connections;
 pub mod hook;
 mod host;
+mod instant;
 mod limit;
 mod log_level;
 mod observe;
@@ -33,6 +34,7 @@ use actix_web::{App, HttpResponse, HttpServer, middleware, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 
+pub use instant::{instant, time_of};
 pub use problem::Problem;
 pub use profile::MAX_SECONDS as MAX_PROFILE_SECONDS;
 pub use routes::{OfTenant, Routes, Scope};

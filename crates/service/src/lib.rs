@@ -33,7 +33,7 @@ pub use breaker::{Breaker, BreakerState};
 pub use check::{Checked, check};
 pub use context::Context;
 pub use help::SHARED_ROUTES;
-pub use lag::LARGE_LAG;
+pub use lag::{LARGE_LAG, is_switched_off};
 pub use life::StartError;
 pub use names::Names;
 pub use profile::Allocator;

@@ -180,8 +180,8 @@ impl Names {
         )
     }
 
-    /// Consumer group of projection's second stage, which carries out invalidations: `projection-local-invalidation`. A request
-    /// may be carried out again, so it has no position to protect, and is none of [`Names::groups`].
+    /// Consumer group of projection's third stage, which carries out invalidations: `projection-local-invalidation`. A request
+    /// may be carried out again, so it has no position to protect, and [`Names::groups`] leaves it out.
     pub fn invalidation_group(&self, service: &str) -> String {
         suffixed(
             &format!("{service}-{}-invalidation", self.environment.name()),
@@ -229,6 +229,11 @@ impl Names {
                 vec![self.curves.clone(), self.derived.clone()],
             ),
         ]
+    }
+
+    /// The groups of stages that a setting may switch off, each with a group of the same service whose stage always runs.
+    pub fn optional_groups(&self) -> Vec<(String, String)> {
+        vec![(self.derived_group("aggregation"), self.curves_group("aggregation"))]
     }
 
     /// ClickHouse table: `market_ticks`, `market_ticks_g2`.

@@ -227,7 +227,7 @@ fn watch<S>(context: &Context<S>, started: Instant, recorder: PrometheusHandle) 
     };
     let lag = lag::watch(
         Arc::clone(&clients.probe),
-        (context.names.groups(), is_paused),
+        (context.names.groups(), context.names.optional_groups(), is_paused),
         context.service,
         Arc::clone(&health),
         context.shutdown.clone(),

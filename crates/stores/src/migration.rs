@@ -82,6 +82,26 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "derived_versions",
         sql: include_str!("../../../schemas/clickhouse/014_derived_versions.sql"),
     },
+    Migration {
+        version: 15,
+        name: "bar_lengths",
+        sql: include_str!("../../../schemas/clickhouse/015_bar_lengths.sql"),
+    },
+    Migration {
+        version: 16,
+        name: "curve_clocks",
+        sql: include_str!("../../../schemas/clickhouse/016_curve_clocks.sql"),
+    },
+    Migration {
+        version: 17,
+        name: "outranked_prices",
+        sql: include_str!("../../../schemas/clickhouse/017_outranked_prices.sql"),
+    },
+    Migration {
+        version: 18,
+        name: "superseded_prices",
+        sql: include_str!("../../../schemas/clickhouse/018_superseded_prices.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -1,7 +1,8 @@
 //! Reads and writes of records: carries out against Kafka what `delivery` decides.
 //!
-//! Role: everything between a Kafka log and a decision. [`kafka`] is the only module of the project that uses rdkafka. [`worker`] runs a [`worker::Handler`] on one OS thread. [`hop`] and [`table_writer`] are the two handlers that
-//! several services share.
+//! Role: everything between a Kafka log and a decision. [`kafka`] is the only module of the services that calls rdkafka ([`Message`]
+//! holds the headers of one of its messages). [`worker`] runs a [`worker::Handler`] on one OS thread. [`hop`] and [`table_writer`] are
+//! the two handlers that several services share.
 //! Failure: a transient error rebuilds the consumer, the producer and the handler, and positions are read again (INV-7).
 //! A fatal error ends the process with its message.
 

@@ -128,9 +128,9 @@ pub struct Bar {
     pub count: i128,
     pub first: Edge,
     pub last: Edge,
-    /// Ticks of the window that arrived after its close, including replaced ones.
+    /// Ticks of the window that arrived after its close and changed what counts, including replaced ones.
     pub revision: i128,
-    /// What the last tick of the window is to those before it.
+    /// What the last tick of the window that changed what counts is to those before it.
     pub cause: String,
     /// Offset in the enriched topic of the last tick of the window.
     pub last_offset: i64,
@@ -174,62 +174,90 @@ pub fn bars(ticks: &[Placed<'_>]) -> BTreeMap<BarKey, Wanted> {
 }
 
 fn wanted(end: i64, ticks: &[Placed<'_>]) -> Option<Wanted> {
-    let after_close = |placed: &&Placed<'_>| placed.clock >= end + placed.rule.close_after;
     // A window of several products closes by the rule of its last tick.
     let last = ticks.iter().max_by_key(|placed| placed.offset)?;
     let closes_at = end + last.rule.close_after;
-    let lengths = ticks
-        .iter()
-        .map(|placed| (placed.tick.product.as_str(), placed.rule.nominal / 1_000_000))
-        .collect();
+    let (revision, cause) = events(end, ticks);
     Some(Wanted {
         bar: Bar {
-            revision: ticks.iter().filter(after_close).count() as i128,
-            cause: cause(last, ticks, after_close(&last)).to_owned(),
+            revision,
+            cause: cause.to_owned(),
             last_offset: last.offset,
-            ..numbers(counted(ticks), &lengths)?
+            ..numbers(counted(ticks))?
         },
         closes_at,
         is_closed: ticks.iter().any(|placed| placed.last_clock >= closes_at),
     })
 }
 
-/// A price of an interval that had one is called by its rank among those, every other tick by the close.
-fn cause(last: &Placed<'_>, ticks: &[Placed<'_>], is_after_close: bool) -> &'static str {
-    let nominal = last.rule.nominal;
-    let is_earlier = |other: &&Placed<'_>| {
-        nominal > 0 && other.rule.nominal == nominal && other.tick.time == last.tick.time && other.offset < last.offset
-    };
-    let best = ticks.iter().filter(is_earlier).map(|other| rank(other.tick)).max();
-    match best {
-        None if is_after_close => "late",
-        None => "live",
-        Some(best) if rank(last.tick) < best => "outranked",
-        Some(best) if rank(last.tick).0 > best.0 => "vintage",
-        Some(_) => "correction",
+/// How many ticks came after the close, and what the last one did. A price of an interval that had one is called by its rank among those,
+/// every other tick by the close. A price is left out if the one that counts in its interval stays: it is better, or the same.
+fn events(end: i64, ticks: &[Placed<'_>]) -> (i128, &'static str) {
+    let mut ordered: Vec<&Placed<'_>> = ticks.iter().collect();
+    ordered.sort_by_key(|placed| placed.offset);
+    let mut best: BTreeMap<(i64, i64), &Placed<'_>> = BTreeMap::new();
+    let (mut revision, mut cause) = (0, "");
+    for placed in ordered {
+        let is_after_close = placed.clock >= end + placed.rule.close_after;
+        let interval = (placed.tick.time, placed.rule.nominal);
+        let known = best.get(&interval).copied();
+        let is_better = known.is_none_or(|known| rank(placed.tick) > rank(known.tick));
+        if placed.rule.nominal > 0 && is_better {
+            best.insert(interval, placed);
+        }
+        if known.is_some_and(|known| !is_better || values(placed) == values(known)) {
+            continue;
+        }
+        revision += i128::from(is_after_close);
+        cause = match known {
+            None if is_after_close => "late",
+            None => "live",
+            Some(known) if certainty(placed.tick) > certainty(known.tick) => "vintage",
+            Some(_) => "correction",
+        };
     }
+    (revision, cause)
+}
+
+/// All that a price of an interval adds to a bar.
+fn values<'t>(placed: &Placed<'t>) -> ((bool, usize, u32), i128, i128, i128) {
+    let Placed { tick, rule, .. } = placed;
+    (
+        certainty(tick),
+        tick.price,
+        tick.volume.unwrap_or(0),
+        seconds(tick, rule),
+    )
+}
+
+/// Whole seconds of the interval of a price, at most those of its product; 0 for a trade.
+fn seconds(tick: &Tick, rule: &Rule) -> i128 {
+    let ends = tick.end.unwrap_or(tick.time + rule.nominal);
+    let length = (ends.min(tick.time + rule.nominal) - tick.time).max(0);
+    i128::from(length / 1_000_000)
 }
 
 /// How certain a price is, and its position in the raw log.
-type Rank<'t> = ((usize, u32, bool), (&'t str, i32, i64, i32));
+type Rank<'t> = ((bool, usize, u32), (&'t str, i32, i64, i32));
 
 /// The larger of two prices of an interval counts.
 fn rank(tick: &Tick) -> Rank<'_> {
     (certainty(tick), (&tick.feed, tick.partition, tick.offset, tick.index))
 }
 
-/// All trades, and for each interval (start and length) the most certain price, of equal ones the last by its position in the raw log.
-fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
+/// All trades, and for each interval (start and length of its product) the most certain price, of equal ones the last by its position in the
+/// raw log.
+fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<Placed<'t>> {
     let mut trades = Vec::new();
-    let mut prices: BTreeMap<(i64, i64), &Tick> = BTreeMap::new();
-    for Placed { tick, rule, .. } in ticks {
-        let nominal = rule.nominal;
+    let mut prices: BTreeMap<(i64, i64), Placed<'t>> = BTreeMap::new();
+    for placed in ticks {
+        let nominal = placed.rule.nominal;
         if nominal == 0 {
-            trades.push(*tick);
+            trades.push(*placed);
         } else {
-            let known = prices.entry((tick.time, nominal)).or_insert(tick);
-            if rank(tick) > rank(known) {
-                *known = tick;
+            let known = prices.entry((placed.tick.time, nominal)).or_insert(*placed);
+            if rank(placed.tick) > rank(known.tick) {
+                *known = *placed;
             }
         }
     }
@@ -237,11 +265,14 @@ fn counted<'t>(ticks: &[Placed<'t>]) -> Vec<&'t Tick> {
     trades
 }
 
-/// `lengths`: seconds of the interval of a price of each product, 0 for trades.
-fn numbers(mut ticks: Vec<&Tick>, lengths: &BTreeMap<&str, i64>) -> Option<Bar> {
-    let length = |tick: &Tick| i128::from(lengths.get(tick.product.as_str()).copied().unwrap_or(0));
-    let price_seconds = ticks.iter().map(|tick| tick.price * length(tick)).sum();
-    let seconds = ticks.iter().map(|tick| length(tick)).sum();
+fn numbers(counted: Vec<Placed<'_>>) -> Option<Bar> {
+    let lengths = || counted.iter().map(|placed| seconds(placed.tick, &placed.rule));
+    let price_seconds = counted
+        .iter()
+        .zip(lengths())
+        .map(|(placed, length)| placed.tick.price * length);
+    let (price_seconds, seconds) = (price_seconds.sum(), lengths().sum());
+    let mut ticks: Vec<&Tick> = counted.iter().map(|placed| placed.tick).collect();
     ticks.sort_by(|one, other| order(one).cmp(&order(other)));
     let volume = ticks.iter().filter_map(|tick| tick.volume).sum();
     let turnover = ticks.iter().filter_map(|tick| Some(tick.price * tick.volume?)).sum();
@@ -283,6 +314,7 @@ mod tests {
             price,
             volume,
             time,
+            end: None,
             sequence: None,
             product: "trade".to_owned(),
             version: None,
@@ -290,6 +322,25 @@ mod tests {
             is_part: false,
             reused_id: false,
         }
+    }
+
+    #[test]
+    fn a_superseded_price_is_below_every_other_one() {
+        let of = |version: &str| {
+            certainty(&Tick {
+                version: Some(version.to_owned()),
+                ..tick(0, 0, 1, None)
+            })
+        };
+        let order = [
+            "verified.2.superseded",
+            "verified.3.superseded",
+            "",
+            "unverified",
+            "verified.1",
+            "final",
+        ];
+        assert!(order.is_sorted_by(|one, other| of(one) < of(other)));
     }
 
     fn made(ticks: &[Tick]) -> BTreeMap<BarKey, Wanted> {
@@ -360,6 +411,20 @@ mod tests {
         assert_eq!((&*made[&key("5m", 0)].bar.cause, &*hour.cause), ("correction", "live"));
     }
 
+    /// 100 × 8 s and 25 × 292 s, then another interval, which ends later than its product allows.
+    #[test]
+    fn a_price_counts_for_the_seconds_of_its_interval() {
+        let price = |offset, start: i64, end: i64, price| Tick {
+            product: "rt5".to_owned(),
+            end: Some(end * 1_000_000),
+            ..tick(offset, start * 1_000_000, price, None)
+        };
+        let ticks = [price(1, 0, 8, 100), price(2, 8, 300, 25), price(3, 300, 900, 40)];
+        let made = made(&ticks);
+        assert_eq!(made[&key("5m", 0)].bar.by_time, (Some(27), 8_100, 300));
+        assert_eq!(made[&key("1h", 0)].bar.by_time.2, 600);
+    }
+
     #[test]
     fn the_cause_is_what_the_last_tick_is_to_those_before_it() {
         let price = |offset, version: &str, appended| Tick {
@@ -372,12 +437,55 @@ mod tests {
         assert_eq!(made(&ticks)[&key("5m", 0)].bar.cause, "late");
         for (next, cause) in [
             (price(2, "final", 30 * MINUTE), "vintage"),
-            (price(3, "final", 40 * MINUTE), "correction"),
-            (price(4, "preliminary", 50 * MINUTE), "outranked"),
+            (price(3, "final", 40 * MINUTE), "vintage"),
+            (
+                Tick {
+                    price: 2,
+                    ..price(4, "final", 50 * MINUTE)
+                },
+                "correction",
+            ),
+            (price(5, "preliminary", 60 * MINUTE), "correction"),
         ] {
             ticks.push(next);
             assert_eq!(made(&ticks)[&key("5m", 0)].bar.cause, cause);
         }
+        // The third one repeats the second, and the last one is below the one that counts.
+        let of_five_minutes = &made(&ticks)[&key("5m", 0)].bar;
+        assert_eq!((of_five_minutes.revision, of_five_minutes.first.3), (3, 4));
         assert_eq!(made(&ticks[..1])[&key("1h", 0)].bar.cause, "live");
+    }
+
+    /// One price for each vintage of two intervals, published in any order and as often as it comes: what counts is that of all vintages
+    /// together, and a revision is a tick that changes what counts.
+    #[test]
+    fn vintages_in_any_order_and_repetition_give_one_content_and_revisions_count_what_changes_it() {
+        const VINTAGES: [Option<&str>; 4] = [None, Some("preliminary"), Some("verified.2"), Some("final")];
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..500 {
+            let mut ticks: Vec<Tick> = Vec::new();
+            let (mut counted, mut revision) = ([-1; 2], 0);
+            for offset in 0..random.i64(1..20) {
+                let (interval, vintage) = (random.usize(..2), random.usize(..4));
+                ticks.push(Tick {
+                    product: "rt5".to_owned(),
+                    version: VINTAGES[vintage].map(str::to_owned),
+                    appended: 1440 * MINUTE,
+                    ..tick(offset, interval as i64 * 5 * MINUTE, vintage as i128, None)
+                });
+                revision += i128::from(counted[interval] < vintage as i128);
+                counted[interval] = counted[interval].max(vintage as i128);
+                let bar = &made(&ticks)[&key("1h", 0)].bar;
+                let prices: Vec<i128> = counted.into_iter().filter(|price| *price >= 0).collect();
+                let shown = (bar.open, bar.close, bar.by_time.1, bar.revision);
+                let sum: i128 = prices.iter().sum();
+                assert_eq!(
+                    shown,
+                    (prices[0], prices[prices.len() - 1], sum * 300, revision),
+                    "{ticks:?}"
+                );
+                assert_eq!(bar.last_offset, 100 + offset, "the version grows with each");
+            }
+        }
     }
 }

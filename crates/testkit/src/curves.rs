@@ -1,7 +1,7 @@
 //! Curves of the load, and what their snapshots must contain, by naive arithmetic.
 //!
-//! A snapshot of time T has of each instrument the newest quote with a log clock before T, by event time, the producer's sequence and the
-//! position in the raw log. The log clock of a quote is that of its enriched partition when it came, as in [`crate::bars`], so it follows from
+//! A snapshot of time T has of each instrument the newest quote with a log clock before T, by trade date, vintage, event time (midnight in
+//! the market's zone states only the date, and ranks last), the producer's sequence and the position in the raw log. The log clock of a quote is that of its enriched partition when it came, as in [`crate::bars`], so it follows from
 //! the log and not from the stage. Two things depend on the clock of the stage's own partition, which is moved by records of every
 //! enriched partition, in an order that nobody stored:
 //! - whether a snapshot is sent yet. It must be if an enriched partition with a quote of its interval has reached T, because the stage is then told;
@@ -126,7 +126,8 @@ pub struct Wanted {
 }
 
 /// What the snapshots of a curve must be, by their time. `last_clock` is the largest clock of the log.
-pub fn wanted(quotes: &[Placed<'_>], last_clock: i64) -> anyhow::Result<BTreeMap<i64, Wanted>> {
+pub fn wanted(curve: &Curve, quotes: &[Placed<'_>], last_clock: i64) -> anyhow::Result<BTreeMap<i64, Wanted>> {
+    let zone = TimeZone::get(curve.zone)?;
     let interval = INTERVAL_S * SECOND;
     let mut by_end: BTreeMap<i64, Vec<&Placed<'_>>> = BTreeMap::new();
     for quote in quotes {
@@ -138,7 +139,7 @@ pub fn wanted(quotes: &[Placed<'_>], last_clock: i64) -> anyhow::Result<BTreeMap
     for (end, of_interval) in by_end {
         for &quote in &of_interval {
             let known = newest.entry(&quote.tick.instrument).or_insert(quote);
-            if rank(quote.tick) > rank(known.tick) {
+            if rank(&zone, quote.tick)? > rank(&zone, known.tick)? {
                 *known = quote;
             }
         }
@@ -162,8 +163,10 @@ pub fn wanted(quotes: &[Placed<'_>], last_clock: i64) -> anyhow::Result<BTreeMap
 }
 
 /// Which quote of an instrument is newer.
-fn rank(tick: &Tick) -> impl Ord {
-    (tick.time, certainty(tick), order(tick))
+fn rank<'t>(zone: &TimeZone, tick: &'t Tick) -> anyhow::Result<impl Ord + use<'t>> {
+    let day = Timestamp::from_microsecond(tick.time)?.to_zoned(zone.clone()).date();
+    let is_dated = midnight(zone, day)? == tick.time;
+    Ok((day, certainty(tick), is_dated, tick.time, order(tick)))
 }
 
 fn place(tick: &Tick) -> (&str, i32, i64, i32) {

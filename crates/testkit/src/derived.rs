@@ -171,10 +171,10 @@ fn by_time<'t>(ticks: &[&'t Tick], leg: &str) -> ByTime<'t> {
 }
 
 /// All trades are equally certain.
-fn grade(tick: &Tick) -> (usize, u32, bool) {
+fn grade(tick: &Tick) -> (bool, usize, u32) {
     match is_of_interval(&tick.product) {
         true => certainty(tick),
-        false => (0, 0, true),
+        false => (true, 0, 0),
     }
 }
 
@@ -323,6 +323,7 @@ mod tests {
             price: price * ONE,
             volume: None,
             time,
+            end: None,
             sequence: None,
             product: "trade".to_owned(),
             version: None,

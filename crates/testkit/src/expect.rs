@@ -196,15 +196,15 @@ impl Expected {
     }
 }
 
-/// How certain a price is: by the first word of its version, then by the number after it; less if it is superseded.
-pub fn certainty(tick: &Tick) -> (usize, u32, bool) {
+/// How certain a price is: less than all others if it is superseded, then by the first word of its version, then by the number after it.
+pub fn certainty(tick: &Tick) -> (bool, usize, u32) {
     let version = tick.version.as_deref().unwrap_or_default().to_lowercase();
     let words: Vec<&str> = version.split('.').collect();
     let known = ["preliminary", "unverified", "verified", "final", "corrected"];
     let stage = known.iter().position(|word| words[0] == *word).map_or(0, |at| at + 1);
     let number = words.get(stage.min(1)).filter(|word| word.len() <= 6);
     let number = number.and_then(|word| word.parse().ok()).unwrap_or(0);
-    (stage, number, words.last() != Some(&"superseded"))
+    (words.last() != Some(&"superseded"), stage, number)
 }
 
 /// The sort key of an instrument's ticks: event time, producer's sequence (ticks without one first), origin.

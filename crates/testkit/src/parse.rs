@@ -36,6 +36,8 @@ pub struct Tick {
     pub volume: Option<i128>,
     /// Microseconds since 1970.
     pub time: i64,
+    /// End of the interval of a price, if it may be shorter than that of its product; no message that is read here has one.
+    pub end: Option<i64>,
     /// The producer's sequence, if it sends one.
     pub sequence: Option<i64>,
     /// `trade`, `da`, `rt5`, …
@@ -203,6 +205,10 @@ impl Fields {
         if volume.is_some_and(|volume| volume < 0) {
             return Err("negative_volume");
         }
+        let (of_id, _) = instrument.split_once('.').unwrap_or_default();
+        if (MARKETS.contains(&of_id) || of_id == "GAS") && of_id != self.market.trim().to_uppercase() {
+            return Err("schema_violation");
+        }
         Ok(Tick {
             feed: record.topic.clone(),
             partition: record.partition,
@@ -214,6 +220,7 @@ impl Fields {
             price,
             volume,
             time,
+            end: None,
             sequence,
             product,
             version: None,
@@ -385,6 +392,7 @@ mod tests {
             ("\"source\":\"s\"", "\"source\":\"\"", "schema_violation"),
             ("31.55", "\"n/a\"", "invalid_price"),
             ("\"2.5\"", "-1", "negative_volume"),
+            ("\"X\"", "\"PJM.X\"", "schema_violation"),
         ] {
             assert_eq!(parse(&A.replace(from, to), None), Err(code), "{from} -> {to}");
         }
@@ -434,11 +442,11 @@ mod tests {
             row("2026-01-01T00:05:00-05:00", "C", "1", "0"),
             row(stamp, " ", "1", "0"),
             row(stamp, "C", "n/a", "0"),
-            row(stamp, "C", "1", ""),
+            row(stamp, "C", "1", "nil"),
             row("1980-01-01T00:05:00", "C", "1", "0"),
             r#"["C","2026-01-01T00:05:00","1","0"]"#.to_owned(),
             "null".to_owned(),
-            row("2026-07-01T00:05:00", "D", "-.5", "0"),
+            row("2026-07-01T00:05:00", "D", "-.5", "None"),
         ];
         let document = format!(
             r#"{{"headers":["CPNODE","INTERVAL","LMP","MLC","MCC"],"data":[{}]}}"#,

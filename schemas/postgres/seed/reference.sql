@@ -85,6 +85,7 @@ FROM (VALUES
      unnest(products) AS product, unnest(nodes) AS node
 ON CONFLICT DO NOTHING;
 
+-- Their prices become quotes of their curves if the tier is a relative tenor, such as M1 (docs/curves.md).
 INSERT INTO taxonomy_instruments
     (tenant_id, instrument_id, commodity, region, product_tier, unit, contract_size, tick_size, curve_id)
 VALUES

@@ -17,7 +17,7 @@ use stores::{HistoryLimits, ProductClose};
 use crate::core::log_clock::{Times, WindowRules};
 use crate::core::restate::RestateRules;
 
-pub use derived::DerivedConfig;
+pub use derived::{DerivedConfig, longest_reach};
 
 /// The service's own settings.
 #[derive(Debug, Clone)]

@@ -98,7 +98,7 @@ pub fn routes(shown: Shown) -> Routes {
         .of_tenant(
             Method::GET,
             "/curves/{curve_id}",
-            "The newest snapshot of a forward curve, or the newest at or before a time of the log's clock",
+            "The newest snapshot of a forward curve, or the newest as it was known at a time of the log's clock",
             &["horizon", "as_of"],
             curves::snapshot,
         )
@@ -251,14 +251,7 @@ fn latest(as_of: Option<String>) -> Result<Micros, Problem> {
 }
 
 fn time_of(name: &str, text: Option<String>, otherwise: Micros) -> Result<Micros, Problem> {
-    let Some(text) = text else {
-        return Ok(otherwise);
-    };
-    instant(&text).ok_or_else(|| {
-        Problem::bad_request(format!(
-            "{name} is '{text}'; it must be a time such as 2026-10-01T00:00:00Z (UTC if it has no offset)"
-        ))
-    })
+    text.map_or(Ok(otherwise), |text| service::http::time_of(name, &text))
 }
 
 /// `limit` of a query.
@@ -270,18 +263,6 @@ fn checked_limit(limit: Option<usize>) -> Result<usize, Problem> {
         )));
     }
     Ok(limit)
-}
-
-/// Parses ISO 8601; UTC if there is no offset.
-fn instant(text: &str) -> Option<Micros> {
-    let with_offset = || text.parse::<jiff::Timestamp>().ok();
-    let in_utc = || {
-        let time: jiff::civil::DateTime = text.parse().ok()?;
-        time.to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()
-            .map(|zoned| zoned.timestamp())
-    };
-    with_offset().or_else(in_utc).map(jiff::Timestamp::as_microsecond)
 }
 
 async fn bars(

@@ -93,6 +93,13 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
             breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
             runtime: ctx.runtime.clone(),
             table: ctx.names.table(DERIVED_PRICES.name),
+            configured: ctx
+                .own
+                .derived
+                .series
+                .iter()
+                .map(|series| series.series.clone())
+                .collect(),
         },
         curves: CurveTable {
             clickhouse: ctx.clients.clickhouse()?,

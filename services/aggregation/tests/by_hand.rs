@@ -85,16 +85,22 @@ const EXPECTED: [Expected; 7] = [
 /// The newest version of a bar: open, high, low, close, sum of price × seconds, seconds, number of prices.
 type Facts = ([Decimal; 4], i128, i64, i64);
 
-/// All bars of a document, after their windows have closed.
-fn bars_of(file: &str) -> BTreeMap<(String, Interval, Micros), Facts> {
+type Bars = BTreeMap<(String, Interval, Micros), Facts>;
+
+/// All bars of an example document, after their windows have closed.
+fn bars_of(file: &str) -> Bars {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/documents");
     let payload = std::fs::read(folder.join(file)).unwrap();
+    bars_of_document(file, &payload, MIDNIGHT - 7 * HOUR)
+}
+
+/// All bars of a document that was appended at this time, after their windows have closed.
+fn bars_of_document(file: &str, payload: &[u8], appended_at: Micros) -> Bars {
     let env = Env::new();
     let writer = Writer {
         id: WriterId { ordinal: 1, random: 1 },
         topic_id: "id".to_owned(),
     };
-    let appended_at = MIDNIGHT - 7 * HOUR;
     let rules = config::read(&mut Reader::new(&env)).rules;
     let mut state = PartitionState::new(rules, writer, Vec::new(), appended_at);
     let (mut bars, mut offset) = (BTreeMap::new(), 0);
@@ -117,8 +123,8 @@ fn bars_of(file: &str) -> BTreeMap<(String, Interval, Micros), Facts> {
         offset: 1,
         appended_at,
         key: None,
-        payload: &payload,
-        format: Some(detect_format(file, &payload).unwrap()),
+        payload,
+        format: Some(detect_format(file, payload).unwrap()),
         tenant: None,
         replay: None,
     };
@@ -172,6 +178,43 @@ fn the_daily_bar_of_a_hub_of_each_market_is_the_one_computed_by_hand() {
             rest.map(|(_, _, _, count)| of_utc + count),
             Some(hours as i64),
             "{file}"
+        );
+    }
+}
+
+/// The third price is that of an extra dispatch run, and the last one of the document: it counts for the 46 seconds from 12:10:00 on.
+#[test]
+fn a_price_of_a_short_interval_counts_for_its_seconds() {
+    const DOCUMENT: &str = "\"Time Stamp\",\"Name\",\"PTID\",\"LBMP ($/MWHr)\",\"Marginal Cost Losses ($/MWHr)\",\"Marginal Cost Congestion ($/MWHr)\"\n\
+         \"11/02/2025 12:05:00\",\"N.Y.C.\",61761,10.50,0.00,0.00\n\
+         \"11/02/2025 12:10:00\",\"N.Y.C.\",61761,20.25,0.00,0.00\n\
+         \"11/02/2025 12:10:46\",\"N.Y.C.\",61761,100.00,0.00,0.00\n";
+    let decimal = |text: &str| Decimal::parse(text.as_bytes()).unwrap();
+    // Noon in New York.
+    let noon = MIDNIGHT + 17 * HOUR;
+    let bars = bars_of_document(
+        "20251102realtime_zone.csv",
+        DOCUMENT.as_bytes(),
+        noon + 12 * 60 * SECOND,
+    );
+    let of = |interval, start| bars.get(&("NYISO.N.Y.C..RT5".to_owned(), interval, start));
+    let unscaled = |units: i128| units * 100_000_000;
+    let last = decimal("100");
+    assert_eq!(
+        of(Interval::FiveMinutes, noon + 600 * SECOND),
+        Some(&([last; 4], unscaled(4_600), 46, 1))
+    );
+    // 10.50 × 300 + 20.25 × 300 + 100 × 46
+    let prices = ["10.5", "100", "10.5", "100"].map(decimal);
+    for (interval, start) in [
+        (Interval::FifteenMinutes, noon),
+        (Interval::OneHour, noon),
+        (Interval::OneDay, MIDNIGHT),
+    ] {
+        assert_eq!(
+            of(interval, start),
+            Some(&(prices, unscaled(13_825), 646, 3)),
+            "{interval:?}"
         );
     }
 }

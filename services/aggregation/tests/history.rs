@@ -107,7 +107,10 @@ fn each_cause_arises_from_its_event() {
         price(0, 0, Some("preliminary"), 400),
         price(1, 300, None, 700),
         price(2, 0, Some("final"), 800),
-        price(3, 0, Some("final"), 2_000),
+        Row {
+            price: 2,
+            ..price(3, 0, Some("final"), 2_000)
+        },
         price(4, 0, Some("preliminary"), 2_100),
         price(5, 600, None, 6_000),
     ];
@@ -125,15 +128,157 @@ fn each_cause_arises_from_its_event() {
             .collect()
     };
     server.runtime.block_on(insert(&server.table, 0, 0, &rows));
+    // The last one is of a lower vintage than the one that counts.
     let expected = [
         BarCause::Live,
         BarCause::Vintage,
         BarCause::Correction,
-        BarCause::Outranked,
+        BarCause::Correction,
     ];
     assert_eq!(causes(Interval::FiveMinutes, &[0, 2, 3, 4]), expected.map(Some));
-    let expected = [BarCause::Live, BarCause::Vintage, BarCause::Outranked, BarCause::Late];
+    let expected = [BarCause::Live, BarCause::Vintage, BarCause::Correction, BarCause::Late];
     assert_eq!(causes(Interval::OneHour, &[1, 2, 4, 5]), expected.map(Some));
+}
+
+/// The rows of one interval in one document after the other. The bar of five minutes closes after 1,200 s.
+#[test]
+fn a_price_that_replaces_none_changes_the_version_only() {
+    let server = server();
+    let history = history(&server.clickhouse);
+    let price = |raw_offset, version, price, appended: i64| Row {
+        product: Product::RealTimeFive,
+        version: Some(version),
+        raw_offset,
+        price,
+        volume: None,
+        appended_at: MIDNIGHT + appended * SECOND,
+        ..Row::trade(INSTRUMENT, MIDNIGHT)
+    };
+    let rows = [
+        price(1, "preliminary", 7, 400),
+        price(2, "preliminary", 7, 700),
+        price(3, "preliminary", 7, 2_000),
+        // Of another raw partition: an earlier origin, so it does not count itself.
+        Row {
+            feed: "feed.0",
+            volume: Some(0),
+            ..price(9, "preliminary", 7, 2_100)
+        },
+        price(4, "preliminary", 8, 2_200),
+        price(5, "preliminary", 8, 2_300),
+        // Its value was replaced, so it is no repetition.
+        price(6, "preliminary", 7, 2_400),
+        price(7, "final", 7, 2_500),
+        price(8, "final", 7, 2_600),
+        // Of a lower vintage, and published before: nothing, however often.
+        price(9, "preliminary", 7, 2_700),
+        price(9, "preliminary", 9, 2_750),
+        price(10, "final", 7, 2_800),
+        // The same price for a part of the interval.
+        Row {
+            interval_end: Some(MIDNIGHT + 200 * SECOND),
+            ..price(11, "final", 7, 2_900)
+        },
+    ];
+    let expected = [
+        (BarCause::Live, 0, 7, 1),
+        (BarCause::Live, 0, 7, 2),
+        (BarCause::Live, 0, 7, 3),
+        (BarCause::Live, 0, 7, 3),
+        (BarCause::Correction, 1, 8, 4),
+        (BarCause::Correction, 1, 8, 5),
+        (BarCause::Correction, 2, 7, 6),
+        (BarCause::Vintage, 3, 7, 7),
+        (BarCause::Vintage, 3, 7, 8),
+        (BarCause::Vintage, 3, 7, 8),
+        (BarCause::Vintage, 3, 7, 8),
+        (BarCause::Vintage, 3, 7, 10),
+        (BarCause::Correction, 4, 7, 11),
+    ];
+    server.runtime.block_on(async {
+        insert(&server.table, 0, 0, &rows).await;
+        let oldest = history.oldest(0).await.unwrap().unwrap();
+        for (offset, (cause, revision, price, counts)) in (0..).zip(expected) {
+            let asked = asked_at(Interval::FiveMinutes.window_of(MIDNIGHT), offset);
+            let asked = std::slice::from_ref(&asked);
+            let answer = history.restate(0, asked, &oldest, wall_clock()).await.unwrap();
+            let bar = answer[0].bar(&asked[0], 0).unwrap();
+            let found = (bar.cause, bar.revision, bar.close.unscaled(), bar.last_origin.offset);
+            assert_eq!(found, (Some(cause), revision, price, counts), "{offset}");
+            let version = BarVersion {
+                last_offset: offset,
+                closed: offset >= 2,
+            };
+            assert_eq!(bar.version, version);
+            assert_eq!(bar.flags().contains(&"revised"), revision > 0, "{offset}");
+            let is_without_effect = [1, 2, 3, 5, 8, 9, 10, 11].contains(&offset);
+            assert_eq!(answer[0].ends_without_effect(), is_without_effect, "{offset}");
+        }
+    });
+}
+
+/// Zone N.Y.C. of NYISO from 16:00 to 17:00 on 2022-07-18: seconds of the hour at which each interval ends, and prices in cents. The sums
+/// were added up by hand.
+const OFF_GRID: [(i64, i64); 18] = [
+    (300, 16_095),
+    (600, 16_093),
+    (646, 18_721),
+    (900, 16_099),
+    (946, 16_099),
+    (1_192, 16_099),
+    (1_200, 15_699),
+    (1_500, 15_699),
+    (1_800, 15_699),
+    (2_100, 15_699),
+    (2_400, 15_699),
+    (2_411, 15_699),
+    (2_500, 13_729),
+    (2_700, 11_476),
+    (3_000, 11_476),
+    (3_300, 11_117),
+    (3_545, 11_143),
+    (3_600, 10_704),
+];
+
+#[test]
+fn prices_of_extra_dispatch_runs_count_for_their_seconds() {
+    const CENT: i64 = 1_000_000;
+    let server = server();
+    let history = history(&server.clickhouse);
+    let starts = [0].into_iter().chain(OFF_GRID.map(|(end, _)| end));
+    let rows: Vec<Row> = (0..)
+        .zip(starts.zip(OFF_GRID))
+        .map(|(raw_index, (start, (end, cents)))| Row {
+            product: Product::RealTimeFive,
+            interval_end: Some(MIDNIGHT + end * SECOND),
+            raw_index,
+            price: cents * CENT,
+            volume: None,
+            ..Row::trade(INSTRUMENT, MIDNIGHT + start * SECOND)
+        })
+        .collect();
+    let window = |interval: Interval, minute: i64| interval.window_of(MIDNIGHT + minute * 60 * SECOND);
+    // 160.99 × 46 + 160.99 × 246 + 156.99 × 8; two more intervals of 300 s at 156.99.
+    let (five, fifteen) = (4_826_500, 4_826_500 + 2 * 300 * 15_699);
+    server.runtime.block_on(async {
+        insert(&server.table, 0, 0, &rows).await;
+        let oldest = history.oldest(0).await.unwrap().unwrap();
+        for (window, cent_seconds, seconds, last_offset, twap) in [
+            (window(Interval::OneHour, 0), 52_058_437, 3_600, 17, "144.60676944"),
+            (window(Interval::FiveMinutes, 15), five, 300, 6, "160.88333333"),
+            (window(Interval::FifteenMinutes, 15), fifteen, 900, 8, "158.28777778"),
+        ] {
+            let asked = asked_at(window, last_offset);
+            let asked = std::slice::from_ref(&asked);
+            let answer = history.restate(0, asked, &oldest, wall_clock()).await.unwrap();
+            let bar = answer[0].bar(&asked[0], wall_clock()).unwrap();
+            let weighted = bar.time_weighted;
+            let sums = (weighted.price_seconds, weighted.seconds);
+            assert_eq!(sums, (i128::from(cent_seconds * CENT), seconds), "{window:?}");
+            assert_eq!(weighted.twap().unwrap().to_string(), twap, "{window:?}");
+            assert_eq!(bar.flags(), ["complete", "no_volume"], "{window:?}");
+        }
+    });
 }
 
 #[test]

@@ -76,12 +76,26 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
         prop_oneof![20 => 0..40i64, 5 => 0..20_000i64, 1 => 0..20_000_000i64],
     );
     let version = prop_oneof![3 => Just(None), 2 => proptest::sample::select(&CERTAINTY[..]).prop_map(|(version, _)| Some(version))];
+    // Of the interval of a price, in microseconds: as long as that of its product, shorter, longer, or not in time.
+    let length = prop_oneof![
+        4 => Just(None),
+        2 => Just(Some(300 * SECOND)),
+        2 => (1..300i64).prop_map(|second| Some(second * SECOND)),
+        1 => (-2..4_000i64).prop_map(|second| Some(second * SECOND + 999_999)),
+    ];
     let last = INSTRUMENTS.len() - 1;
     let instrument = (0..INSTRUMENTS.len() + 3).prop_map(move |number| number.min(last));
     let tick = (
         (instrument, 0..Product::ALL.len(), time(), append),
         (amount(), prop::option::weighted(0.8, amount()), sequence),
-        (0..4usize, 0..2i64, 0..2usize, any::<bool>(), version),
+        (
+            0..4usize,
+            0..2i64,
+            0..2usize,
+            prop::option::weighted(0.5, 0..4usize),
+            version,
+            length,
+        ),
     );
     vec(tick, 1..100).prop_map(|ticks| {
         let mut now = MIDNIGHT + 20 * SECOND;
@@ -90,7 +104,7 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
         for (
             (instrument, product, time, (back, on)),
             (price, volume, sequence),
-            (source, step, market, again, version),
+            (source, step, market, again, version, length),
         ) in ticks
         {
             now += on * SECOND / 10;
@@ -118,6 +132,7 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
                 product,
                 version,
                 event_time,
+                interval_end: length.map(|length| event_time + length),
                 appended_at,
                 price,
                 volume,
@@ -128,9 +143,9 @@ fn log() -> impl Strategy<Value = Vec<Row>> {
                 raw_index: *raw_index,
                 market: ["NYMEX", "ICE"][market],
             };
-            // Published again, unchanged.
+            // One of the last rows is published again, unchanged.
             let origin = (row.feed, row.raw_partition, row.raw_offset, row.raw_index);
-            let same = rows.last().filter(|_| again).map(|last| Row {
+            let same = again.and_then(|back| rows.iter().rev().nth(back)).map(|last| Row {
                 feed: origin.0,
                 raw_partition: origin.1,
                 raw_offset: origin.2,
@@ -159,21 +174,21 @@ fn rule(product: Product) -> (i64, i64) {
 /// Versions of interval prices and how certain they are, stated independently of the code under test.
 const CERTAINTY: [(&str, u8); 10] = [
     ("final", 7),
-    ("preliminary", 1),
-    ("verified.2", 4),
+    ("preliminary", 2),
+    ("verified.2", 5),
     ("Verified.10", 6),
-    ("verified.10.superseded", 5),
-    ("unverified", 2),
+    ("verified.10.superseded", 0),
+    ("unverified", 3),
     ("corrected", 8),
-    ("other.7", 0),
-    ("", 0),
+    ("other.7", 1),
+    ("", 1),
     // Too long for a number.
-    ("verified.1234567", 3),
+    ("verified.1234567", 4),
 ];
 
 fn certainty(row: &Row) -> u8 {
     let known = CERTAINTY.iter().find(|(version, _)| row.version == Some(*version));
-    known.map_or(0, |(_, certainty)| *certainty)
+    known.map_or(1, |(_, certainty)| *certainty)
 }
 
 type Key = (&'static str, &'static str, Window);
@@ -217,9 +232,11 @@ fn plain(
             continue;
         }
         let closes_at = window.start + length + delay * SECOND;
-        revision += u32::from(clock >= closes_at);
         (last_offset, closed) = (offset, clock >= closes_at || believed(closes_at));
-        cause = cause_of(row, &all, clock >= closes_at);
+        if let Some(of_row) = cause_of(row, &all, clock >= closes_at) {
+            revision += u32::from(clock >= closes_at);
+            cause = of_row;
+        }
         appended = appended.max(row.appended_at);
         all.push(row);
     }
@@ -251,7 +268,7 @@ fn plain(
     let vwap = vwap.filter(|vwap| vwap.abs() <= i128::from(LARGEST));
     let (mut price_seconds, mut seconds) = (0i128, 0);
     for row in &rows {
-        let length = rule(row.product).0;
+        let length = delivered(row);
         price_seconds += i128::from(row.price) * i128::from(length);
         seconds += length;
     }
@@ -270,8 +287,15 @@ fn plain(
     ))
 }
 
-/// What a row is to the earlier ones of its window.
-fn cause_of(row: &Row, before: &[&Row], is_after: bool) -> &'static str {
+/// Whole seconds of the interval of a price.
+fn delivered(row: &Row) -> i64 {
+    let nominal = rule(row.product).0;
+    let seconds = row.interval_end.map(|end| (end - row.event_time).div_euclid(SECOND));
+    seconds.map_or(nominal, |seconds| seconds.max(0).min(nominal))
+}
+
+/// What a row is to the earlier ones of its window; `None` if the price that counts stays.
+fn cause_of(row: &Row, before: &[&Row], is_after: bool) -> Option<&'static str> {
     let same = |other: &&&Row| {
         row.product != Product::Trade
             && rule(other.product).0 == rule(row.product).0
@@ -280,15 +304,18 @@ fn cause_of(row: &Row, before: &[&Row], is_after: bool) -> &'static str {
     let best = before
         .iter()
         .filter(same)
-        .map(|other| (certainty(other), place(other)))
-        .max();
-    match best {
-        None if is_after => "late",
-        None => "live",
-        Some(best) if (certainty(row), place(row)) < best => "outranked",
-        Some((known, _)) if certainty(row) > known => "vintage",
-        Some(_) => "correction",
+        .max_by_key(|other| (certainty(other), place(other)));
+    let Some(best) = best else {
+        return Some(if is_after { "late" } else { "live" });
+    };
+    let values = |row: &Row| (certainty(row), row.price, row.volume.unwrap_or(0), delivered(row));
+    if values(row) == values(best) || (certainty(row), place(row)) < (certainty(best), place(best)) {
+        return None;
     }
+    Some(match certainty(row) > certainty(best) {
+        true => "vintage",
+        false => "correction",
+    })
 }
 
 fn shown(bar: &Bar<'_>) -> String {
@@ -475,4 +502,63 @@ fn bars_from_the_table_equal_those_of_a_plain_computation_and_of_the_stream() {
         windows.get(),
         of_both.get()
     );
+}
+
+/// One price for each vintage of two intervals, in any order, each of them as often as it comes.
+#[test]
+fn vintages_in_any_order_and_repetition_give_one_content_and_revisions_count_what_changes_it() {
+    const VINTAGES: [Option<&str>; 4] = [None, Some("preliminary"), Some("verified.2"), Some("final")];
+    let server = server();
+    let history = history(&server.clickhouse);
+    let partition = Cell::new(0);
+    let mut runner = TestRunner::new(Config {
+        cases: 12,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let window = Interval::OneHour.window_of(MIDNIGHT);
+    let result = runner.run(&vec(0..8usize, 1..20), |published| {
+        let of_table = partition.replace(partition.get() + 1);
+        let rows: Vec<Row> = (0..)
+            .zip(&published)
+            .map(|(raw_offset, which)| Row {
+                product: Product::RealTimeFive,
+                version: VINTAGES[which % 4],
+                price: *which as i64,
+                raw_offset,
+                // All of them after the close.
+                appended_at: window.end() + 3_600 * SECOND,
+                ..Row::trade("P", MIDNIGHT + (which / 4) as i64 * 300 * SECOND)
+            })
+            .collect();
+        let (mut best, mut revision) = ([None; 2], 0);
+        server.runtime.block_on(insert(&server.table, of_table, 0, &rows));
+        for (offset, which) in published.iter().enumerate() {
+            let counted = &mut best[which / 4];
+            revision += i32::from(*counted < Some(*which));
+            *counted = (*counted).max(Some(*which));
+            let asked = [AskedWindow {
+                tenant_id: "acme".into(),
+                instrument_id: "P".into(),
+                window,
+                version: BarVersion {
+                    last_offset: offset as i64,
+                    closed: true,
+                },
+            }];
+            let answer = server.runtime.block_on(async {
+                let oldest = history.oldest(of_table).await.unwrap().unwrap();
+                history.restate(of_table, &asked, &oldest, wall_clock()).await.unwrap()
+            });
+            let bar = answer[0].bar(&asked[0], wall_clock()).unwrap();
+            let prices: Vec<i64> = best.iter().flatten().map(|which| *which as i64).collect();
+            prop_assert_eq!(bar.revision, revision, "{:?} at {}", &published, offset);
+            prop_assert_eq!(Some(&bar.open.unscaled()), prices.first());
+            prop_assert_eq!(Some(&bar.close.unscaled()), prices.last());
+            let sum: i64 = prices.iter().sum();
+            prop_assert_eq!(bar.time_weighted.price_seconds, i128::from(sum * 300));
+        }
+        Ok(())
+    });
+    result.unwrap();
 }

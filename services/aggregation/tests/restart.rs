@@ -1,4 +1,5 @@
-//! Aggregation on a real broker: two workers, one of which fails repeatedly at any point; the bars of the log are exact.
+//! Aggregation on a real broker: two workers, one of which fails repeatedly at any point; the bars of the log are exact. Derived prices of a
+//! backlog of days are complete, although one of its partitions is read to its end long before the other one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -6,15 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aggregation::config::Config;
+use aggregation::config::{Config, DerivedConfig};
 use aggregation::core::log_clock::{Times, WindowRules};
+use aggregation::metrics::DerivedMeters;
 use aggregation::stages::aggregate::Aggregator;
+use aggregation::stages::derived::Derive;
 use aggregation::stages::outbox::OutputTopics;
 use aggregation::view::Views;
 use codec::Wire;
 use domain::{Classification, Decimal, EnrichedTick, Enrichment, Interval, Micros, Origin, Tick};
 use localstack::{Server, Temporary};
 use stream::Brokers;
+use stream::hop::Hop;
 use stream::kafka::admin::{TopicSpec, create_topics};
 use stream::kafka::producer::OrderedProducer;
 use stream::kafka::reader::LogReader;
@@ -33,6 +37,12 @@ const ENRICHED: &str = "enriched";
 const BARS: &str = "bars";
 const LATE: &str = "late";
 const STATE: &str = "state";
+const LEGS: &str = "legs";
+const DERIVED: &str = "derived";
+/// Five days, of a hold time of one.
+const HOURS: i64 = 120;
+/// Ticks of each hour that one partition has besides its leg.
+const OTHERS: i64 = 50;
 
 /// Count and volume, which show lost and doubled ticks.
 type Sums = BTreeMap<BarKey, (i64, i128)>;
@@ -40,11 +50,7 @@ type BarKey = (String, Interval, Micros);
 
 #[test]
 fn bars_are_exact_after_failures_at_any_point_with_a_second_worker() {
-    let stack = Temporary::new().unwrap();
-    stack.start(Server::Kafka).unwrap();
-    stack.wait_ready(Server::Kafka, Duration::from_secs(180)).unwrap();
-    let bootstrap = Brokers::plaintext(&stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
-    make_topics(&bootstrap);
+    let (_stack, bootstrap) = broker();
     let expected = publish(&bootstrap);
     write_foreign_state(&bootstrap);
 
@@ -60,7 +66,7 @@ fn bars_are_exact_after_failures_at_any_point_with_a_second_worker() {
                 stream::worker::run(&config, &status, &shutdown, || {
                     let fails_after = Some(350);
                     Ok(Box::new(Failing {
-                        inner: aggregator(&views),
+                        inner: aggregator(&views, settings("")),
                         fails_after,
                         failures_left: Arc::clone(&failures_left),
                     }))
@@ -89,6 +95,54 @@ fn bars_are_exact_after_failures_at_any_point_with_a_second_worker() {
         "the worker must fail four times"
     );
     assert_eq!(count(&bootstrap, LATE), 0);
+}
+
+#[test]
+fn derived_prices_of_a_backlog_of_days_are_complete_however_far_apart_its_partitions_are_read() {
+    let (_stack, bootstrap) = broker();
+    let expected = publish_days(&bootstrap);
+    let (shutdown, series) = (Shutdown::default(), "basis:basis:local=L:reference=R");
+    let run = |config: WorkerConfig, mut make: Box<dyn FnMut() -> Box<dyn Handler> + Send>| {
+        let shutdown = shutdown.clone();
+        std::thread::spawn(move || {
+            let status = WorkerStatus::new(config.client_id.clone());
+            stream::worker::run(&config, &status, &shutdown, || Ok(make()))
+        })
+    };
+    let views = Arc::new(Views::default());
+    let first = run(
+        worker_config(&bootstrap, 0),
+        Box::new(move || Box::new(aggregator(&views, settings(series))) as Box<dyn Handler>),
+    );
+    let of_legs = WorkerConfig {
+        group: "derived-test".to_owned(),
+        topics: vec![LEGS.to_owned()],
+        ..worker_config(&bootstrap, 1)
+    };
+    let second = run(
+        of_legs,
+        Box::new(move || Box::new(derive(&settings(series).derived)) as Box<dyn Handler>),
+    );
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut found = newest_values(&bootstrap);
+    while found != expected && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(200));
+        found = newest_values(&bootstrap);
+    }
+    shutdown.request();
+    for worker in [first, second] {
+        worker.join().unwrap().unwrap();
+    }
+    assert_eq!(found, expected);
+}
+
+fn broker() -> (Temporary, Brokers) {
+    let stack = Temporary::new().unwrap();
+    stack.start(Server::Kafka).unwrap();
+    stack.wait_ready(Server::Kafka, Duration::from_secs(180)).unwrap();
+    let bootstrap = Brokers::plaintext(&stack.env()["DATA_PROC_KAFKA_BOOTSTRAP"]);
+    make_topics(&bootstrap);
+    (stack, bootstrap)
 }
 
 /// Fails with a transient error after some messages, at any step of a checkpoint: the worker drops it with all outputs in
@@ -128,8 +182,10 @@ impl Handler for Failing {
     }
 }
 
-fn aggregator(views: &Arc<Views>) -> Aggregator {
-    let settings = Config {
+/// The settings with these derived series.
+fn settings(series: &str) -> Config {
+    let env = service::Env::from([("AGGREGATION_DERIVED_SERIES".to_owned(), series.to_owned())]);
+    Config {
         rules: WindowRules {
             intervals: 0b11111,
             at_once: Times {
@@ -143,12 +199,20 @@ fn aggregator(views: &Arc<Views>) -> Aggregator {
             idle_close: 120 * SECOND,
         },
         checkpoint_interval: Duration::from_millis(20),
-        ..aggregation::config::read(&mut service::Reader::new(&service::Env::new()))
-    };
+        ..aggregation::config::read(&mut service::Reader::new(&env))
+    }
+}
+
+fn derive(config: &DerivedConfig) -> Hop<Derive> {
+    let stage = Derive::new(config, Wire::single_object(), DerivedMeters::default());
+    Hop::new(stage, DERIVED.to_owned())
+}
+
+fn aggregator(views: &Arc<Views>, settings: Config) -> Aggregator {
     let topics = OutputTopics {
         bars: BARS.to_owned(),
         late: LATE.to_owned(),
-        legs: "legs".to_owned(),
+        legs: LEGS.to_owned(),
         partitions: 1,
         state: STATE.to_owned(),
     };
@@ -180,6 +244,8 @@ fn make_topics(bootstrap: &Brokers) {
         (BARS, vec![]),
         (LATE, vec![]),
         (STATE, compacted),
+        (LEGS, vec![]),
+        (DERIVED, vec![]),
         ("dlq", vec![]),
     ]
     .map(|(name, config)| TopicSpec {
@@ -266,6 +332,69 @@ fn publish(bootstrap: &Brokers) -> Sums {
     }
     await_acks(&producer);
     sums
+}
+
+/// Prices of two legs each hour. The partition of the second leg has many more ticks, so it is read later. Returns the value of each hour.
+fn publish_days(bootstrap: &Brokers) -> BTreeMap<Micros, Option<Decimal>> {
+    let (producer, wire) = (
+        OrderedProducer::new(bootstrap, "test", Compression::Lz4),
+        Wire::single_object(),
+    );
+    let send = |topic: &str, partition: i32, payload: Option<&[u8]>| {
+        let output = Output {
+            topic,
+            partition,
+            key: None,
+            payload,
+            headers: &[],
+        };
+        producer.send(&output, || true).unwrap();
+    };
+    // The raw messages of the origins.
+    (0..HOURS).for_each(|_| send(RAW, 0, None));
+    (0..HOURS * (OTHERS + 1)).for_each(|_| send(RAW, 1, None));
+    let price = |number: i64| Decimal::from_integer(number).unwrap();
+    let tick = |partition: i32, instrument_id: &str, (offset, hour): (i64, i64), number: i64| {
+        let mut enriched = enriched(instrument_id, offset);
+        enriched.tick.origin.partition = partition;
+        enriched.tick.event_time = NOON + hour * 3600 * SECOND;
+        enriched.tick.appended_at = enriched.tick.event_time;
+        enriched.tick.price = price(number);
+        let mut payload = Vec::new();
+        wire.encode_enriched(&enriched, &mut payload);
+        send(ENRICHED, partition, Some(&payload));
+    };
+    let mut expected = BTreeMap::new();
+    for hour in 0..HOURS {
+        tick(0, "L", (hour, hour), hour);
+        for other in 0..OTHERS {
+            tick(1, "OTHER", (hour * (OTHERS + 1) + other, hour), 1);
+        }
+        tick(1, "R", (hour * (OTHERS + 1) + OTHERS, hour), 7);
+        expected.insert(NOON + hour * 3600 * SECOND, Some(price(hour - 7)));
+    }
+    await_acks(&producer);
+    expected
+}
+
+/// The newest value of each time.
+fn newest_values(bootstrap: &Brokers) -> BTreeMap<Micros, Option<Decimal>> {
+    let (reader, wire) = (LogReader::new(bootstrap).unwrap(), Wire::single_object());
+    let mut newest: BTreeMap<Micros, (i64, Option<Decimal>)> = BTreeMap::new();
+    for partition in reader.partitions(DERIVED).unwrap() {
+        let (oldest, next) = reader.log_range(&partition).unwrap();
+        reader
+            .read(&partition, oldest, next, |message| {
+                let price = wire.decode_derived(message.payload.unwrap()).unwrap();
+                let best = newest.entry(price.event_time).or_insert((i64::MIN, None));
+                if price.version >= best.0 {
+                    *best = (price.version, price.value);
+                }
+                true
+            })
+            .unwrap();
+    }
+    newest.into_iter().map(|(time, (_, value))| (time, value)).collect()
 }
 
 fn enriched(instrument_id: &str, number: i64) -> EnrichedTick<'_> {

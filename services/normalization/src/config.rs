@@ -104,11 +104,10 @@ pub fn read(r: &mut Reader<'_>) -> Config {
 }
 
 fn quality(r: &mut Reader<'_>) -> QualitySettings {
-    let default = QualitySettings::default();
     let settings = QualitySettings {
         enabled: r.flag(
             "NORMALIZATION_VALIDATION_ENABLED",
-            default.enabled,
+            QualitySettings::default().enabled,
             "whether quality rules are applied",
         ),
         disabled: checks(
@@ -126,6 +125,21 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
                 check.may_reject().then_some(()).ok_or(earlier)
             },
         ),
+        ..thresholds(r)
+    };
+    if let Some(min) = settings.min_price.filter(|min| *min > settings.max_price) {
+        r.problem(format!(
+            "NORMALIZATION_MIN_PRICE must not exceed NORMALIZATION_MAX_PRICE ({}), got '{min}'",
+            settings.max_price
+        ));
+    }
+    settings
+}
+
+/// The limits of the rules; the rest is the default.
+fn thresholds(r: &mut Reader<'_>) -> QualitySettings {
+    let default = QualitySettings::default();
+    QualitySettings {
         price_spike: decimal(
             r,
             "NORMALIZATION_PRICE_SPIKE_THRESHOLD",
@@ -175,14 +189,8 @@ fn quality(r: &mut Reader<'_>) -> QualitySettings {
             1..=1_000_000_000,
             "new instruments per tenant, hour and worker; additional ones are flagged unknown_node",
         ),
-    };
-    if let Some(min) = settings.min_price.filter(|min| *min > settings.max_price) {
-        r.problem(format!(
-            "NORMALIZATION_MIN_PRICE must not exceed NORMALIZATION_MAX_PRICE ({}), got '{min}'",
-            settings.max_price
-        ));
+        ..default
     }
-    settings
 }
 
 fn checks(

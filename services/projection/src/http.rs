@@ -90,7 +90,7 @@ pub fn routes(api: Arc<Api>) -> Routes {
             Method::GET,
             "/curves/snapshots",
             "Newest snapshot of each curve and horizon, newest first, or those of one curve",
-            &["curve_id", "horizon", "limit"],
+            &["curve_id", "horizon", "as_of", "limit"],
             curves::snapshots,
         )
         .returning(&curves::SNAPSHOTS)

@@ -128,7 +128,7 @@ pub const DECLARED: &[Declared] = &[
         VERIFY_DIFFERENCES,
         Kind::Gauge,
         "differences",
-        "Differences that the last `dp verify` found. A run with ticks in flight does not count.",
+        "Differences that the last `dp verify` found. An undecided run does not count.",
     ),
 ];
 

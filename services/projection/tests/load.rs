@@ -89,10 +89,16 @@ async fn servers() -> (Temporary, Postgres) {
 fn fastest_count(projection: &ServiceProcess, prices: i64) -> Duration {
     let one = || {
         let asked = Instant::now();
-        let (status, answer) = projection.get("/cache/status").unwrap();
-        let took = asked.elapsed();
-        assert_eq!((status, &answer["latest_prices"]), (200, &prices.into()));
-        took
+        loop {
+            let (status, answer) = projection.get("/cache/status").unwrap();
+            let took = asked.elapsed();
+            // There is no number while the first count of all runs.
+            if status == 200 && answer["latest_prices"].is_null() && took < PATIENCE {
+                continue;
+            }
+            assert_eq!((status, &answer["latest_prices"]), (200, &prices.into()));
+            return took;
+        }
     };
     (0..20).map(|_| one()).min().unwrap().max(Duration::from_millis(1))
 }

@@ -165,7 +165,7 @@ fn is_refused_by_name_if_a_byte_differs(course: &Course) {
     std::fs::rename(&manifest, backup.join("kept")).unwrap();
     let listed = course.done(&["list"]);
     assert_eq!(listed[0]["state"], "incomplete");
-    assert!(words(&course.backup(&["restore", NAME])).contains("no whole backup"));
+    assert!(words(&course.backup(&["restore", NAME])).contains("not a complete backup"));
     std::fs::rename(backup.join("kept"), manifest).unwrap();
     assert_eq!(course.done(&["list"])[0]["state"], "whole");
 }

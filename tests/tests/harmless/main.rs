@@ -148,6 +148,13 @@ fn nothing_is_written_to_another_environment_unless_the_user_agrees() {
         );
     }
     assert_eq!(ends(), before);
+    // A dry run is a read, whatever it says about the servers.
+    let dry = text(
+        &elsewhere(&["position", "accept", "enrichment", "--dry-run"])
+            .output()
+            .unwrap(),
+    );
+    assert!(!dry.contains("write to staging"), "{dry}");
     let read = elsewhere(&["topics", "list"]).output().unwrap();
     assert!(read.status.success(), "{}", text(&read));
 }

@@ -1,7 +1,9 @@
 //! Settlements through the running pipeline, and the curve that is made from them: every quote is repriced, a correction and a change of the
 //! definition count while everything runs, and the past stays as it was known. Snapshots of it are in the topic, the table and the route, while
-//! aggregation is killed. `dp verify` computes them again and names a changed row, `dp explain curve` leads to the bytes of the quotes.
+//! aggregation is killed. A quote that comes late changes nothing that was known before. `dp verify` computes them again and names a changed row, `dp explain curve` leads to the bytes of the quotes.
 
+use codec::Wire;
+use domain::{Decimal, LegPrice, LegPurpose};
 use e2e::{Pipeline, RAW, Verified, eventually};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -24,6 +26,7 @@ const QUOTES: [(&str, &str, &str, &str, &str); 5] = [
 ];
 const CURVE: &str = "TEST_WESTERN";
 const SNAPSHOTS: &str = "aggregation.curves.v1";
+const LEGS: &str = "aggregation.legs.v1";
 
 fn document(rows: &[String]) -> String {
     format!("{HEADER}\n{}\n", rows.join("\n"))
@@ -143,6 +146,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
     a_snapshot_leads_to_the_bytes_of_its_quotes(&pipeline);
     deleted_snapshots_are_written_again(&pipeline);
     changed_rows_are_named_with_a_command_that_shows_them(&pipeline);
+    a_late_quote_changes_nothing_that_was_known_before(&pipeline);
 }
 
 /// `dp verify` has computed every snapshot of the table again, and left none out.
@@ -363,7 +367,7 @@ fn a_snapshot_is_in_the_topic_the_table_and_the_route(pipeline: &Pipeline, shown
     }
     assert_eq!(
         (&snapshot["definition"], &snapshot["horizon"]),
-        (&json!("smooth"), &json!("all"))
+        (&json!("smooth;;PJM.TEST%20WESTERN.*.SETTLEMENT"), &json!("all"))
     );
     let records = kafka::read_all(&pipeline.bootstrap(), SNAPSHOTS).unwrap();
     let key = format!("default|{CURVE}");
@@ -407,10 +411,9 @@ fn a_corrected_quote_makes_a_new_snapshot(pipeline: &Pipeline, first: &Value) {
     let second = snapshot_with(pipeline, 53.5);
     check_repricing(&second);
     pipeline.kill_and_restart(Service::Aggregation).unwrap();
-    let time = |snapshot: &Value| -> jiff::Timestamp { snapshot["as_of"].as_str().unwrap().parse().unwrap() };
-    assert!(time(&second) > time(first), "{second}");
+    assert!(time(&second, "as_of") > time(first, "as_of"), "{second}");
     // The past stays as it was.
-    let (status, past) = curve(pipeline, &format!("as_of={}", time(first))).unwrap();
+    let (status, past) = curve(pipeline, &format!("as_of={}", time(first, "known_at"))).unwrap();
     assert_eq!((status, &past), (200, first));
     let (status, nothing) = curve(pipeline, "as_of=2020-01-01T00:00:00Z").unwrap();
     assert!(status == 404 && nothing.to_string().contains(CURVE), "{nothing}");
@@ -423,8 +426,95 @@ fn a_corrected_quote_makes_a_new_snapshot(pipeline: &Pipeline, first: &Value) {
     assert!(status == 200 && length(&month) < length(&second), "{month}");
     // A version has one content, whoever wrote it.
     let differing = "SELECT count() FROM (SELECT 1 FROM curve_snapshots GROUP BY tenant_id, curve_id, horizon, as_of, version \
-                     HAVING uniqExact(points, inputs, definition, revision, cause, origin) > 1)";
+                     HAVING uniqExact(points, inputs, definition, revision, cause, origin, log_clock) > 1)";
     assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
+}
+
+fn time(snapshot: &Value, name: &str) -> jiff::Timestamp {
+    snapshot[name].as_str().unwrap().parse().unwrap()
+}
+
+/// The quote of the calendar year again, with another price and a sequence, as a partition that is far behind would send it: after a mark of
+/// another one, with a clock inside the interval of this snapshot.
+fn send_late(pipeline: &Pipeline, interval_of: &Value) {
+    let (wire, key) = (Wire::single_object(), format!("default|{CURVE}"));
+    let legs = kafka::read_all(&pipeline.bootstrap(), LEGS).unwrap();
+    let of_curve = |leg: &&kafka::Record| leg.key.as_deref() == Some(key.as_bytes());
+    let mut quotes = legs
+        .iter()
+        .filter(of_curve)
+        .map(|record| (record.partition, wire.decode_leg(&record.payload).unwrap()));
+    let (partition, quote) = quotes.find(|(_, leg)| leg.instrument_id.contains(".CAL-26.")).unwrap();
+    let end = time(interval_of, "as_of").as_microsecond();
+    let mark = LegPrice {
+        purpose: LegPurpose::Clock,
+        log_clock: end + 1_000_000,
+        ..quote
+    };
+    let late = LegPrice {
+        sequence: Some(1),
+        price: Decimal::parse(b"70").unwrap(),
+        log_clock: end - 1,
+        // No partition of the topic: its place is after every other of its own.
+        enriched_partition: 99,
+        enriched_offset: 0,
+        index: 0,
+        ..quote
+    };
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), LEGS).unwrap();
+    for leg in [mark, late] {
+        let mut payload = Vec::new();
+        wire.encode_leg(&leg, &mut payload);
+        let outgoing = Outgoing {
+            partition: Some(partition),
+            key: Some(key.clone()),
+            payload,
+            headers: Vec::new(),
+        };
+        publisher.send(&outgoing).unwrap();
+    }
+    publisher.finish().unwrap();
+}
+
+/// It changes the newest snapshot. Who asks for a time before it came gets the first content, of the route, the view and `dp`.
+fn a_late_quote_changes_nothing_that_was_known_before(pipeline: &Pipeline) {
+    let (status, before) = curve(pipeline, "").unwrap();
+    assert_eq!((status, price_of(&before, "CAL-26")), (200, 53.5));
+    send_late(pipeline, &before);
+    let mut revised = Value::Null;
+    eventually("the late quote revises the snapshot", || {
+        revised = curve(pipeline, "")?.1;
+        Ok(price_of(&revised, "CAL-26") == 70.0)
+    })
+    .unwrap();
+    assert_eq!(
+        (&revised["as_of"], &revised["market"]),
+        (&before["as_of"], &before["market"])
+    );
+    let (known_before, known) = (time(&before, "known_at"), time(&revised, "known_at"));
+    assert!(known > known_before && known > time(&revised, "as_of"), "{revised}");
+    let just_before = known - jiff::SignedDuration::from_micros(1);
+    for (at, expected) in [(known_before, &before), (just_before, &before), (known, &revised)] {
+        let (status, shown) = curve(pipeline, &format!("as_of={at}")).unwrap();
+        assert_eq!((status, &shown), (200, expected), "{at}");
+        let sql = format!(
+            "SELECT any(version) FROM curve_points_asof(at = '{}') WHERE tenant_id = 'default' AND curve_id = '{CURVE}' AND horizon = 'all'",
+            at.strftime("%Y-%m-%d %H:%M:%S.%6f")
+        );
+        let version = i128::from(expected["version"].as_i64().unwrap());
+        assert_eq!(pipeline.clickhouse.number(&sql).unwrap(), version, "{at}");
+        let at = at.to_string();
+        let (text, _) = explain(pipeline, &["explain", "curve", CURVE, "--at", &at, "--json"]);
+        let trace: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(trace["versions"][0]["version"], expected["version"], "{at}: {text}");
+    }
+    let at = known_before.to_string();
+    let (text, _) = explain(
+        pipeline,
+        &["explain", "curve", CURVE, "--at", &at, "--revised", "--json"],
+    );
+    let trace: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(trace["versions"][0]["version"], revised["version"], "{text}");
 }
 
 fn a_correction_replaces_and_the_past_stays(pipeline: &Pipeline, before: &Value) {

@@ -17,7 +17,7 @@ use testkit::times::iso;
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
 /// The series of the demo in the order of their names, each with the file of its query.
-const SERIES: [(&str, &str); 10] = [
+const SERIES: [(&str, &str); 11] = [
     ("congestion", "congestion"),
     ("da_rt", "day_ahead_minus_real_time"),
     ("dominion", "location_spread"),
@@ -27,6 +27,7 @@ const SERIES: [(&str, &str); 10] = [
     ("quote", "bid_ask_spread"),
     ("spark", "spark_spread"),
     ("spark_mean", "rolling_mean"),
+    ("spark_score", "rolling_z_score"),
     ("west_east", "location_spread"),
 ];
 /// A basis and a calendar spread are location spreads of other legs: what is replaced in the file, in this order.
@@ -48,13 +49,14 @@ const OTHER_LEGS: [(&str, &[[&str; 2]]); 2] = [
     ),
 ];
 /// A series of the demo, and the fewest values that it has.
-const LEAST: [(&str, usize); 7] = [
+const LEAST: [(&str, usize); 8] = [
     ("congestion", 6),
     ("dominion", 100),
     ("gas_months", 13),
     ("gas_range", 13),
     ("quote", 100),
     ("spark", 100),
+    ("spark_score", 100),
     ("west_east", 100),
 ];
 const POWER: [&str; 3] = ["PJM", "PJM.WESTERN%20HUB.SPOT", "spot"];
@@ -266,6 +268,8 @@ fn assert_causes(pipeline: &Pipeline, clock: &str) {
         ["spark", "late", "3.333"],
         ["spark_mean", "correction", "0"],
         ["spark_mean", "late", "3.333"],
+        ["spark_score", "correction", "0"],
+        ["spark_score", "late", "3.333"],
     ] {
         assert!(causes.iter().any(|found| found[..] == cause), "{cause:?}: {causes:?}");
     }

@@ -20,10 +20,11 @@ const SERIES: &str = "basis:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60
                       score:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m:rolling=z_score:window=10m";
 
 fn message(id: &str, instrument: &str, product: &str, time: i64, price: &str) -> Outgoing {
+    let unit = if instrument == "D.GAS" { "MMBtu" } else { "MWh" };
     let payload = json!({
         "envelope": {"event_type": "tick", "event_id": id, "timestamp": iso(time), "tenant_id": TENANT, "source": "s", "version": "1.0"},
         "payload": {"market": "MISO", "instrument_id": instrument,
-            "raw_data": {"timestamp": iso(time), "product": product, "price": price, "volume": 1, "bid": price, "ask": "100"}},
+            "raw_data": {"timestamp": iso(time), "product": product, "price": price, "volume": 1, "bid": price, "ask": "100", "unit": unit}},
     });
     Outgoing {
         partition: Some(i32::from(instrument.len() as u8 % 4)),
@@ -457,6 +458,12 @@ fn route(pipeline: &Pipeline) {
     assert!(quote["value"].as_f64().unwrap() > 0.0, "{body}");
     let (status, body) = answer("/derived/basis?tenant_id=other");
     assert_eq!((status, &body["values"]), (200, &json!([])));
+    let (status, body) = answer(&format!("/derived/sparc?tenant_id={TENANT}"));
+    let told = body["message"].to_string();
+    assert!(
+        status == 404 && told.contains("sparc") && told.contains("basis"),
+        "{body}"
+    );
     let (status, _) = answer(&format!("/derived/basis?tenant_id={TENANT}&limit=0"));
     assert_eq!(status, 422);
 }

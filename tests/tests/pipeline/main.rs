@@ -36,3 +36,4 @@ mod top;
 mod traces;
 mod trades;
 mod under_faults;
+mod under_load;

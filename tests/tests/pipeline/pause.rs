@@ -119,7 +119,7 @@ fn a_paused_stage_takes_no_input_through_a_restart_and_then_goes_on_where_it_sto
     );
     let listed = json(&pipeline, 1, &["pause"]);
     assert_eq!((&listed[0]["stage"], &listed[1]), (&"enrichment".into(), &Value::Null));
-    let found = json(&pipeline, 1, &["doctor"]);
+    let found = json(&pipeline, 1, &["doctor", "--timeout=3m"]);
     let finding = found["findings"]
         .as_array()
         .unwrap()

@@ -57,7 +57,7 @@ fn a_cpu_profile_under_load_is_a_picture_and_a_table_of_our_functions() {
         "profile",
         "cpu",
         "normalization",
-        "--seconds",
+        "--for",
         "2",
         "--frequency",
         "250",
@@ -126,7 +126,7 @@ fn a_heap_profile_compares_two_moments_and_names_who_allocates() {
             "profile",
             "heap",
             "aggregation",
-            "--seconds",
+            "--for",
             "4",
             "--all",
             "--output",
@@ -156,7 +156,7 @@ fn a_heap_profile_compares_two_moments_and_names_who_allocates() {
     assert_eq!(profile["difference"]["rust"], grown, "{profile:#}");
 
     let text = pipeline
-        .dp_ok(&["profile", "heap", "aggregation", "--seconds", "1", "--output", path])
+        .dp_ok(&["profile", "heap", "aggregation", "--for", "1", "--output", path])
         .unwrap();
     assert!(
         text.contains("heap in use") && text.contains("Rust code allocated"),
@@ -174,7 +174,7 @@ fn an_unknown_service_and_a_wrong_file_end_with_what_to_do() {
             &["profile", "cpu", "normalisation"][..],
             "normalization, enrichment, aggregation, projection",
         ),
-        (&["profile", "heap", "normalization", "--seconds", "90"], "1..=60"),
+        (&["profile", "heap", "normalization", "--for", "90"], "from 1s to 60s"),
     ] {
         let output = pipeline.dp(words).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

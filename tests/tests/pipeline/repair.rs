@@ -13,7 +13,7 @@ use crate::corruption::filled;
 const TABLES: [&str; 4] = ["market_ticks", "enriched_ticks", "late_ticks", "bars FINAL"];
 
 /// Runs `dp reconcile --json` with these arguments; returns its exit code and report.
-fn reconcile(pipeline: &Pipeline, arguments: &[&str]) -> (i32, Value) {
+pub(crate) fn reconcile(pipeline: &Pipeline, arguments: &[&str]) -> (i32, Value) {
     let arguments = [&["reconcile", "--json", "--wait", "120"], arguments].concat();
     let output = pipeline.dp(&arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);

@@ -11,6 +11,7 @@ use localstack::{Service, Temporary};
 use serde_json::{Value, json};
 use testkit::http::encoded;
 use testkit::kafka::{self, Outgoing, Publisher};
+use testkit::times::iso;
 
 const CURVES: &str = "aggregation.curves.v1";
 const DERIVED: &str = "aggregation.derived.v1";
@@ -80,6 +81,7 @@ fn payload((name, horizon, minute, version): Made) -> Vec<u8> {
         day: 20_000,
         method: "smooth",
         definition: "smooth",
+        log_clock: time,
         version,
         revision: 0,
         cause: DerivedCause::First,
@@ -218,6 +220,12 @@ fn route(pipeline: &Pipeline, expected: &Newest) {
             "{body}"
         );
         assert!(snapshot["standing"].is_null(), "{body}");
+        // It is known since its time; what was known before is not here.
+        for (before, status) in [(0, 200), (1, 422)] {
+            let at = iso(START + minute * MINUTE - before);
+            let (found, body) = answer(pipeline, &format!("{query}&as_of={at}"));
+            assert_eq!(found, status, "{at}: {body}");
+        }
     }
     let count = |query: &str| answer(pipeline, query).1["count"].clone();
     assert_eq!(count(&tenant), json!(expected.len()));

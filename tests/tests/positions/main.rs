@@ -79,7 +79,12 @@ fn command_in(message: &str) -> String {
 
 /// Runs a command as an operator would type it; it must succeed.
 fn run_as_typed(pipeline: &Pipeline, command: &str) -> String {
-    let (succeeded, said) = pipeline.typed(command).unwrap();
+    // Without a terminal, what gives records up asks for --yes.
+    let confirmed = match command.contains("dp position ") {
+        true => format!("{command} --yes"),
+        false => command.to_owned(),
+    };
+    let (succeeded, said) = pipeline.typed(&confirmed).unwrap();
     assert!(succeeded, "{command}: {said}");
     said
 }

@@ -29,7 +29,8 @@ fn a_stage_whose_offsets_are_set_to_the_earliest_reads_again_and_nothing_is_doub
         || number("SELECT count() - uniqExact(feed, raw_partition, raw_offset, raw_index) FROM enriched_ticks");
     let (ticks, doubled_before) = (pipeline.enriched().unwrap(), doubled());
     let (code, plan, _) = reset(&pipeline, &["--group", "normalization-local", "--to", "earliest"]);
-    assert_eq!((code, json(&plan)["executed"].as_bool()), (0, Some(false)));
+    assert_eq!((code, json(&plan)["executed"].as_bool()), (1, Some(false)));
+    assert_eq!(json(&plan)["active"]["members"], 1, "{plan}");
     let (code, _, told) = reset(
         &pipeline,
         &["--group", "normalization-local", "--to", "earliest", "--execute"],

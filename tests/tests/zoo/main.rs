@@ -290,6 +290,7 @@ fn unreadable_records_are_named_and_skipped(pipeline: &Pipeline, published: &mut
     published.send_good(&bootstrap, 2, "behind a bomb");
     published.send_good(&bootstrap, 3, "next to a bomb");
     named(&health, &format!("{RAW}[2] cannot be read at offset {offset}: "));
+    position_is_blocked(pipeline, 2, &format!("cannot be read at offset {offset}: "));
     let command = health().unwrap();
     let command = command.split("skip to it with: ").nth(1).unwrap();
     let command = command.split(['"', ';']).next().unwrap().to_owned();
@@ -305,7 +306,8 @@ fn unreadable_records_are_named_and_skipped(pipeline: &Pipeline, published: &mut
     .unwrap();
 
     pipeline.dp_ok(&["stop", "normalization"]).unwrap();
-    let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+    let mut words: Vec<&str> = command.split_whitespace().skip(1).collect();
+    words.push("--yes");
     println!("{command}: {}", pipeline.dp_ok(&words).unwrap());
     pipeline.dp_ok(&["start", "normalization"]).unwrap();
     wait_for_no_lag(&bootstrap);
@@ -329,6 +331,27 @@ fn unreadable_records_are_named_and_skipped(pipeline: &Pipeline, published: &mut
         "{}",
         verified.report
     );
+}
+
+/// `dp position show` names the partition with its owner and the reason; the others are read.
+fn position_is_blocked(pipeline: &Pipeline, partition: i32, reason: &str) {
+    let output = pipeline
+        .dp(&["position", "show", "normalization", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    for row in rows.iter().filter(|row| row["topic"] == RAW) {
+        let is_blocked = row["partition"] == partition;
+        assert_eq!(
+            row["reader"]["state"],
+            if is_blocked { "blocked" } else { "reads" },
+            "{row}"
+        );
+        assert!(row["owner"]["client_id"].is_string() && row["state"] == "good", "{row}");
+        let said = row["reader"]["reason"].as_str().unwrap_or_default();
+        assert_eq!(said.contains(reason), is_blocked, "{row}");
+    }
 }
 
 fn named(health: &impl Fn() -> anyhow::Result<String>, what: &str) {

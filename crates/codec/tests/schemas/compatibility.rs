@@ -295,3 +295,21 @@ fn records_that_earlier_builds_wrote_are_read_under_their_fingerprint() {
         assert_eq!(wire.open(&framed).unwrap().0, record);
     }
 }
+
+#[test]
+fn a_snapshot_of_before_it_had_a_clock_is_known_since_its_time() {
+    let text = std::fs::read_to_string(folder().join("old/curve_snapshot.v1.avsc")).unwrap();
+    let example = folder().join("examples/curve_snapshot/valid/without_points.json");
+    let mut example: Json = serde_json::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
+    example.as_object_mut().unwrap().remove("log_clock");
+    let value = avro_json::read(&parse_whole(&text).unwrap(), &example, "").unwrap();
+    let writer = Schema::parse_str(&text).unwrap();
+    let writer = GenericDatumWriter::builder(&writer).build().unwrap();
+    let header = framing::single_object_header(canonical::fingerprint(&text).unwrap());
+    let framed = [&header[..], &writer.write_value_to_vec(value).unwrap()].concat();
+    let wire = Wire::single_object();
+    let current = wire.current(Record::CurveSnapshot, &framed);
+    let snapshot = wire.decode_curve(&current).unwrap();
+    assert_eq!((snapshot.log_clock, snapshot.version), (snapshot.as_of, 77));
+    assert_eq!(snapshot.as_of, 1_763_690_460_000_000);
+}

@@ -8,50 +8,21 @@
 //! alone, in their order; [`super::read_back`] covers all of them, so that a state read back from the log continues as the lost one would have.
 //! Its log clock is the largest so far, so that no value is known before a price that it follows from was appended.
 //! A rolling statistic is computed from the values in its window; a value that changes changes the windows that hold it as well.
-//! Failure: values of times before the log clock less the hold time are left as they are; a price that counts only there is too late.
+//! A price changes the values of the hold time before its append, wherever the other legs have been read to ([`super::sources`]).
+//! Failure: values of times before that are left as they are; a price that counts only there is too late.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{Decimal, DerivedCause, DerivedLeg, DerivedPrice, Kind, LegPrice, Micros, Origin, Vintage};
+use domain::{Decimal, DerivedCause, DerivedLeg, DerivedPrice, Kind, LegPrice, Micros};
 
 use super::limits::{Counts, Limits, Rule, Taken, last_time};
+use super::price::{Price, Prices};
+use super::sources::Sources;
 use super::windows::Windows;
-use super::{Definition, MOST_LEGS, Reason};
-
-/// Where a price comes from; ordered as [`Origin`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    feed: Arc<str>,
-    partition: i32,
-    offset: i64,
-    index: i32,
-}
-
-impl Place {
-    fn origin(&self) -> Origin<'_> {
-        Origin {
-            feed: &self.feed,
-            partition: self.partition,
-            offset: self.offset,
-            index: self.index,
-        }
-    }
-}
-
-/// The best price of a leg at one time.
-#[derive(Debug, Clone)]
-struct Price {
-    /// The last microsecond at which it may count.
-    last: Micros,
-    is_interval: bool,
-    rank: (Vintage, Option<i64>, Place),
-    figure: Decimal,
-    currency: Arc<str>,
-    unit: Arc<str>,
-    /// Offset of its leg, by which values name it.
-    version: i64,
-}
+use super::{Definition, MOST_LEGS, Reason, Units};
+use crate::place::Place;
+use crate::texts::Texts;
 
 /// What was sent last for a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,12 +40,16 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn known(&self) -> Vec<&'a Price> {
-        self.prices.iter().flatten().map(|(_, price)| *price).collect()
+    fn used(&self) -> [Option<i64>; MOST_LEGS] {
+        self.each(|price| price.version)
     }
 
-    fn used(&self) -> [Option<i64>; MOST_LEGS] {
-        self.prices.map(|price| price.map(|(_, price)| price.version))
+    fn units(&self) -> Units<'a> {
+        self.each(|price| (&*price.currency, &*price.unit))
+    }
+
+    fn each<T>(&self, of: impl Fn(&'a Price) -> T) -> [Option<T>; MOST_LEGS] {
+        self.prices.map(|price| price.map(|(_, price)| of(price)))
     }
 }
 
@@ -85,18 +60,20 @@ pub struct Series {
     /// As shown.
     kind: String,
     limits: Limits,
-    /// By leg and time.
-    legs: [BTreeMap<Micros, Price>; MOST_LEGS],
-    /// How long the prices of a leg count at most.
-    reach: [Micros; MOST_LEGS],
+    legs: [Prices; MOST_LEGS],
+    sources: [Sources; MOST_LEGS],
     sent: BTreeMap<Micros, Sent>,
     /// Of a rolling statistic.
     windows: Option<Windows>,
     /// The largest log clock of its prices.
     clock: Micros,
+    /// The largest log clock of its partition.
+    newest: Micros,
     /// The oldest time that may be revised.
     floor: Micros,
-    texts: Vec<Arc<str>>,
+    texts: Texts,
+    /// The unit that was written last; its memory is used again.
+    unit: String,
     counts: Counts,
 }
 
@@ -108,12 +85,14 @@ impl Series {
             windows: definition.rolling.map(Windows::new),
             definition,
             limits,
-            legs: [const { BTreeMap::new() }; MOST_LEGS],
-            reach: [0; MOST_LEGS],
+            legs: Default::default(),
+            sources: Default::default(),
             sent: BTreeMap::new(),
             clock: Micros::MIN,
+            newest: Micros::MIN,
             floor: Micros::MIN,
-            texts: Vec::new(),
+            texts: Texts::default(),
+            unit: String::new(),
             counts: Counts::default(),
         }
     }
@@ -125,12 +104,23 @@ impl Series {
 
     /// Number of prices in memory.
     pub fn len(&self) -> usize {
-        self.legs.iter().map(BTreeMap::len).sum()
+        self.legs.iter().map(Prices::len).sum()
     }
 
     /// Whether it knows no price.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Number of texts in memory.
+    #[cfg(test)]
+    pub(super) fn texts(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The log clock of the partition, which legs of other series move as well.
+    pub fn reached(&mut self, clock: Micros) {
+        self.newest = self.newest.max(clock);
     }
 
     /// Takes the next price of a leg, in the order of the log, whose place in the topic of legs is `version`. Passes each value that is
@@ -161,47 +151,55 @@ impl Series {
         let at = self.definition.leg(leg.role, leg.instrument_id);
         let at = at.ok_or(Reason::UnknownLeg)?;
         self.clock = self.clock.max(leg.log_clock);
-        if self.limits.holds(Rule::HoldTime) {
-            self.forget(self.clock.saturating_sub(self.limits.hold));
+        self.reached(leg.log_clock);
+        let feed = self.texts.kept(leg.origin.feed);
+        if let Some(sources) = self.sources.get_mut(at) {
+            sources.observe((&feed, leg.origin.partition), leg.appended());
         }
         let time = leg.event_time;
-        let last = last_time(leg, self.definition.max_age).ok_or(Reason::OutOfReach)?;
-        if last < self.floor {
+        let last = last_time(leg, self.definition.max_age).ok_or(Reason::OutOfReach);
+        let mut since = time;
+        if self.limits.holds(Rule::HoldTime) {
+            let floor = self.needed_from();
+            self.forget(floor);
+            since = since.max(leg.appended().saturating_sub(self.limits.hold));
+        }
+        let last = last?;
+        if last < since.max(self.floor) {
             return Err(Reason::TooLate);
         }
         let figure = self.definition.formula.figure(leg)?;
-        let place = Place {
-            feed: self.text(leg.origin.feed),
-            partition: leg.origin.partition,
-            offset: leg.origin.offset,
-            index: leg.origin.index,
+        let prices = self.legs.get_mut(at).ok_or(Reason::UnknownLeg)?;
+        let Ok(joined) = prices.joined_by(leg, since, &self.limits) else {
+            return Ok(None);
         };
+        let before = joined.filter(|_| self.limits.holds(Rule::ReviseReplaced));
         let price = Price {
             last,
             is_interval: leg.kind == Kind::Interval,
-            rank: (leg.vintage(), leg.sequence, place),
+            rank: (leg.vintage(), leg.sequence, Place::of(&leg.origin, &mut self.texts)),
             figure,
-            currency: self.text(leg.currency),
-            unit: self.text(leg.unit),
+            currency: self.texts.kept(leg.currency),
+            unit: self.texts.kept(leg.unit),
             version,
         };
-        let (Some(prices), Some(reach)) = (self.legs.get_mut(at), self.reach.get_mut(at)) else {
-            return Err(Reason::UnknownLeg);
+        prices.insert((time, since), price);
+        Ok(Some((
+            since,
+            before.map_or(last, |before| before.max(last)),
+            joined.is_some(),
+        )))
+    }
+
+    /// Times before this one follow from prices that have all been read, or are given up for a leg that is too far behind.
+    fn needed_from(&mut self) -> Micros {
+        let legs = self.sources.iter_mut().take(self.definition.formula.legs().len());
+        let slowest = legs.map(|sources| sources.reached(self.newest, &self.limits)).min();
+        let reached = match self.limits.holds(Rule::WaitForSlowest) {
+            true => slowest.unwrap_or(self.newest),
+            false => self.newest,
         };
-        let known = prices.get(&time);
-        let is_better = |known: &Price| match self.limits.holds(Rule::BestVintage) {
-            true => known.rank >= price.rank,
-            false => known.rank.2 >= price.rank.2,
-        };
-        if known.is_some_and(is_better) {
-            return Ok(None);
-        }
-        let replaced = known.is_some();
-        let before = known.filter(|_| self.limits.holds(Rule::ReviseReplaced));
-        let before = before.map_or(last, |known| known.last);
-        *reach = (*reach).max(last - time);
-        prices.insert(time, price);
-        Ok(Some((time, last.max(before), replaced)))
+        reached.saturating_sub(self.limits.hold)
     }
 
     /// Sends what the price changes.
@@ -218,13 +216,12 @@ impl Series {
             false => from,
         };
         let prices = self.legs.iter();
-        let mut times: Vec<Micros> = prices
-            .flat_map(|prices| prices.range(from..=last.max(from)))
-            .map(|(time, _)| *time)
-            .collect();
+        let mut times: Vec<Micros> = prices.flat_map(|prices| prices.times(from, last.max(from))).collect();
         times.sort_unstable();
         times.dedup();
-        for time in self.roll(times) {
+        let times = self.roll(times);
+        let mut unit = std::mem::take(&mut self.unit);
+        for time in times {
             let statistic = self.windows.as_mut().map(|windows| windows.at(time));
             let mut found = self.at(time);
             if let (Ok(_), Some(statistic)) = (found.value, statistic) {
@@ -243,7 +240,8 @@ impl Series {
                     (Some(_), false) => DerivedCause::Late,
                 };
                 let times = before.map_or(0, |before| before.times);
-                let unit = self.definition.unit(&units(&found.known()));
+                unit.clear();
+                self.definition.write_unit(found.units(), &mut unit);
                 show(&DerivedPrice {
                     version,
                     revision: times,
@@ -260,6 +258,7 @@ impl Series {
                 self.skip(reason);
             }
         }
+        self.unit = unit;
     }
 
     /// Brings the values of these times into the windows of a rolling statistic. Returns the times that change by it, these included.
@@ -267,14 +266,16 @@ impl Series {
         let Some(mut windows) = self.windows.take() else {
             return times;
         };
-        let mut changed = Vec::new();
+        let (mut changed, mut unit) = (Vec::new(), std::mem::take(&mut self.unit));
         for time in &times {
             let found = self.at(*time);
-            let unit = || self.definition.formula.unit(&units(&found.known()));
-            if windows.set(*time, found.value.ok().map(|value| (value, unit()))) {
+            unit.clear();
+            self.definition.formula.write_unit(found.units(), &mut unit);
+            if windows.set(*time, found.value.ok().map(|value| (value, &*unit))) {
                 changed.push(*time);
             }
         }
+        self.unit = unit;
         changed.retain(|_| self.limits.holds(Rule::ReviseWindows));
         let times = windows.affected(times, &changed);
         self.windows = Some(windows);
@@ -287,25 +288,20 @@ impl Series {
         let mut prices = [None; MOST_LEGS];
         let mut missing = None;
         let count = formula.legs().len();
-        let legs = self.legs.iter().zip(&self.reach).take(count);
-        for (slot, (known, reach)) in prices.iter_mut().zip(legs) {
-            let within = known.range(time.saturating_sub(*reach)..=time);
-            *slot = within
-                .rev()
-                .find(|(_, price)| price.last >= time || !self.limits.holds(Rule::LeaveOutStale))
-                .map(|(at, price)| (*at, price));
+        for (slot, known) in prices.iter_mut().zip(self.legs.iter().take(count)) {
+            *slot = known.at(time, &self.limits);
             if slot.is_none() {
-                let is_known = known.range(..=time).next_back().is_some();
-                missing.get_or_insert(if is_known { Reason::Stale } else { Reason::Waiting });
+                missing.get_or_insert(match known.begins_by(time) {
+                    true => Reason::Stale,
+                    false => Reason::Waiting,
+                });
             }
         }
         let value = missing.map_or(Ok(Decimal::ZERO), Err);
         let mut found = Found { prices, value };
         if missing.is_none() {
-            let used = found.known();
-            let figures: Vec<Decimal> = used.iter().map(|price| price.figure).collect();
-            found.value = match formula.fits(&units(&used)) || !self.limits.holds(Rule::SameUnits) {
-                true => formula.value(&figures, &self.limits),
+            found.value = match formula.fits(found.units()) || !self.limits.holds(Rule::SameUnits) {
+                true => formula.value(found.each(|price| price.figure), &self.limits),
                 false => Err(Reason::UnitMismatch),
             };
         }
@@ -353,41 +349,31 @@ impl Series {
         }
         self.floor = floor;
         for prices in &mut self.legs {
-            while prices.first_key_value().is_some_and(|(_, price)| price.last < floor) {
-                prices.pop_first();
-            }
+            prices.forget(floor);
         }
-        self.sent = self.sent.split_off(&floor);
+        while self.sent.first_key_value().is_some_and(|(time, _)| *time < floor) {
+            self.sent.pop_first();
+        }
         if let Some(windows) = &mut self.windows {
             windows.forget(floor);
         }
     }
 
-    /// Forgets the oldest prices if there are too many.
+    /// Forgets prices before their time if there are too many: first the one that is replaced by a later price of its leg first, so that the
+    /// times without it are over soon, and values of later times go on.
     fn bound(&mut self) {
         while self.len() > self.limits.prices {
-            let first =
-                |prices: &BTreeMap<Micros, Price>| prices.first_key_value().map(|(time, price)| (*time, price.last));
-            let Some((_, last)) = self.legs.iter().filter_map(first).min() else {
+            let first = self.legs.iter().enumerate();
+            let first = first.filter_map(|(leg, prices)| Some((prices.needed_until()?, leg)));
+            let Some((floor, leg)) = first.min() else {
                 return;
             };
             let before = self.len();
-            self.forget(last.saturating_add(1));
+            if let Some(prices) = self.legs.get_mut(leg) {
+                prices.pop_first();
+            }
+            self.forget(floor);
             self.counts.evicted += (before - self.len()) as u64;
         }
     }
-
-    /// The text, stored once: there are few.
-    fn text(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.texts.iter().find(|known| &***known == text) {
-            return Arc::clone(known);
-        }
-        let new: Arc<str> = text.into();
-        self.texts.push(Arc::clone(&new));
-        new
-    }
-}
-
-fn units<'a>(prices: &[&'a Price]) -> Vec<(&'a str, &'a str)> {
-    prices.iter().map(|price| (&*price.currency, &*price.unit)).collect()
 }

@@ -3,7 +3,7 @@
 mod model;
 mod rolling;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use domain::{Decimal, DerivedCause, Kind, LegPrice, LegPurpose, Micros, Origin};
@@ -15,6 +15,7 @@ const MAX_AGE: Micros = 60;
 const HOUR: Micros = 3_600_000_000;
 const ENDLESS: Limits = Limits {
     hold: Micros::MAX / 4,
+    behind: Micros::MAX / 4,
     prices: usize::MAX,
     without: None,
 };
@@ -77,7 +78,7 @@ fn leg<'a>(role: &'a str, instrument_id: &'a str, quote: &Quote) -> LegPrice<'a>
     LegPrice {
         origin: Origin {
             feed: "raw",
-            partition: 0,
+            partition: quote.leg as i32,
             offset: quote.offset,
             index: 0,
         },
@@ -101,9 +102,10 @@ fn leg<'a>(role: &'a str, instrument_id: &'a str, quote: &Quote) -> LegPrice<'a>
         congestion: None,
         loss: None,
         currency: "USD",
-        unit: "MWh",
+        unit: if role == "gas" { "MMBtu" } else { "MWh" },
         version: quote.version,
         sequence: None,
+        appended_at: Some(quote.clock),
         log_clock: quote.clock,
         enriched_partition: 0,
         enriched_offset: quote.offset,
@@ -285,6 +287,7 @@ fn what_cannot_be_used_is_counted() {
     let formula = Formula::Basis;
     let limits = Limits {
         hold: 100,
+        behind: 0,
         prices: 3,
         ..ENDLESS
     };
@@ -336,6 +339,93 @@ fn legs_in_other_units_are_not_combined() {
     };
     let power = leg("local", "X.local", &Quote::trade(0, 7, 55, 0));
     assert_eq!(last(Formula::Basis, &[power, gas]), None);
+}
+
+#[test]
+fn a_spark_spread_and_a_heat_rate_need_power_by_the_megawatt_hour_and_gas_by_the_million_british_thermal_units() {
+    let spark = Formula::SparkSpread {
+        heat_rate: decimal("7.5"),
+    };
+    for formula in [spark, Formula::ImpliedHeatRate] {
+        let of = |units: [&'static str; 2]| {
+            let power = LegPrice {
+                unit: units[0],
+                ..leg("power", "X.power", &Quote::trade(0, 7, 55, 0))
+            };
+            let gas = LegPrice {
+                unit: units[1],
+                ..leg("gas", "X.gas", &Quote::trade(1, 7, 4, 1))
+            };
+            last(formula, &[power, gas]).is_some()
+        };
+        assert!(of(["MWh", "MMBtu"]));
+        for units in [["MWh", "MWh"], ["MMBtu", "MMBtu"], ["MMBtu", "MWh"], ["MWh", "therm"]] {
+            assert!(!of(units), "{formula:?} of {units:?}");
+        }
+    }
+}
+
+#[test]
+fn values_go_on_when_there_are_ever_more_prices_than_the_limit() {
+    let formula = Formula::Basis;
+    let limits = Limits { prices: 10, ..ENDLESS };
+    // Each price counts for far longer than ten prices last.
+    let mut series = Series::new(definition(formula, HOUR), limits);
+    let mut values = 0;
+    for at in 0..100 {
+        let shown = take(&mut series, formula, &Quote::trade((at % 2) as usize, at, at, at), at).1;
+        values += shown
+            .iter()
+            .filter(|shown| shown.time == at && shown.value.is_some())
+            .count();
+        assert!(series.len() <= 10);
+    }
+    assert_eq!((values, series.take_counts().evicted), (99, 90));
+    // One leg has a single price, which is the oldest of all.
+    let mut series = Series::new(definition(formula, HOUR), limits);
+    let first = take(&mut series, formula, &Quote::trade(1, 0, 7, 0), 0).1.len();
+    let next = (1..=100).map(|at| take(&mut series, formula, &Quote::trade(0, at, at, at), at).1.len());
+    assert_eq!((first, next.sum::<usize>()), (0, 100));
+}
+
+#[test]
+fn a_price_that_is_forgotten_before_its_time_revises_no_value_that_used_it() {
+    let formula = Formula::Basis;
+    let limits = Limits { prices: 3, ..ENDLESS };
+    let mut series = Series::new(definition(formula, HOUR), limits);
+    let quotes = [
+        Quote::interval(1, (0, 300), 1, 0),
+        Quote::trade(0, 250, 5, 1),
+        // Both are over before the first one, which counts again after them.
+        Quote::interval(1, (100, 200), 2, 2),
+        Quote::interval(1, (210, 215), 3, 3),
+        Quote::trade(0, 250, 6, 4),
+    ];
+    let mut shown = Vec::new();
+    for quote in &quotes {
+        shown.extend(take(&mut series, formula, quote, quote.offset).1);
+    }
+    let found: Vec<_> = shown.iter().map(|shown| (shown.time, shown.value)).collect();
+    assert_eq!(found, [(250, Some(decimal("4")))]);
+}
+
+#[test]
+fn texts_that_no_price_has_any_more_are_dropped() {
+    let formula = Formula::Basis;
+    let limits = Limits { prices: 10, ..ENDLESS };
+    let mut series = Series::new(definition(formula, HOUR), limits);
+    for at in 0..2_000 {
+        let text = format!("{at}");
+        let price = LegPrice {
+            currency: &text,
+            unit: &text,
+            ..leg("local", "X.local", &Quote::trade(0, at, 1, at))
+        };
+        series.take(&price, at, &mut |_| ());
+        // A repetition keeps nothing.
+        series.take(&LegPrice { unit: "other", ..price }, at, &mut |_| ());
+        assert!(series.texts() <= 64, "{} texts", series.texts());
+    }
 }
 
 #[test]
@@ -445,10 +535,25 @@ proptest! {
         }
     }
 
-    /// A state that is read back from the log, as far as `read_back` says, goes on exactly as the lost one.
+    /// A state that is read back from the log, as far as `read_back` says, goes on exactly as the lost one, however the partitions were read.
     #[test]
-    fn a_state_read_back_goes_on_as_the_lost_one(log in logs(), crash in any::<prop::sample::Index>()) {
+    fn a_state_read_back_goes_on_as_the_lost_one(log in logs(), reads in reads(), crash in any::<prop::sample::Index>()) {
+        let log = read(log, &reads, |quote| quote.leg);
         goes_on(&log, crash.index(log.len()), &definition(Formula::Basis, LONG_AGE))?;
+    }
+
+    /// The last values are those of the log, wherever one partition has been read to when the other one begins; also if both are raw partitions
+    /// of one enriched partition, whose clock is then ahead of the prices of one.
+    #[test]
+    fn the_last_values_do_not_depend_on_how_partitions_are_read(
+        log in logs_of_a_week(),
+        reads in reads(),
+        crash in any::<prop::sample::Index>(),
+        is_one_clock in any::<bool>(),
+    ) {
+        let wanted = last_values(&log, log.len(), is_one_clock);
+        let log = read(log, &reads, |quote| quote.leg);
+        prop_assert_eq!(last_values(&log, crash.index(log.len()), is_one_clock), wanted);
     }
 }
 
@@ -473,17 +578,100 @@ fn logs() -> impl Strategy<Value = Vec<Quote>> {
     })
 }
 
+/// The same within a week. All prices of one time are of one kind: of others, the stage forgets a better one that counts no longer.
+fn logs_of_a_week() -> impl Strategy<Value = Vec<Quote>> {
+    logs().prop_map(|mut log| {
+        let start = log[0].clock;
+        log.retain(|quote| quote.clock - start < 7 * 24 * HOUR);
+        for quote in &mut log {
+            quote.end = (quote.time / HOUR % 2 == 0).then_some(quote.time + HOUR);
+        }
+        log
+    })
+}
+
+/// The last value of each time, with the offsets of its legs. The state is lost before the record at `crash`, and read back.
+fn last_values(log: &[Quote], crash: usize, is_one_clock: bool) -> BTreeMap<Micros, (Decimal, Vec<i64>)> {
+    let (definition, formula) = (definition(Formula::Basis, LONG_AGE), Formula::Basis);
+    let limits = Limits::new(24 * HOUR, definition.reach(), usize::MAX);
+    let mut clock = Micros::MIN;
+    let clocks: Vec<Micros> = log
+        .iter()
+        .map(|quote| {
+            clock = if is_one_clock {
+                clock.max(quote.clock)
+            } else {
+                quote.clock
+            };
+            clock
+        })
+        .collect();
+    let take = |series: &mut Series, at: usize, last: Option<&mut BTreeMap<_, _>>| {
+        let quote = &log[at];
+        let (role, last) = (formula.legs()[quote.leg], last);
+        let instrument = format!("X.{role}");
+        let price = LegPrice {
+            log_clock: clocks[at],
+            ..leg(role, &instrument, quote)
+        };
+        let mut shown = Vec::new();
+        series.take(&price, at as i64, &mut |price| {
+            let legs: Vec<i64> = price.legs.iter().map(|leg| leg.origin.offset).collect();
+            shown.push((price.event_time, price.value.map(|value| (value, legs))));
+        });
+        if let Some(last) = last {
+            last.extend(shown);
+        }
+    };
+    let (mut series, mut last) = (Series::new(Arc::clone(&definition), limits), BTreeMap::new());
+    for at in 0..log.len() {
+        if at == crash {
+            series = Series::new(Arc::clone(&definition), limits);
+            let oldest = at
+                .checked_sub(1)
+                .map(|last| clocks[last] - read_back(&limits, definition.reach()));
+            let start = oldest.map_or(0, |oldest| clocks.iter().position(|clock| *clock >= oldest).unwrap());
+            (start..at).for_each(|at| take(&mut series, at, None));
+        }
+        take(&mut series, at, Some(&mut last));
+    }
+    let values = last.into_iter().filter_map(|(time, value)| Some((time, value?)));
+    values.collect()
+}
+
+/// How two partitions are read: each time so many records of one of them. Without any, in the order in which they were appended.
+fn reads() -> impl Strategy<Value = Vec<(usize, usize)>> {
+    let read = (0usize..2, prop_oneof![2 => 1usize..5, 1 => 20usize..120]);
+    prop_oneof![1 => Just(Vec::new()), 2 => proptest::collection::vec(read, 1..40)]
+}
+
+/// The log as it is read if each leg has a partition of its own.
+fn read<T>(log: Vec<T>, reads: &[(usize, usize)], leg: fn(&T) -> usize) -> Vec<T> {
+    if reads.is_empty() {
+        return log;
+    }
+    let (first, second): (VecDeque<T>, VecDeque<T>) = log.into_iter().partition(|record| leg(record) == 0);
+    let mut partitions = [first, second];
+    let mut all = Vec::new();
+    for (partition, count) in reads {
+        let partition = &mut partitions[*partition];
+        all.extend(partition.drain(..(*count).min(partition.len())));
+    }
+    all.extend(partitions.into_iter().flatten());
+    all
+}
+
 /// Takes the log with and without a crash before a place of it.
 fn goes_on(log: &[Quote], crash: usize, definition: &Arc<Definition>) -> Result<(), TestCaseError> {
     let (hold, formula) = (24 * HOUR, definition.formula);
-    let limits = Limits { hold, ..ENDLESS };
+    let limits = Limits::new(hold, definition.reach(), usize::MAX);
     let mut lost = Series::new(Arc::clone(definition), limits);
     for (version, quote) in (0..).zip(&log[..crash]) {
         take(&mut lost, formula, quote, version);
     }
     let mut restored = Series::new(Arc::clone(definition), limits);
     let start = log[..crash].last().map_or(0, |last| {
-        let oldest = last.clock - read_back(hold, definition.reach());
+        let oldest = last.clock - read_back(&limits, definition.reach());
         log.iter().position(|quote| quote.clock >= oldest).unwrap()
     });
     for (version, quote) in log.iter().enumerate().take(crash).skip(start) {
@@ -494,4 +682,39 @@ fn goes_on(log: &[Quote], crash: usize, definition: &Arc<Definition>) -> Result<
         prop_assert_eq!(take(&mut restored, formula, quote, version as i64).1, expected);
     }
     Ok(())
+}
+
+#[test]
+fn a_leg_that_is_days_behind_loses_no_value_and_a_silent_one_keeps_no_price_for_ever() {
+    let formula = Formula::Basis;
+    let limits = Limits::new(HOUR, 0, usize::MAX);
+    assert_eq!(limits.behind, 7 * 24 * HOUR);
+    let day = |hours: i64| 1_000 * HOUR + hours * HOUR;
+    let quote = |leg, hours: i64| Quote::trade(leg, day(hours), hours, hours);
+    let mut series = Series::new(definition(formula, MAX_AGE), limits);
+    // One partition is read to its end, five days on, before the other one begins.
+    for hours in 0..120 {
+        assert_eq!(take(&mut series, formula, &quote(0, hours), hours).1, []);
+    }
+    for hours in 0..120 {
+        let (taken, shown) = take(&mut series, formula, &quote(1, hours), hours);
+        let times: Vec<Micros> = shown.iter().map(|shown| shown.time).collect();
+        assert_eq!((taken, times), (Taken::Used, vec![day(hours)]));
+    }
+    // What both have passed is forgotten.
+    assert!(series.len() <= 5, "{} prices", series.len());
+    // A price that was itself appended too late is late, whatever the other leg does.
+    let late = Quote {
+        clock: day(119),
+        ..quote(1, 100)
+    };
+    assert_eq!(
+        take(&mut series, formula, &late, 120).0,
+        Taken::Skipped(Reason::TooLate)
+    );
+    // One leg has no price any more.
+    for hours in 120..1_000 {
+        take(&mut series, formula, &quote(0, hours), hours);
+        assert!(series.len() <= 7 * 24 + 5, "{} prices", series.len());
+    }
 }

@@ -7,7 +7,7 @@
 //! do not change any more, and are kept as far as a window can reach.
 //! Failure: a window without a number gives the [`Reason`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound::Excluded;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use domain::{Decimal, Micros};
 use super::Reason;
 use super::statistic::{LARGEST, RollingStatistic};
 use crate::rolling::{Rolling, Statistics};
+use crate::texts::Texts;
 
 /// A value of the series.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(super) struct Windows {
     older: VecDeque<(Micros, Value)>,
     /// The window that was computed last. Usually the next value follows it, and then nothing is read again.
     last: Option<Last>,
+    units: Texts,
 }
 
 impl Windows {
@@ -63,16 +65,17 @@ impl Windows {
             values: BTreeMap::new(),
             older: VecDeque::new(),
             last: None,
+            units: Texts::default(),
         }
     }
 
     /// Sets, or removes, the value of a time. Returns whether it has changed.
-    pub(super) fn set(&mut self, time: Micros, value: Option<(Decimal, String)>) -> bool {
+    pub(super) fn set(&mut self, time: Micros, value: Option<(Decimal, &str)>) -> bool {
         let value = value
             .filter(|(number, _)| number.unscaled().unsigned_abs() < LARGEST)
             .map(|(number, unit)| Value {
                 number,
-                unit: unit.into(),
+                unit: self.units.kept(unit),
             });
         if self.values.get(&time) == value.as_ref() {
             return false;
@@ -88,13 +91,14 @@ impl Windows {
     }
 
     /// These times, and those whose windows hold the values of the changed ones, or held them before; in their order.
-    pub(super) fn affected(&self, times: Vec<Micros>, changed: &[Micros]) -> Vec<Micros> {
-        let mut all: BTreeSet<Micros> = times.into_iter().collect();
+    pub(super) fn affected(&self, mut times: Vec<Micros>, changed: &[Micros]) -> Vec<Micros> {
         for time in changed {
             let within = self.values.range(*time..time.saturating_add(self.of.width));
-            all.extend(within.take(self.of.capacity()).map(|(at, _)| *at));
+            times.extend(within.take(self.of.capacity()).map(|(at, _)| *at));
         }
-        all.into_iter().collect()
+        times.sort_unstable();
+        times.dedup();
+        times
     }
 
     /// The number of a time.

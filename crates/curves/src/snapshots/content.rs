@@ -1,7 +1,7 @@
 //! From the quotes of a time to the records of its snapshots.
 //!
-//! Invariant: a function of the newest quote of the interval and of the quotes that count, up to the last bit: the curve is built by
-//! [`Builder::exact`], and [`crate::Definition::select`], which `dp curve show` uses, takes the quotes from the prices by the same code.
+//! Invariant: a function of the newest quote of the interval and of the quotes that count, up to the last bit: [`Builder`] gives the same
+//! bits for the same quotes. [`crate::Definition::select`], which `dp curve show` uses, takes the quotes from the prices by the same code.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -12,7 +12,7 @@ use markets::contract::Month;
 
 use super::{Newest, Reason, Snapshots};
 use crate::curve::Builder;
-use crate::definition::select;
+use crate::definition::Choice;
 use crate::method::Shape;
 use crate::quote::State;
 use crate::snapshot::{SnapshotInput, SnapshotPoint};
@@ -26,6 +26,7 @@ pub(super) struct Head<'a> {
     pub tenant_id: &'a str,
     pub origin: Origin<'a>,
     pub definition: &'a str,
+    pub log_clock: Micros,
     pub version: i64,
     pub revision: i32,
     pub cause: DerivedCause,
@@ -37,7 +38,12 @@ impl Snapshots {
         let interpolation = self.definitions.get(&newest.definition).ok_or(Reason::Undefined)?;
         let calendar = self.calendars.get(&newest.market).ok_or(Reason::UnknownMarket)?;
         let prices: Vec<&PricedContract> = prices.iter().collect();
-        let selected = select(&self.curve_id, &interpolation.contract_months, calendar, &prices);
+        let choice = Choice {
+            curve_id: &self.curve_id,
+            contract_months: &interpolation.contract_months,
+            max_age: self.limits.max_age,
+        };
+        let selected = choice.select(calendar, &prices);
         selected.map_err(|error| reason_of(&error))
     }
 
@@ -56,7 +62,7 @@ impl Snapshots {
         let calendar = self.calendars.get(&newest.market).ok_or(Reason::UnknownMarket)?;
         let fits = |builder: &Builder| builder.method() == method && builder.calendar().market() == calendar.market();
         if !self.builder.as_ref().is_some_and(fits) {
-            self.builder = Some(Builder::new(calendar.clone(), method, Shape::None, TOLERANCE).exact());
+            self.builder = Some(Builder::new(calendar.clone(), method, Shape::None, TOLERANCE));
         }
         let builder = self.builder.as_mut().ok_or(Reason::NotBuilt)?;
         let day = selected.day;
@@ -148,6 +154,7 @@ pub(super) fn with_record(snapshot: &CurveSnapshot, head: &Head<'_>, send: &mut 
         day: (snapshot.day - date(1970, 1, 1)).get_days(),
         method: snapshot.method.name(),
         definition: head.definition,
+        log_clock: head.log_clock,
         version: head.version,
         revision: head.revision,
         cause: head.cause,

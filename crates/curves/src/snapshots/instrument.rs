@@ -1,64 +1,49 @@
 //! The quotes of one instrument of a curve.
 //!
-//! Invariant: by the ends of their intervals, the quotes have ascending ranks. A quote whose rank is not above that of an earlier one can
-//! never be the newest of any time, so it is not kept. What is kept follows from the set of quotes, in whatever order they came.
+//! Invariant: by the ends of their intervals, the quotes have ascending ranks: by trade date, vintage, stated time, the producer's
+//! sequence and origin. A quote whose rank is not above that of an earlier one can never be the newest of any time, so it is not kept. What is
+//! kept follows from the set of quotes, in whatever order they came.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{Decimal, LegPrice, Micros, Origin, Vintage};
+use domain::{Decimal, LegPrice, Micros, Vintage};
+use jiff::civil::Date;
 
+use super::Newest;
+use super::limits::{Limits, Rule};
 use crate::PricedContract;
-
-/// Where a quote comes from; ordered as [`Origin`].
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Place {
-    feed: Arc<str>,
-    partition: i32,
-    offset: i64,
-    index: i32,
-}
-
-impl Place {
-    pub(super) fn of(origin: &Origin<'_>) -> Place {
-        Place {
-            feed: origin.feed.into(),
-            partition: origin.partition,
-            offset: origin.offset,
-            index: origin.index,
-        }
-    }
-
-    pub(super) fn origin(&self) -> Origin<'_> {
-        Origin {
-            feed: &self.feed,
-            partition: self.partition,
-            offset: self.offset,
-            index: self.index,
-        }
-    }
-}
+use crate::place::Place;
 
 /// A quote.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub clock: Micros,
+    /// The trade date.
+    pub day: Date,
     event_time: Micros,
-    rank: (Vintage, Option<i64>, Place),
+    /// Vintage, stated time, the producer's sequence, origin.
+    rank: (Vintage, Micros, Option<i64>, Place),
     price: Decimal,
     volume: Option<Decimal>,
     pub market: Arc<str>,
+    /// Currency and unit.
+    pub unit: (Arc<str>, Arc<str>),
+    pub definition: Arc<str>,
 }
 
 impl Known {
-    pub(super) fn of(leg: &LegPrice<'_>, market: &Arc<str>, place: &Place) -> Known {
+    pub(super) fn of(leg: &LegPrice<'_>, newest: &Newest, unit: (Arc<str>, Arc<str>)) -> Known {
         Known {
             clock: leg.log_clock,
+            day: newest.day,
             event_time: leg.event_time,
-            rank: (leg.vintage(), leg.sequence, place.clone()),
+            rank: (leg.vintage(), newest.stated, leg.sequence, newest.place.clone()),
             price: leg.price,
             volume: leg.volume,
-            market: Arc::clone(market),
+            market: Arc::clone(&newest.market),
+            unit,
+            definition: Arc::clone(&newest.definition),
         }
     }
 
@@ -68,12 +53,20 @@ impl Known {
             event_time: self.event_time,
             price: self.price,
             volume: self.volume,
-            origin: self.rank.2.origin().to_string(),
+            origin: self.rank.3.origin().to_string(),
         }
     }
 
-    fn is_above(&self, other: &Known) -> bool {
-        (self.event_time, &self.rank) > (other.event_time, &other.rank)
+    /// Larger for the quote of a later trade date, and of one date for the one that came last.
+    pub(super) fn newness(&self) -> (Date, Micros, &Place) {
+        (self.day, self.clock, &self.rank.3)
+    }
+
+    fn is_above(&self, other: &Known, limits: &Limits) -> bool {
+        match limits.holds(Rule::RankByDay) {
+            true => (self.day, &self.rank) > (other.day, &other.rank),
+            false => (self.event_time, &self.rank) > (other.event_time, &other.rank),
+        }
     }
 }
 
@@ -85,14 +78,14 @@ pub(super) struct Instrument {
 
 impl Instrument {
     /// Takes a quote; whether it is the newest of any time.
-    pub(super) fn insert(&mut self, end: Micros, quote: Known) -> bool {
-        if self.at(end).is_some_and(|known| !quote.is_above(known)) {
+    pub(super) fn insert(&mut self, end: Micros, quote: Known, limits: &Limits) -> bool {
+        if self.at(end).is_some_and(|known| !quote.is_above(known, limits)) {
             return false;
         }
         let below: Vec<Micros> = self
             .quotes
             .range(end..)
-            .take_while(|(_, later)| !later.is_above(&quote))
+            .take_while(|(_, later)| !later.is_above(&quote, limits))
             .map(|(end, _)| *end)
             .collect();
         for end in below {
@@ -107,9 +100,9 @@ impl Instrument {
         self.quotes.range(..=end).next_back().map(|(_, known)| known)
     }
 
-    /// Whether a quote of this event time is known.
-    pub(super) fn has_quote_of(&self, event_time: Micros) -> bool {
-        self.quotes.values().any(|known| known.event_time == event_time)
+    /// Whether a quote of this trade date is known.
+    pub(super) fn has_quote_of(&self, day: Date) -> bool {
+        self.quotes.values().any(|known| known.day == day)
     }
 
     /// Forgets all quotes but the newest before `floor`, and this one too if its clock is before `oldest`. Whether any quote is left.

@@ -9,6 +9,14 @@ pub(super) enum Rule {
     ReviseLater,
     /// Quotes that came longer ago than the maximum age do not count.
     LeaveOutStale,
+    /// What a late quote changes is known since it came, and not since its time.
+    KnownSinceLateQuote,
+    /// The trade date and the vintage rank above the stated time, and a price without a time of day ranks above those with one.
+    RankByDay,
+    /// Quotes in other units than the newest one of the last trade date do not count.
+    SameUnits,
+    /// Instruments that the definition of the newest quote leaves out do not count.
+    Members,
 }
 
 const DAY: Micros = 86_400_000_000;
@@ -22,7 +30,8 @@ pub struct Limits {
     pub interval: Micros,
     /// Snapshots older than this on the log clock are not revised any more.
     pub hold: Micros,
-    /// A quote counts for so long by the log clock, unless a newer one of its instrument comes.
+    /// A quote counts for so long by the log clock, unless a newer one of its instrument comes, and if its trade date is not further before
+    /// the day of the curve.
     pub max_age: Micros,
     /// Most quotes in memory; beyond, the oldest are forgotten before their time.
     pub quotes: usize,
@@ -76,10 +85,20 @@ pub enum Reason {
     OutOfReach,
     /// It came after the hold time.
     TooLate,
-    /// A quote came into the log longer ago than the maximum age.
+    /// A quote came into the log longer ago than the maximum age, or its trade date is further before the day of the curve.
     Stale,
-    /// A quote was of another market than the newest one of the curve.
+    /// The market is not that of the instrument id, or not that of the newest quote of the curve.
     OtherMarket,
+    /// A quote was in another currency or unit than the newest one of the last trade date.
+    UnitMismatch,
+    /// The definition of the newest quote leaves the instrument out.
+    NotAMember,
+    /// The size of the price is beyond that of any contract.
+    TooLarge,
+    /// The contract ends more than twenty years after the trade date.
+    TooFar,
+    /// The curve has more quotes than it can be made from; those that deliver last do not count.
+    TooMany,
     /// No quote could be used.
     NoQuotes,
     /// The equations of the curve have no solution.
@@ -88,7 +107,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 14] = [
         Reason::Undefined,
         Reason::UnknownMarket,
         Reason::NotAContract,
@@ -96,6 +115,11 @@ impl Reason {
         Reason::TooLate,
         Reason::Stale,
         Reason::OtherMarket,
+        Reason::UnitMismatch,
+        Reason::NotAMember,
+        Reason::TooLarge,
+        Reason::TooFar,
+        Reason::TooMany,
         Reason::NoQuotes,
         Reason::NotBuilt,
     ];
@@ -110,6 +134,11 @@ impl Reason {
             Reason::TooLate => "too_late",
             Reason::Stale => "stale",
             Reason::OtherMarket => "other_market",
+            Reason::UnitMismatch => "unit_mismatch",
+            Reason::NotAMember => "not_a_member",
+            Reason::TooLarge => "too_large",
+            Reason::TooFar => "too_far",
+            Reason::TooMany => "too_many",
             Reason::NoQuotes => "no_quotes",
             Reason::NotBuilt => "not_built",
         }

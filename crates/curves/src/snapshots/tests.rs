@@ -8,13 +8,15 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
 use super::*;
-use crate::definition::select;
+use crate::definition::Choice;
 use crate::{Horizon, Month, Shape};
 
 const DAY: Micros = 86_400_000_000;
 const MINUTE: Micros = 60_000_000;
 /// 2026-12-18 in New York.
 const START: Micros = 1_797_600_000_000_000;
+/// The start of its day in New York.
+const MIDNIGHT: Micros = 1_797_570_000_000_000;
 const IDS: [&str; 6] = [
     "PJM.W.2027-01.FLAT.SETTLEMENT",
     "PJM.W.2027-02.FLAT.SETTLEMENT",
@@ -24,7 +26,14 @@ const IDS: [&str; 6] = [
     // Its delivery is over.
     "PJM.W.2026-11.FLAT.SETTLEMENT",
 ];
-const DEFINITIONS: [&str; 3] = ["flat", "linear", "smooth;1,2"];
+/// The last one leaves the last three instruments out.
+const DEFINITIONS: [&str; 4] = [
+    "flat",
+    "linear",
+    "smooth;1,2",
+    "flat;;PJM.W.2027*,PJM.W.Q1-27.FLAT.SETTLEMENT",
+];
+const MEMBERS: usize = 3;
 
 const LIMITS: Limits = Limits {
     interval: MINUTE,
@@ -42,6 +51,7 @@ struct Given {
     event_time: Micros,
     cents: i64,
     definition: usize,
+    unit: &'static str,
     sequence: Option<i64>,
     offset: i64,
 }
@@ -71,9 +81,10 @@ impl Given {
             congestion: None,
             loss: None,
             currency: "USD",
-            unit: "MWh",
+            unit: self.unit,
             version: None,
             sequence: self.sequence,
+            appended_at: None,
             log_clock: self.clock,
             enriched_partition: 0,
             enriched_offset: self.offset,
@@ -94,21 +105,25 @@ fn quotes(most: usize) -> impl Strategy<Value = Vec<Given>> {
         -500i64..20_000,
         0..DEFINITIONS.len(),
         proptest::option::of(0i64..3),
+        (prop_oneof![9 => 0i64..1, 3 => 1i64..4], 0u8..12, 0u8..5),
     );
     proptest::collection::vec(quote, 1..most).prop_map(|quotes| {
-        let given = quotes
-            .into_iter()
-            .zip(0..)
-            .map(|((id, seconds, minutes, cents, definition, sequence), offset)| Given {
+        let given = quotes.into_iter().zip(0..).map(
+            |((id, seconds, minutes, cents, definition, sequence, (days, unit, dated)), offset)| Given {
                 id,
                 clock: START + seconds * 1_000_000,
-                // Few times, so that some quotes have the same.
-                event_time: START + (seconds / 60 - minutes).div_euclid(5) * 5 * MINUTE,
+                // Few times, so that some quotes have the same. Some state only the date.
+                event_time: match dated {
+                    0 => MIDNIGHT - days * DAY,
+                    _ => START + (seconds / 60 - minutes).div_euclid(5) * 5 * MINUTE - days * DAY,
+                },
                 cents,
                 definition,
+                unit: if unit == 0 { "MMBtu" } else { "MWh" },
                 sequence,
                 offset,
-            });
+            },
+        );
         given.collect()
     })
 }
@@ -126,6 +141,11 @@ fn shown(record: &Record<'_>) -> Shown {
 /// Every snapshot of the set, computed from the whole of it.
 fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
     let calendar = DeliveryCalendar::of("PJM").unwrap();
+    let day = |quote: &Given| calendar.date_at(Timestamp::from_microsecond(quote.event_time).unwrap());
+    let stated = |quote: &Given| match (MIDNIGHT - quote.event_time) % DAY {
+        0 => Micros::MAX,
+        _ => quote.event_time,
+    };
     let ends: BTreeSet<Micros> = quotes.iter().map(Given::end).collect();
     let mut all = BTreeMap::new();
     for end in ends {
@@ -133,15 +153,20 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
         let newest = known().max_by_key(|quote| (quote.clock, quote.offset)).unwrap();
         let best = |id: usize| {
             let of_id = known().filter(|quote| quote.id == id);
-            of_id.max_by_key(|quote| (quote.event_time, quote.sequence, quote.offset))
+            of_id.max_by_key(|quote| (day(quote), stated(quote), quote.sequence, quote.offset))
         };
-        let counts = |quote: &&Given| quote.clock >= end - LIMITS.max_age;
+        let counts = |quote: &&Given| {
+            let is_member = MEMBERS > quote.id || newest.definition < 3 || quote.definition == newest.definition;
+            quote.clock >= end - LIMITS.max_age && is_member
+        };
         let mut ids: Vec<usize> = (0..IDS.len()).collect();
         ids.sort_by_key(|id| IDS[*id]);
-        let prices: Vec<PricedContract> = ids
-            .into_iter()
-            .filter_map(best)
-            .filter(counts)
+        let found: Vec<&Given> = ids.into_iter().filter_map(best).filter(counts).collect();
+        let last = found.iter().max_by_key(|quote| (day(quote), quote.clock, quote.offset));
+        let unit = last.map(|quote| quote.unit);
+        let prices: Vec<PricedContract> = found
+            .iter()
+            .filter(|quote| Some(quote.unit) == unit)
             .map(|quote| PricedContract {
                 instrument_id: IDS[quote.id].to_owned(),
                 event_time: quote.event_time,
@@ -152,7 +177,12 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
             .collect();
         let definition: Interpolation = DEFINITIONS[newest.definition].parse().unwrap();
         let prices: Vec<&PricedContract> = prices.iter().collect();
-        let Ok(selected) = select("C", &definition.contract_months, &calendar, &prices) else {
+        let choice = Choice {
+            curve_id: "C",
+            contract_months: &definition.contract_months,
+            max_age: LIMITS.max_age,
+        };
+        let Ok(selected) = choice.select(&calendar, &prices) else {
             continue;
         };
         let mut builder = Builder::new(calendar.clone(), definition.method, Shape::None, 0.005);
@@ -167,6 +197,7 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
                 tenant_id: "t",
                 origin: newest.leg().origin,
                 definition: DEFINITIONS[newest.definition],
+                log_clock: end,
                 version: 0,
                 revision: 0,
                 cause: DerivedCause::First,
@@ -186,8 +217,8 @@ fn read(curve: &mut Snapshots, clock: &mut Micros, (given, version): (&Given, i6
     curve.advance(*clock, version, send);
 }
 
-/// What each record made be sent.
-type Sent = (i64, Key, i32, DerivedCause, Shown);
+/// What each record made be sent: version, time and horizon, revision, cause, content, since when it is known.
+type Sent = (i64, Key, i32, DerivedCause, Shown, Micros);
 
 fn run(limits: Limits, order: &[&Given], restart: Option<usize>) -> Vec<Sent> {
     let (mut curve, mut clock) = (Snapshots::new("t", "C", limits), Micros::MIN);
@@ -200,23 +231,30 @@ fn run(limits: Limits, order: &[&Given], restart: Option<usize>) -> Vec<Sent> {
             }
         }
         let mut send = |record: &Record<'_>| {
-            let key = (record.as_of, record.horizon.to_owned());
-            sent.push((record.version, key, record.revision, record.cause, shown(record)));
+            sent.push(of_record(record));
         };
         read(&mut curve, &mut clock, (given, at as i64), &mut send);
     }
     let last = order.iter().map(|given| given.end()).max().unwrap();
     curve.advance(last, order.len() as i64, &mut |record| {
-        let key = (record.as_of, record.horizon.to_owned());
-        sent.push((record.version, key, record.revision, record.cause, shown(record)));
+        sent.push(of_record(record));
     });
     sent
 }
 
-/// The last of each time and horizon; one without points is none.
-fn last_of(sent: &[Sent]) -> BTreeMap<Key, Shown> {
+fn of_record(record: &Record<'_>) -> Sent {
+    let key = (record.as_of, record.horizon.to_owned());
+    let (revision, cause, content) = (record.revision, record.cause, shown(record));
+    (record.version, key, revision, cause, content, record.log_clock)
+}
+
+/// The last of each time and horizon that is known at a time; one without points is none.
+fn last_of(sent: &[Sent], at: Micros) -> BTreeMap<Key, Shown> {
     let mut last = BTreeMap::new();
-    for (_, key, _, _, shown) in sent {
+    let known = sent
+        .iter()
+        .filter(|(_, (time, _), .., known_at)| (*time).max(*known_at) <= at);
+    for (_, key, _, _, shown, _) in known {
         last.insert(key.clone(), shown.clone());
     }
     last.retain(|_, shown: &mut Shown| shown.3 != "[] []");
@@ -232,7 +270,23 @@ fn shuffled<'g>(quotes: &'g [Given], keys: &[u32]) -> Vec<&'g Given> {
 fn check(limits: Limits, quotes: &[Given], keys: &[u32], restart: usize) -> Result<(), TestCaseError> {
     let order = shuffled(quotes, keys);
     let sent = run(limits, &order, None);
-    prop_assert_eq!(last_of(&sent), expected(quotes));
+    prop_assert_eq!(last_of(&sent, Micros::MAX), expected(quotes));
+    // What is known at a time of the reader's clock follows from what it has read until then.
+    let mut clock = Micros::MIN;
+    let read = order.iter().map(|given| {
+        clock = clock.max(given.clock);
+        (clock, *given)
+    });
+    let read: Vec<(Micros, &Given)> = read.collect();
+    let (at, _) = read[restart % read.len()];
+    let until: Vec<Given> = read
+        .iter()
+        .filter(|(clock, _)| *clock <= at)
+        .map(|(_, given)| (*given).clone())
+        .collect();
+    let mut known = expected(&until);
+    known.retain(|(time, _), _| *time <= at);
+    prop_assert_eq!(last_of(&sent, at), known);
     prop_assert_eq!(&run(limits, &order, Some(restart % order.len())), &sent);
     // Each send of a time is one revision above the one before, has a larger version, and another content.
     let mut before: BTreeMap<&Key, &Sent> = BTreeMap::new();
@@ -272,7 +326,14 @@ fn the_last_snapshots_are_those_of_the_set_in_any_order_and_with_any_restart() {
 
 #[test]
 fn each_rule_that_is_taken_out_is_noticed() {
-    for rule in [Rule::ReviseLater, Rule::LeaveOutStale] {
+    for rule in [
+        Rule::ReviseLater,
+        Rule::LeaveOutStale,
+        Rule::KnownSinceLateQuote,
+        Rule::RankByDay,
+        Rule::SameUnits,
+        Rule::Members,
+    ] {
         let limits = Limits {
             without: Some(rule),
             ..LIMITS
@@ -295,6 +356,7 @@ fn given(id: usize, minutes: i64, cents: i64, offset: i64) -> Given {
         event_time: START + minutes * MINUTE,
         cents,
         definition: 0,
+        unit: "MWh",
         sequence: None,
         offset,
     }
@@ -431,7 +493,32 @@ fn what_cannot_be_a_quote_is_counted_and_others_still_count() {
         (
             LegPrice {
                 role: "GAS",
-                instrument_id: IDS[3],
+                instrument_id: "GAS.W.CAL-27.PEAK.SETTLEMENT",
+                ..leg
+            },
+            Reason::NotAContract,
+        ),
+        (
+            LegPrice {
+                price: Decimal::from_unscaled(10_000_000_000_001).unwrap(),
+                ..leg
+            },
+            Reason::TooLarge,
+        ),
+        // The id is of PJM.
+        (LegPrice { role: "MISO", ..leg }, Reason::OtherMarket),
+        (
+            LegPrice {
+                instrument_id: "PJM.W.CAL-46.FLAT.SETTLEMENT",
+                ..leg
+            },
+            Reason::TooFar,
+        ),
+        // The hub of the pattern is only the beginning of this one.
+        (
+            LegPrice {
+                instrument_id: "PJM.W.X1.CAL-27.FLAT.SETTLEMENT",
+                definition: Some("flat;;PJM.W.*.SETTLEMENT"),
                 ..leg
             },
             Reason::NotAContract,
@@ -459,7 +546,32 @@ fn what_cannot_be_a_quote_is_counted_and_others_still_count() {
     let mut sent = 0;
     curve.advance(START + MINUTE, 1, &mut |_| sent += 1);
     assert_eq!((sent, curve.len()), (5, 1));
-    assert_eq!(curve.take_counts().skipped.iter().sum::<u64>(), 7);
+    assert_eq!(curve.take_counts().skipped.iter().sum::<u64>(), 11);
+}
+
+#[test]
+fn a_price_with_another_market_than_its_id_changes_no_curve() {
+    let pattern = Some("flat;;PJM.W.*.SETTLEMENT");
+    let quotes = [given(0, 0, 4_000, 1), given(1, 1, 4_100, 2)];
+    let [january, february] = quotes.each_ref().map(|quote| LegPrice {
+        definition: pattern,
+        ..quote.leg()
+    });
+    let wrong = LegPrice {
+        role: "MISO",
+        definition: pattern,
+        ..given(2, 2, 99_900, 3).leg()
+    };
+    let (mut curve, mut shown) = (Snapshots::new("t", "C", LIMITS), Vec::new());
+    for leg in [january, february, wrong] {
+        curve.take(&leg, leg.log_clock);
+        curve.advance(leg.log_clock + MINUTE, 1, &mut |record| {
+            shown.push((record.market.to_owned(), record.inputs.len()));
+        });
+    }
+    let of_pjm = |inputs: usize| (0..Horizon::ALL.len()).map(move |_| ("PJM".to_owned(), inputs));
+    assert_eq!(shown, Vec::from_iter(of_pjm(1).chain(of_pjm(2))));
+    assert_eq!(curve.take_counts().skipped[Reason::OtherMarket as usize], 1);
 }
 
 #[test]
@@ -489,10 +601,10 @@ fn a_quiet_curve_forgets_what_a_restart_would_not_read_back() {
         hold: 10 * MINUTE,
         ..LIMITS
     };
-    // The second quote comes after hold time and age of the first one, with an older trade time.
+    // The second quote comes after hold time and age of the first one, with an older trade date.
     let (first, late) = (given(0, 0, 4_000, 1), given(0, 90, 3_900, 2));
     let late = Given {
-        event_time: first.event_time - MINUTE,
+        event_time: first.event_time - DAY,
         ..late
     };
     let sent_by = |earlier: &[&Given]| {
@@ -507,4 +619,100 @@ fn a_quiet_curve_forgets_what_a_restart_would_not_read_back() {
     };
     let (live, restarted) = (sent_by(&[&first]), sent_by(&[]));
     assert_eq!((live.len(), &live), (5, &restarted));
+}
+
+/// The prices of the quotes of the last snapshot that these legs cause, in cents, and what was left out of it.
+fn quoted(legs: &[LegPrice<'_>]) -> (Vec<i64>, Vec<Reason>) {
+    let (mut curve, mut cents) = (Snapshots::new("t", "C", LIMITS), Vec::new());
+    for leg in legs {
+        assert_eq!(curve.take(leg, leg.log_clock), None);
+    }
+    let last = legs.last().unwrap().log_clock + MINUTE;
+    curve.take_counts();
+    curve.advance(last, 1, &mut |record| {
+        cents = record
+            .inputs
+            .iter()
+            .map(|input| (input.price * 100.0).round() as i64)
+            .collect();
+    });
+    let skipped = curve.take_counts().skipped;
+    let left_out = Reason::ALL.into_iter().filter(|reason| skipped[*reason as usize] > 0);
+    (cents, left_out.collect())
+}
+
+#[test]
+fn a_dated_correction_replaces_a_timed_settlement_of_the_same_day() {
+    let timed = given(0, 0, 4_000, 1);
+    let dated = Given {
+        event_time: MIDNIGHT,
+        ..given(0, 1, 4_100, 2)
+    };
+    assert_eq!(quoted(&[timed.leg(), dated.leg()]).0, [4_100]);
+    let before = Given {
+        event_time: MIDNIGHT - DAY,
+        ..dated
+    };
+    assert_eq!(quoted(&[timed.leg(), before.leg()]).0, [4_000]);
+}
+
+#[test]
+fn quotes_in_another_currency_or_unit_than_the_newest_one_are_left_out() {
+    let (first, newest) = (given(0, 0, 4_000, 1), given(1, 0, 5_000, 2));
+    for (currency, unit, expected) in [("USD", "MWh", 2), ("CAD", "MWh", 1), ("USD", "MMBtu", 1)] {
+        let first = LegPrice {
+            currency,
+            unit,
+            ..first.leg()
+        };
+        let (cents, left_out) = quoted(&[first, newest.leg()]);
+        assert_eq!(cents.len(), expected, "{currency}/{unit}");
+        let reasons = if expected == 2 {
+            vec![]
+        } else {
+            vec![Reason::UnitMismatch]
+        };
+        assert_eq!(left_out, reasons, "{currency}/{unit}");
+    }
+}
+
+#[test]
+fn an_archive_that_is_ingested_today_changes_no_curve_of_today() {
+    let today = given(0, 0, 4_000, 1);
+    let archive = Given {
+        event_time: START - 400 * DAY,
+        ..given(3, 0, 9_900, 2)
+    };
+    assert_eq!(
+        quoted(&[today.leg(), archive.leg()]),
+        (vec![4_000], vec![Reason::Stale])
+    );
+    assert_eq!(quoted(&[archive.leg()]), (vec![9_900], vec![]));
+    // Nor does its unit.
+    let other = LegPrice {
+        unit: "MMBtu",
+        ..archive.leg()
+    };
+    assert_eq!(quoted(&[today.leg(), other]), (vec![4_000], vec![Reason::UnitMismatch]));
+}
+
+#[test]
+fn a_contract_that_is_taken_out_of_a_curve_does_not_count_from_the_next_quote_on() {
+    let defined = |given: Given, definition: &'static str| LegPrice {
+        definition: Some(definition),
+        ..given.leg()
+    };
+    let all = "flat;;PJM.W.*.SETTLEMENT";
+    let (out, kept) = (given(3, 0, 9_000, 1), given(0, 0, 4_000, 2));
+    let before = [defined(out.clone(), all), defined(kept.clone(), all)];
+    assert_eq!(quoted(&before).0, [4_000, 9_000]);
+    let months = "flat;;PJM.W.2027-*.SETTLEMENT";
+    let after = [before[0], before[1], defined(given(1, 1, 4_500, 3), months)];
+    assert_eq!(quoted(&after), (vec![4_000, 4_500], vec![Reason::NotAMember]));
+    // By a definition of earlier releases, all that came count.
+    let old = [before[0], before[1], defined(given(1, 1, 4_500, 3), "flat")];
+    assert_eq!(quoted(&old).0.len(), 3);
+    // An instrument that is on the curve by its own row of reference data fits no pattern.
+    let own = [defined(out, months), defined(kept, months)];
+    assert_eq!(quoted(&own).0, [4_000, 9_000]);
 }

@@ -1,7 +1,7 @@
 //! When the rows of a table are inserted: the decision for all partitions of one writer together.
 //!
-//! A server pays for an insert, not for its rows. So rows of all partitions share one insert, and wait for each other as long
-//! as the table's bound on freshness allows.
+//! The cost of an insert depends little on its number of rows. So rows of all partitions share one insert, and wait for each other as
+//! long as the table's bound on freshness allows.
 //! Invariants: at most one insert of a table is under way. It carries the claim of every partition in it, and at most
 //! [`MAX_ROWS`] rows, so that it is one block. A lane whose earlier dead letter is not acknowledged waits for the next one.
 

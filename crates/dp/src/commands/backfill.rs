@@ -11,13 +11,11 @@ use jiff::Timestamp;
 use ops::connection::Connection;
 use ops::consent;
 use ops::interrupt::unless_interrupted;
-use ops::present::{found, moment, print_either};
+use ops::present::{duration, found, moment, period, print_either};
 use reconcile::backfill::range::{Orders as RangeOrders, Stage, run as process_range};
 use reconcile::backfill::{Orders, documents, text};
 use reconcile::repair::Orders as RepairOrders;
 use reconcile::repair::plan::Stores;
-
-use super::reconcile::period;
 
 /// Process documents of a folder, or a time range of the raw log, again
 ///
@@ -61,9 +59,9 @@ pub struct Args {
     /// normalize: only replay dead letters; store: only repair the stores; all: both
     #[arg(long, value_name = "STAGE", value_parser = stage, conflicts_with = "documents")]
     stage: Option<Stage>,
-    /// Seconds that a comparison waits until no tick is in flight
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    wait: u64,
+    /// How long a comparison waits until every stage has passed what the log has now: seconds, or 10m
+    #[arg(long, value_name = "TIME", default_value = "60", value_parser = duration)]
+    wait: Duration,
     /// Only show what would be done
     #[arg(long)]
     dry_run: bool,
@@ -156,7 +154,7 @@ async fn of_range(connection: &Connection, args: &Args, yes: bool) -> anyhow::Re
             from,
             to,
             repair: args.writes(),
-            wait: Duration::from_secs(args.wait),
+            wait: args.wait,
         },
     };
     let report = process_range(connection, &orders).await?;

@@ -11,10 +11,10 @@ use ops::backup::examine::{Finding, here, sums};
 use ops::backup::manifest::Manifest;
 use ops::backup::{Listed, Store, list, place};
 use ops::connection::{Connection, process_env, uses_stack};
-use ops::hints::localized;
 use ops::place::Place;
 use ops::present::{bytes, found, milliseconds, print_either, table};
 use ops::progress::waiting;
+use service::clients::Dependency;
 
 use crate::cells::count;
 
@@ -46,10 +46,23 @@ impl Args {
     /// What the command leaves behind if it is interrupted.
     pub fn left_by(&self, yes: bool) -> &'static str {
         match &self.command {
-            Command::Create(_) => "the unfinished copy has no manifest.json, so it is no backup; remove its folder",
+            Command::Create(_) => "the unfinished copy has no manifest.json, so it is not a backup; remove its folder",
             Command::Restore(_) if yes => "run the same restore again before you start services",
             Command::List(_) | Command::Verify(_) | Command::Restore(_) => "nothing was changed",
         }
+    }
+
+    /// The stores that are copied, without which the command cannot begin. A restore asks its own.
+    pub fn needed_servers(&self) -> Vec<Dependency> {
+        let Command::Create(args) = &self.command else {
+            return Vec::new();
+        };
+        let server = |store: Store| match store {
+            Store::ClickHouse => Dependency::ClickHouse,
+            Store::Postgres => Dependency::Postgres,
+            Store::Redis => Dependency::Redis,
+        };
+        args.copied().into_iter().map(server).collect()
     }
 
     /// Whether the command needs Kafka.
@@ -103,6 +116,15 @@ struct CreateArgs {
     stores: StoreArgs,
 }
 
+impl CreateArgs {
+    fn copied(&self) -> Vec<Store> {
+        match self.stores.stores() {
+            named if named.is_empty() => Store::ALL.to_vec(),
+            named => named,
+        }
+    }
+}
+
 #[derive(Debug, clap::Args)]
 struct StoreArgs {
     /// Only this store; may be repeated [default: all]
@@ -111,6 +133,7 @@ struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// The named stores; none if none is named.
     fn stores(&self) -> Vec<Store> {
         Store::ALL
             .into_iter()
@@ -162,15 +185,11 @@ pub async fn run(at: &Place, connection: &Connection, args: &Args, yes: bool) ->
 
 async fn create_one(at: &Place, connection: &Connection, args: &CreateArgs) -> anyhow::Result<ExitCode> {
     let name = args.name.clone().unwrap_or_else(default_name);
-    let stores = match args.stores.stores() {
-        named if named.is_empty() => Store::ALL.to_vec(),
-        named => named,
-    };
     let folder = args.folder.path(at)?;
     let order = Order {
         backup: place(&folder, &name)?,
         name,
-        stores,
+        stores: args.copied(),
     };
     let manifest = create(connection, &order).await?;
     print_either(connection.json, &manifest, || {
@@ -206,10 +225,7 @@ fn list_all(at: &Place, connection: &Connection, args: &ListArgs) -> anyhow::Res
     let folder = args.folder.path(at)?;
     let all = list(&folder)?;
     print_either(connection.json, &all, || match all.is_empty() {
-        true => localized(&format!(
-            "{} has no backups; `dp backup create` makes one",
-            folder.display()
-        )),
+        true => format!("{} has no backups; `dp backup create` makes one", folder.display()),
         false => listed_text(&all),
     })?;
     Ok(ExitCode::SUCCESS)

@@ -13,7 +13,7 @@ use ops::connection::Connection;
 use ops::inspect::clickhouse::{disks, inserted};
 use ops::migrations::stores;
 use ops::place::Place;
-use ops::present::{bytes, found, print_either, printable, table};
+use ops::present::{bytes, found, print_either, printable, table, time_limit};
 use ops::progress::Progress;
 use ops::targets::{self, Target};
 use ops::top::{Collector, Sample, compared};
@@ -35,15 +35,23 @@ const SECONDS: u64 = 8;
 #[command(
     after_help = "Exit codes: 0 there is room; 1 a service has room for less than twice its load, falls behind, or needs longer than \
     --within, or a disk is full in less than 7 days; 2 there is no answer, or wrong usage\n\n\
-    Examples:\n  dp capacity\n  dp capacity --within 30\n  dp capacity --json | jq '.services[] | {name, headroom}'"
+    Examples:\n  dp capacity\n  dp capacity --within 30m\n  dp capacity --json | jq '.services[] | {name, headroom}'"
 )]
 pub struct Args {
-    /// Report a service that needs longer to catch up
-    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..))]
-    within: Option<u32>,
+    /// Report a service that needs longer to catch up, such as 90s or 30m. Unlike elsewhere, a number alone is minutes
+    #[arg(long, value_name = "TIME", value_parser = within)]
+    within: Option<Duration>,
     /// A service and its address, instead of the usual ones; may be repeated
     #[arg(long, value_name = "NAME=URL", value_parser = targets::parse)]
     service: Vec<Target>,
+}
+
+/// The option took whole minutes before it took units; scripts that give it a number alone still mean minutes.
+fn within(text: &str) -> Result<Duration, String> {
+    match !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => time_limit(&format!("{text}m")),
+        false => time_limit(text),
+    }
 }
 
 /// Runs `dp capacity`.
@@ -66,7 +74,7 @@ pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow:
     }
     let clickhouse = stores(connection)?.clickhouse;
     let (disks, inserted) = (disks(&clickhouse).await?, inserted(&clickhouse).await?);
-    let within = args.within.map(|minutes| f64::from(minutes) * 60.0);
+    let within = args.within.map(|time| time.as_secs_f64());
     let answer = capacity(&figures, &groups(connection, &now), &disks, inserted, within);
     print_either(connection.json, &answer, || text(&answer))?;
     if let Some(reason) = &figures.lag_unknown {
@@ -152,6 +160,19 @@ fn known(text: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_catch_up_has_a_unit_or_is_in_minutes() {
+        let seconds = |text| within(text).map(|time| time.as_secs());
+        assert_eq!(
+            [seconds("90s"), seconds("2h"), seconds("30")],
+            [Ok(90), Ok(7_200), Ok(1_800)]
+        );
+        for (text, reason) in [("0", "longer than zero"), ("soon", "500ms, 30s"), ("", "500ms, 30s")] {
+            let refused = within(text).err().unwrap_or_default();
+            assert!(refused.contains(reason), "{text}: {refused}");
+        }
+    }
 
     #[test]
     fn what_is_unknown_is_a_question_mark_and_a_growing_lag_has_no_end() {

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ops::connection::Connection;
-use ops::hints::localized;
-use ops::inspect::clickhouse::{Disk, LoggedQuery, RunningQuery, TableParts, disks, parts, processes, slow};
+use ops::inspect::clickhouse::{
+    Disk, LoggedQuery, RunningQuery, TableParts, disks, has_query_log, parts, processes, slow,
+};
 use ops::migrations::stores;
 use ops::present::{bytes, duration, found, milliseconds, print_either, printable, table};
 use ops::retention;
@@ -112,7 +113,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
     let something = match &args.command {
         Command::Slow(args) => {
             let queries = slow(&clickhouse, args.over, args.since, args.limit).await?;
-            print_either(json, &queries, || slow_table(&queries))?;
+            let is_logged = !queries.is_empty() || has_query_log(&clickhouse).await?;
+            print_either(json, &queries, || slow_table(&queries, is_logged))?;
             !queries.is_empty()
         }
         Command::Parts(args) => {
@@ -140,7 +142,12 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
     Ok(found(something))
 }
 
-fn slow_table(queries: &[LoggedQuery]) -> String {
+fn slow_table(queries: &[LoggedQuery], is_logged: bool) -> String {
+    if !is_logged {
+        return "no query took that long: no statement is logged yet; ClickHouse creates system.query_log within 8 s after the first one, if its \
+                configuration has a <query_log> section"
+            .to_owned();
+    }
     if queries.is_empty() {
         return "no query took that long".to_owned();
     }
@@ -224,7 +231,7 @@ fn retention_text(tables: &[retention::Table]) -> String {
             count(expired)
         ),
     };
-    format!("{}\n{}", by_partition(tables), localized(&next))
+    format!("{}\n{next}", by_partition(tables))
 }
 
 fn time(millis: u64) -> String {
@@ -236,5 +243,20 @@ fn statement(query: &LoggedQuery) -> String {
     match query.error.as_str() {
         "" => shown,
         error => format!("{shown}\n  {}", printable(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_has_logged_no_statement_yet_has_no_slow_one_and_says_so() {
+        assert_eq!(slow_table(&[], true), "no query took that long");
+        let unlogged = slow_table(&[], false);
+        assert!(
+            unlogged.starts_with("no query took that long: no statement is logged yet"),
+            "{unlogged}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Command;
 use clap_complete::Shell;
-use ops::present::print_line;
+use ops::present::print_data;
 
 /// Print the completion script for a shell
 ///
@@ -17,7 +17,7 @@ pub struct Args {
 
 /// Runs `dp completions`.
 pub fn run(args: &Args, dp: &mut Command) -> anyhow::Result<()> {
-    print_line(script(args.shell, dp).trim_end())
+    print_data(script(args.shell, dp).trim_end())
 }
 
 fn script(shell: Shell, dp: &mut Command) -> String {

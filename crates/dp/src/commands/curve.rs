@@ -19,6 +19,7 @@ use markets::{Settlement, Settlements};
 use ops::connection::Connection;
 use ops::present::{found, print_json, print_line};
 use serde::Serialize;
+use service::clients::Dependency;
 
 /// Build forward curves from files of settlements, and show those of the pipeline
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,17 @@ use serde::Serialize;
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+}
+
+impl Args {
+    /// The servers without which the command cannot begin.
+    pub fn needed_servers(&self) -> Vec<Dependency> {
+        match self.command {
+            Command::Build(_) => Vec::new(),
+            Command::Show(_) => vec![Dependency::ClickHouse, Dependency::Postgres],
+            Command::List(_) => vec![Dependency::Postgres],
+        }
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -119,7 +131,7 @@ fn run_build(args: &BuildArgs, json: bool) -> anyhow::Result<ExitCode> {
 
 fn check_tolerance(tolerance: f64) -> anyhow::Result<()> {
     if !tolerance.is_finite() || tolerance < 0.0 {
-        bail!("--tolerance {tolerance} is no difference of prices: use 0 or more, such as 0.005");
+        bail!("--tolerance {tolerance} is not a difference of prices: use 0 or more, such as 0.005");
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ const TOLERANCE: f64 = 0.005;
 /// running, and a second run continues with the same data.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp demo\n  dp demo --ticks 1000000\n  dp demo --data ../shared/data\n  dp demo --port-offset 1000      # in parallel with a stack that already runs"
+    after_help = "Examples:\n  dp demo\n  dp demo --ticks 1000000\n  dp demo --data DIRECTORY\n  dp demo --port-offset 1000      # in parallel with a stack that already runs"
 )]
 pub struct Args {
     /// Folder or file of documents to ingest; those without a parser become dead letters

@@ -2,31 +2,29 @@
 
 mod purge;
 mod replay;
+mod text;
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
 use ops::connection::Connection;
-use ops::dead_letters::{By, Counted, Group, Letter, Passed, Place, Wanted, each};
-use ops::present::{found, moment, print_either, printable, table};
+use ops::dead_letters::{By, Counted, Place, Wanted, each, names};
+use ops::hints::localized;
+use ops::present::{found, moment, print_either, printable};
 use ops::topic_names::resolve;
 
-use crate::cells::{count, shortened};
-use crate::letter::block;
 use crate::message::Shown;
-
-/// Characters of a reason in a table; `dp dlq show` and `--json` show all.
-const SHOWN_CHARACTERS: usize = 80;
+use text::{list_text, passed_text, stats_text, whole};
 
 /// List, count, show, replay and remove dead letters: the rejected messages with their reasons
 ///
-/// A dead letter is a rejected record with its original bytes, its origin, a code and a reason. It is open until it is replayed.
-/// A letter that was sent twice is counted once.
+/// A dead letter is a rejected record with its original bytes, its origin, a code and a reason. It is open until it is replayed or
+/// given up. A letter that was sent twice is counted once.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes of list, stats and show: 0 there is no such letter; 1 there are some; 2 Kafka is unavailable, or wrong \
-    usage\n\n\
+    after_help = "Exit codes of list and stats: 0 there is no such letter; 1 there are some; of show: 0 it is shown; 1 there is none; 2 \
+    Kafka is unavailable, or wrong usage\n\n\
     Examples:\n  dp dlq stats\n  dp dlq list --code broken_json --since 1h\n  dp dlq show 17\n  dp dlq replay 17"
 )]
 pub struct Args {
@@ -71,7 +69,7 @@ struct ListArgs {
     /// Number of letters to list
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Also list letters that were replayed
+    /// Also list letters that were replayed or given up
     #[arg(long)]
     replayed: bool,
 }
@@ -89,18 +87,18 @@ struct StatsArgs {
     #[arg(long, value_name = "FIELDS", value_delimiter = ',', default_value = "stage,code",
           value_parser = PossibleValuesParser::new(By::ALL.map(By::name)))]
     by: Vec<String>,
-    /// Also count letters that were replayed
+    /// Also count letters that were replayed or given up
     #[arg(long)]
     replayed: bool,
 }
 
 /// Show one dead letter whole: reason, origin, headers and payload
 ///
-/// PLACE is the offset of the letter in topic dlq, or the place of the rejected message as topic/partition/offset. Exit code 1
-/// if it is found.
+/// PLACE is the offset of the letter in topic dlq, or the place of the rejected message as topic/partition/offset.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp dlq show 17\n  dp dlq show ingestion.market.raw.v1/2/1042\n  \
+    after_help = "Exit codes: 0 it is shown; 1 there is no such letter; 2 Kafka is unavailable, or wrong usage\n\n\
+    Examples:\n  dp dlq show 17\n  dp dlq show ingestion.market.raw.v1/2/1042\n  \
     dp dlq show 17 --json | jq .value"
 )]
 struct ShowArgs {
@@ -129,19 +127,17 @@ struct Filter {
 }
 
 impl Filter {
+    /// Whether it chooses letters by more than the end of a span of time.
+    fn chooses(&self) -> bool {
+        let names = [&self.code, &self.stage, &self.market];
+        names.into_iter().any(Option::is_some) || self.since.is_some()
+    }
+
     /// What to say if there is no such letter.
     fn none(&self) -> &'static str {
-        let Filter {
-            code,
-            stage,
-            market,
-            since,
-            until,
-        } = self;
-        let is_all = [code, stage, market].iter().all(|name| name.is_none()) && since.is_none() && until.is_none();
-        match is_all {
-            true => "there are no open dead letters",
-            false => "no open dead letter matches; without filters all are counted",
+        match self.chooses() || self.until.is_some() {
+            false => "there are no open dead letters",
+            true => "no open dead letter matches; without filters all are counted",
         }
     }
 
@@ -152,7 +148,7 @@ impl Filter {
             market: self.market.clone(),
             since: self.since.map(jiff::Timestamp::as_microsecond),
             until: self.until.map(jiff::Timestamp::as_microsecond),
-            replayed: false,
+            closed: false,
         }
     }
 }
@@ -174,10 +170,10 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
 async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCode> {
     let limit = args.limit as usize;
     let wanted = Wanted {
-        replayed: args.replayed,
+        closed: args.replayed,
         ..args.filter.wanted()
     };
-    let (letters, matching, passed) = read(connection, move |bootstrap, topic| {
+    let (letters, matching, passed, unknown) = read(connection, move |bootstrap, topic| {
         let (mut letters, mut matching) = (Vec::new(), 0_u64);
         let passed = each(bootstrap, topic, &wanted, |letter, _| {
             matching += 1;
@@ -186,18 +182,19 @@ async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCo
             }
             true
         })?;
-        Ok((letters, matching, passed))
+        let unknown = unknown(bootstrap, topic, &wanted, matching)?;
+        Ok((letters, matching, passed, unknown))
     })
     .await?;
     let shown = serde_json::json!({ "letters": letters, "matching": matching, "passed_over": passed });
-    let none = args.filter.none();
+    let none = unknown.as_deref().unwrap_or(args.filter.none());
     print_either(connection.json, &shown, || list_text(&letters, matching, passed, none))?;
     Ok(found(matching > 0))
 }
 
 async fn stats(connection: &Connection, args: &StatsArgs) -> anyhow::Result<ExitCode> {
     let wanted = Wanted {
-        replayed: args.replayed,
+        closed: args.replayed,
         ..args.filter.wanted()
     };
     let by: Vec<By> = By::ALL
@@ -205,18 +202,20 @@ async fn stats(connection: &Connection, args: &StatsArgs) -> anyhow::Result<Exit
         .filter(|by| args.by.iter().any(|name| name == by.name()))
         .collect();
     let fields = by.clone();
-    let (groups, passed) = read(connection, move |bootstrap, topic| {
+    let (groups, passed, unknown) = read(connection, move |bootstrap, topic| {
         let mut counted = Counted::default();
         let passed = each(bootstrap, topic, &wanted, |letter, _| {
             counted.add(&fields, &letter);
             true
         })?;
-        Ok((counted.groups(), passed))
+        let groups = counted.groups();
+        let unknown = unknown(bootstrap, topic, &wanted, groups.len() as u64)?;
+        Ok((groups, passed, unknown))
     })
     .await?;
     let total: u64 = groups.iter().map(|group| group.letters).sum();
     let shown = serde_json::json!({ "groups": groups, "letters": total, "passed_over": passed });
-    let none = args.filter.none();
+    let none = unknown.as_deref().unwrap_or(args.filter.none());
     print_either(connection.json, &shown, || {
         stats_text(&by, &groups, total, passed, none)
     })?;
@@ -233,7 +232,7 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
             (None, Some(Place { topic, ..place }))
         }
         (Err(_), None) => bail!(
-            "{} is no place: use the offset of a letter in {dlq}, or topic/partition/offset of the rejected message; `dp dlq list` \
+            "{} is not a place: use the offset of a letter in {dlq}, or topic/partition/offset of the rejected message; `dp dlq list` \
              shows both",
             args.place
         ),
@@ -242,7 +241,7 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
     let letter = read(connection, move |bootstrap, topic| {
         let mut shown = None;
         let all = Wanted {
-            replayed: true,
+            closed: true,
             ..Wanted::default()
         };
         each(bootstrap, topic, &all, |letter, message| {
@@ -255,24 +254,29 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
     })
     .await?;
     let Some(letter) = letter else {
-        bail!(
-            "there is no dead letter at {}: it expired, or was never sent; `dp dlq list` shows those that exist",
-            args.place
+        eprintln!(
+            "{}",
+            printable(&localized(&format!(
+                "there is no dead letter at {}: it expired, or was never sent; `dp dlq list` shows those that exist",
+                args.place
+            )))
         );
+        return Ok(found(true));
     };
     print_either(connection.json, &letter, || whole(&letter))?;
-    Ok(found(true))
+    Ok(ExitCode::SUCCESS)
 }
 
-/// The letter as a block, then its whole payload.
-fn whole(letter: &Shown) -> String {
-    let payload = match &letter.value {
-        serde_json::Value::String(text) => text.clone(),
-        value => serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()),
-    };
-    match block(letter, "") {
-        Some(block) => format!("{block}\n\n{payload}"),
-        None => payload,
+/// Which name of a filter that matches nothing no letter has.
+fn unknown(
+    bootstrap: &stream::Brokers,
+    topic: &str,
+    wanted: &Wanted,
+    matching: u64,
+) -> Result<Option<String>, stream::StreamError> {
+    match matching {
+        0 => names::unknown(bootstrap, topic, wanted),
+        _ => Ok(None),
     }
 }
 
@@ -293,81 +297,4 @@ async fn read<T: Send + 'static>(
         .with_context(|| {
             format!("read topic {named}: is Kafka running (`dp status`), does the topic exist (`dp kafka topics`)?")
         })
-}
-
-fn list_text(letters: &[Letter], matching: u64, passed: Passed, none: &str) -> String {
-    if letters.is_empty() {
-        return format!("{none}{}", passed_text(passed));
-    }
-    let rows = letters.iter().map(|letter| {
-        let rows = if letter.rows.is_empty() { "" } else { " (some rows)" };
-        let replayed = if letter.replayed { " (replayed)" } else { "" };
-        vec![
-            letter.failed_at_text.clone(),
-            letter.stage.clone(),
-            letter.code.clone(),
-            printable(&letter.market),
-            format!("{}{rows}{replayed}", letter.origin),
-            shortened(&letter.reason, SHOWN_CHARACTERS),
-            letter.place.offset.to_string(),
-        ]
-    });
-    let headers = ["failed at", "stage", "code", "market", "origin", "reason", "dlq offset"];
-    let text = table(&headers, 6, rows);
-    let unlisted = matching.saturating_sub(letters.len() as u64);
-    let more = match unlisted {
-        0 => String::new(),
-        unlisted => format!("\n{} more; list them with a larger --limit", count(unlisted)),
-    };
-    format!("{text}{more}{}", passed_text(passed))
-}
-
-fn stats_text(by: &[By], groups: &[Group], total: u64, passed: Passed, none: &str) -> String {
-    if groups.is_empty() {
-        return format!("{none}{}", passed_text(passed));
-    }
-    let mut headers: Vec<&str> = by.iter().map(|by| by.name()).collect();
-    headers.extend(["oldest", "newest", "example", "letters"]);
-    let rows = groups.iter().map(|group| {
-        let value = |by: &By| {
-            group
-                .values
-                .get(by.name())
-                .map(|value| printable(value))
-                .unwrap_or_default()
-        };
-        let mut row: Vec<String> = by.iter().map(value).collect();
-        row.extend([
-            group.oldest.clone(),
-            group.newest.clone(),
-            group.example.clone(),
-            count(group.letters),
-        ]);
-        row
-    });
-    let text = table(&headers, headers.len() - 1, rows);
-    format!("{text}\n{} dead letter(s){}", count(total), passed_text(passed))
-}
-
-fn passed_text(passed: Passed) -> String {
-    let mut text = String::new();
-    if passed.repeated > 0 {
-        text.push_str(&format!(
-            "\n{} repetition(s) of letters are not counted",
-            passed.repeated
-        ));
-    }
-    if passed.replayed > 0 {
-        text.push_str(&format!(
-            "\n{} more were replayed; `dp dlq list --replayed` shows them",
-            passed.replayed
-        ));
-    }
-    if passed.foreign > 0 {
-        text.push_str(&format!(
-            "\n{} record(s) of the topic are no dead letters of the pipeline",
-            passed.foreign
-        ));
-    }
-    text
 }

@@ -1,12 +1,13 @@
 //! `dp doctor`: runs every check, and ranks what is wrong with evidence, likely cause and next command.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ops::connection::Connection;
 use ops::doctor::{Area, Diagnosis, Finding, Outcome, Severity, examine};
 use ops::hints::{command, localized};
 use ops::place::Place;
-use ops::present::{print_either, printable, wrapped};
+use ops::present::{duration, print_either, printable, wrapped};
 use ops::progress::waiting;
 use ops::targets::{self, Target};
 
@@ -22,11 +23,12 @@ const INDENT: usize = 10;
 /// Checks services (health, readiness, versions) and servers, clocks, the disk of the local stack, migrations and tables, topics,
 /// replicas, positions, lag that nobody works off or that grows, dead letters, ClickHouse (disks, parts, failed and slow inserts, slow
 /// queries), PostgreSQL (connections, locks, long transactions), memory of Redis, and the result of the last `dp verify`. Each finding
-/// has what happened, where, evidence, the likely cause and the next command. It changes nothing. It takes some seconds, and about ten
+/// has what happened, where, evidence, the likely cause and the next command; what follows from it is listed below it and is no
+/// finding of its own. It changes nothing. It takes some seconds, and about ten
 /// more if there is lag: whether a group works it off shows only on a second look.
 ///
 /// Severities: `critical` data is not processed, is wrong or may be lost; `warning` a part works badly, or soon may not work; `note`
-/// worth knowing. A check that could not run is a finding too.
+/// worth knowing. A check that could not run is a finding too; on a busy machine, give checks more time with `--timeout`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing, or notes only; 1 something was found; 2 no service and no server gave an answer, \
@@ -38,6 +40,9 @@ pub struct Args {
     /// A service and its address, instead of the usual ones; may be repeated
     #[arg(long, value_name = "NAME=URL", value_parser = targets::parse)]
     service: Vec<Target>,
+    /// Longest wait for one check
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    timeout: Duration,
 }
 
 /// Runs `dp doctor`.
@@ -45,7 +50,7 @@ pub struct Args {
 /// # Errors
 /// An address cannot be parsed, or no services are named.
 pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
-    let examining = examine(place, connection, &args.service, &DEFAULT_PORTS);
+    let examining = examine(place, connection, &args.service, &DEFAULT_PORTS, args.timeout);
     let (diagnosis, outcome) = waiting("examining services and servers", examining).await?;
     print_either(connection.json, &diagnosis, || text(&diagnosis))?;
     Ok(match outcome {
@@ -79,6 +84,7 @@ fn block(finding: &Finding) -> String {
     text.replace_range(..INDENT, &format!("{:<INDENT$}", finding.severity.name()));
     text.extend(finding.evidence.iter().map(|line| lines("- ", line)));
     text.push_str(&lines("likely cause: ", &finding.cause));
+    text.extend(finding.consequences.iter().map(|what| lines("because of it: ", what)));
     text.push_str(&format!("{indent}next: {}\n", printable(&command(&finding.next))));
     text
 }

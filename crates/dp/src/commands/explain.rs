@@ -140,9 +140,12 @@ struct CurveArgs {
     /// How far the snapshot reaches: 1m, 3m, 6m, 1y or all
     #[arg(long, value_name = "H", default_value = "all")]
     horizon: Horizon,
-    /// The newest snapshot at or before this time
+    /// The newest snapshot as it was known at this time
     #[arg(long, value_name = "TIME", value_parser = ops::present::time)]
     at: Option<jiff::Timestamp>,
+    /// With --at: also the revisions of the snapshot that came later
+    #[arg(long, requires = "at")]
+    revised: bool,
     /// Tenant [default: DATA_PROC_TENANT_ID]
     #[arg(long)]
     tenant: Option<String>,
@@ -230,6 +233,7 @@ async fn trace(
                 curve_id: &curve.curve_id,
                 horizon: curve.horizon.name(),
                 at: curve.at.map(jiff::Timestamp::as_microsecond),
+                is_revised: curve.revised,
             };
             let trace = session.curve(asked).await?;
             print(connection, &trace, || curve_text::curve(&trace))?;

@@ -11,7 +11,8 @@ use crate::lag_table::{by_group, by_partition};
 ///
 /// Use it to see which stage is behind, and which member owns which partition. Only the stages of normalization and
 /// enrichment continue from their committed offsets. All other consumers store their positions with their outputs (see
-/// `dp position show`), so a reset of their group offsets changes only the lag shown here.
+/// `dp position show`), so a reset of their group offsets changes only the lag shown here. It only shows, so its exit code is 0
+/// whatever the lag is: `dp kafka groups` and `dp kafka lag --over N` have exit code 1 if they find something.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  dp groups\n  dp groups --partitions\n  dp groups --json | jq '.[] | {group, lag}'"

@@ -95,7 +95,7 @@ fn trades(file: &Ingested) -> String {
     let venue = file.venue.unwrap_or_default();
     let unread = match file.unread.as_slice() {
         [] => String::new(),
-        [first, ..] => format!("; {} row(s) are no trades, the first: {first}", file.unread.len()),
+        [first, ..] => format!("; {} row(s) are not trades, the first: {first}", file.unread.len()),
     };
     format!(
         "{} trades of {venue} (NORMALIZATION_VENUES must name it){unread}",

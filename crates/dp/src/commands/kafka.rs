@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use ops::connection::Connection;
-use ops::hints::localized;
 use ops::inspect::kafka::{PartitionRange, offsets, under_replicated};
 use ops::lag::{GroupLag, survey};
 use ops::present::{found, grouped, print_either, print_line, table};
@@ -50,6 +49,11 @@ impl Args {
             Command::ResetOffsets(args) => args.writes(yes),
             _ => false,
         }
+    }
+
+    /// Whether it prints once, and asks nothing.
+    pub fn prints_once(&self, yes: bool) -> bool {
+        !self.writes(yes) && !matches!(self.command, Command::Tail(_))
     }
 }
 
@@ -222,10 +226,10 @@ fn problems(connection: &Connection, listed: &[Listed]) -> Vec<String> {
     let mut problems = Vec::new();
     for topic in listed {
         if topic.id.is_none() {
-            problems.push(localized(&format!(
+            problems.push(format!(
                 "{} does not exist: create it with `dp topics create`",
                 topic.name
-            )));
+            ));
         } else if topic.partitions != wanted && !topics::may_have_any_partitions(names, &topic.name) {
             problems.push(format!(
                 "{} has {} partitions, but {wanted} are configured: set DATA_PROC_TOPIC_PARTITIONS to the existing number, or start \

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use ops::hints::command;
 use ops::place::Place;
-use ops::present::{found, moment, print_either, print_json_line, print_line, printable, table, wrapped};
+use ops::present::{found, moment, print_data, print_either, print_json_line, printable, table, wrapped};
 use ops::progress::waiting;
 use ops::threads::blocking;
 
@@ -63,6 +63,13 @@ enum Command {
     Level(level::Args),
 }
 
+impl Args {
+    /// Whether it changes the level of a service.
+    pub fn writes(&self) -> bool {
+        matches!(&self.command, Some(Command::Level(args)) if args.writes())
+    }
+}
+
 /// Count log lines by service, level, target and code, with their rate
 ///
 /// A code is that of an error, or the name of an event. Lines that a service has suppressed count too. Rates are over the time from
@@ -90,7 +97,7 @@ struct StatsArgs {
 #[command(
     after_help = "Exit codes: 0 nothing was found; 1 something was found; 2 a log cannot be read, or wrong usage\n\n\
     Examples:\n  dp logs analyze\n  dp logs analyze kafka clickhouse --since 30m\n  \
-    kubectl logs deploy/normalization | dp logs analyze --file - --json | jq '.problems[].name'"
+    kubectl logs deploy/normalization-service | dp logs analyze --file - --json | jq '.problems[].name'"
 )]
 struct AnalyzeArgs {
     #[command(flatten)]
@@ -305,7 +312,7 @@ fn print_log(name: Name, line: &str, labelled: bool, json: bool) -> anyhow::Resu
     if json {
         return print_json_line(&json!({ "name": name, "line": line }));
     }
-    print_line(&if labelled {
+    print_data(&if labelled {
         format!("{name:<15} {line}")
     } else {
         line.to_owned()

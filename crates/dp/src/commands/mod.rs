@@ -51,8 +51,11 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 use ops::connection::{Connection, READS_WAIT, WRITES_WAIT};
+use ops::health::require;
 use ops::interrupt::unless_interrupted;
 use ops::place::Place;
+use ops::progress::waiting;
+use service::clients::Dependency;
 
 use crate::cli::{Cli, Command};
 
@@ -69,7 +72,48 @@ pub async fn run(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
     {
         return dispatch(cli, place).await;
     }
-    unless_interrupted(dispatch(cli, place), || left_by(&cli.command, cli.yes).to_owned()).await
+    let work = unless_interrupted(dispatch(cli, place), || left_by(&cli.command, cli.yes).to_owned());
+    match waits_for(&cli.command, cli.yes) {
+        Some(what) => waiting(what, work).await,
+        None => work.await,
+    }
+}
+
+/// What to show while a command works that prints once, and asks nothing.
+fn waits_for(command: &Command, yes: bool) -> Option<&'static str> {
+    Some(match command {
+        Command::Kafka(args) if args.prints_once(yes) => "reading groups and topics of Kafka",
+        Command::Groups(_) => "reading groups and topics of Kafka",
+        Command::Topics(args) if !args.writes() => "reading groups and topics of Kafka",
+        Command::Position(args) if !args.writes() => "reading the positions and their logs",
+        Command::Projection(args) if !args.writes() => "reading the projections",
+        Command::Cache(args) if !args.writes() => "reading Redis",
+        Command::Redis(_) => "reading Redis",
+        Command::Clickhouse(_) => "reading ClickHouse",
+        Command::Postgres(args) if !args.writes() => "reading PostgreSQL",
+        Command::Gaps(_) => "looking for missing intervals",
+        _ => return None,
+    })
+}
+
+/// The servers without which the command cannot even begin. Kafka is awaited instead ([`reader`], [`publisher`]), and `dp verify` asks
+/// itself, since it records that it could not.
+fn needed_servers(command: &Command) -> Vec<Dependency> {
+    match command {
+        Command::Clickhouse(_)
+        | Command::Retention(_)
+        | Command::Gaps(_)
+        | Command::CheckMarket(_)
+        | Command::Explain(_)
+        | Command::Trace(_) => vec![Dependency::ClickHouse],
+        Command::Postgres(_) | Command::Projection(_) => vec![Dependency::Postgres],
+        Command::Redis(args) if args.asks_redis() => vec![Dependency::Redis],
+        Command::Cache(args) if !args.writes() => vec![Dependency::Redis],
+        Command::Reconcile(_) => vec![Dependency::ClickHouse, Dependency::Postgres],
+        Command::Curve(args) => args.needed_servers(),
+        Command::Backup(args) => args.needed_servers(),
+        _ => Vec::new(),
+    }
 }
 
 /// What an interrupted command has left behind.
@@ -111,7 +155,15 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         Command::Kafka(args) if args.writes(yes) => {
             "some offsets may be set; `dp kafka lag` shows them, and the command can be run again"
         }
-        Command::Simulate(_) | Command::Send(_) | Command::Ingest(_) => "nothing was published",
+        Command::Dlq(args) if args.writes() => {
+            "some letters may be removed or given up; `dp dlq purge --dry-run` shows what is left"
+        }
+        Command::Logs(args) if args.writes() => {
+            "the level may be changed; `dp logs level SERVICE` shows it, and --reset brings that of the settings back"
+        }
+        // Blocks on a thread of its own, which is not interrupted.
+        Command::Send(_) => "the message may be published; `dp tail raw --limit 1` shows the newest one",
+        Command::Simulate(_) | Command::Ingest(_) => "nothing was published",
         _ => "nothing was changed",
     }
 }
@@ -121,6 +173,10 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
     let connect = || Connection::resolve(place, json);
     let on_kafka = |writes| publisher_or_reader(cli, place, writes);
     let on_stores = |writes| writer_or_not(cli, place, writes);
+    let needed = needed_servers(&cli.command);
+    if !needed.is_empty() {
+        require(place, &connect()?, &needed).await?;
+    }
     match &cli.command {
         Command::Up(args) => stack::up(place, args, json).await,
         Command::Down => stack::down(place, json).await,
@@ -143,15 +199,15 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Completions(args) => completions::run(args, &mut Cli::command()),
         Command::Topics(args) if args.writes() => topics::run(&publisher(cli, place).await?, args).await,
         Command::Topics(args) => topics::run(&connect()?, args).await,
-        Command::Migrate(args) => migrate::run(&writer(cli, place).await?, args).await,
+        Command::Migrate(args) => return migrate::run(&writer(cli, place).await?, args).await,
         Command::Simulate(args) => simulate::run(&publisher(cli, place).await?, args).await,
-        Command::Send(args) => send::run(&publisher(cli, place).await?, args).await,
+        Command::Send(args) => return send::run(&publisher(cli, place).await?, args).await,
         Command::Ingest(args) => ingest::run(&publisher(cli, place).await?, args).await,
         Command::Backfill(args) => return backfill::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Tail(args) => tail::run(&reader(cli, place).await?, args).await,
         Command::Sql(args) => sql::run(&on_stores(args.writes()).await?, args).await,
         Command::Groups(args) => groups::run(&reader(cli, place).await?, args).await,
-        Command::Position(args) => return position::run(&on_kafka(args.writes()).await?, args).await,
+        Command::Position(args) => return position::run(place, &on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Projection(args) => return projection::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Pause(args) => return pause::pause(place, &on_kafka(args.writes()).await?, args).await,
         Command::Resume(args) => return pause::resume(place, &publisher(cli, place).await?, args).await,
@@ -171,7 +227,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Cache(args) if args.writes() => return cache::run(&publisher(cli, place).await?, args, cli.yes).await,
         Command::Cache(args) => return cache::run(&connect()?, args, cli.yes).await,
         Command::Redis(args) => return redis::run(&connect()?, args).await,
-        Command::Verify(args) => return verify::run(&connect()?, args).await,
+        Command::Verify(args) => return verify::run(place, &connect()?, args).await,
         Command::Reconcile(args) => return reconcile::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Explain(args) => return explain::run(place, &reader(cli, place).await?, args).await,
         Command::Trace(args) => return trace::run(&reader(cli, place).await?, args).await,
@@ -231,4 +287,101 @@ async fn publisher(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
     let connection = writer(cli, place).await?;
     connection.await_kafka(WRITES_WAIT).await?;
     Ok(connection)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn left(line: &str) -> &'static str {
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        left_by(&cli.command, cli.yes)
+    }
+
+    #[test]
+    fn an_interrupted_command_says_what_it_may_have_done() {
+        for (line, said) in [
+            ("dp dlq purge --open --yes", "letters may be removed"),
+            ("dp dlq purge --open --dry-run", "nothing was changed"),
+            ("dp dlq list", "nothing was changed"),
+            ("dp logs level normalization debug", "level may be changed"),
+            ("dp logs level normalization --reset", "level may be changed"),
+            ("dp logs level normalization", "nothing was changed"),
+            ("dp send --raw x", "may be published"),
+            ("dp position accept enrichment", "positions may be moved"),
+            ("dp position accept enrichment --dry-run", "nothing was changed"),
+        ] {
+            assert!(left(line).contains(said), "{line}: {}", left(line));
+        }
+    }
+
+    #[test]
+    fn a_command_that_asks_or_prints_while_it_works_has_no_spinner() {
+        for (line, waits) in [
+            ("dp kafka groups", true),
+            ("dp kafka tail raw --follow", false),
+            ("dp kafka reset-offsets --group g --to earliest --yes", false),
+            ("dp topics list", true),
+            ("dp topics create", false),
+            ("dp position show", true),
+            ("dp position accept enrichment", false),
+            ("dp postgres locks", true),
+            ("dp postgres terminate 1", false),
+            ("dp tail raw", false),
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(waits_for(&cli.command, cli.yes).is_some(), waits, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_first_asks_whether_the_servers_that_it_reads_answer() {
+        for (line, names) in [
+            ("dp clickhouse processes", "clickhouse"),
+            ("dp postgres locks", "postgres"),
+            ("dp redis memory", "redis"),
+            ("dp redis sentinel", ""),
+            ("dp cache status", "redis"),
+            ("dp reconcile", "clickhouse postgres"),
+            ("dp verify", ""),
+            ("dp health", ""),
+            ("dp start clickhouse", ""),
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            let needed: Vec<&str> = needed_servers(&cli.command).iter().map(|one| one.name()).collect();
+            assert_eq!(needed.join(" "), names, "{line}");
+        }
+    }
+
+    /// What two commands need is in `ops` or `reconcile`, or in a file beside the commands.
+    #[test]
+    fn no_command_imports_another() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/commands");
+        let names: Vec<String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .filter(|name| name != "mod")
+            .collect();
+        assert!(names.len() > 40, "{names:?}");
+        for name in &names {
+            let text = fs::read_to_string(folder.join(format!("{name}.rs"))).unwrap();
+            for other in names.iter().filter(|other| *other != name) {
+                for import in [
+                    format!("super::{other}::"),
+                    format!("commands::{other}::"),
+                    format!("use super::{other};"),
+                ] {
+                    assert!(!text.contains(&import), "{name}.rs uses {import}");
+                }
+            }
+        }
+    }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use ops::connection::Connection;
-use ops::hints::localized;
 use ops::pause::{Given, Instance, Paused, State, Wish, give, instances, paused};
 use ops::place::Place;
 use ops::present::{found, print_either, printable, wrapped};
@@ -128,7 +127,7 @@ struct Done {
 pub async fn pause(place: &Place, connection: &Connection, args: &PauseArgs) -> anyhow::Result<ExitCode> {
     if !args.writes() {
         let paused = paused(connection).await?;
-        print_either(connection.json, &paused, || localized(&listed(&paused)))?;
+        print_either(connection.json, &paused, || listed(&paused))?;
         return Ok(found(!paused.is_empty()));
     }
     let wish = Wish {
@@ -202,7 +201,7 @@ async fn order(
     let instances = said;
     let is_confirmed = instances.iter().all(|instance| instance.state == State::Done);
     let done = Done { orders, instances };
-    print_either(connection.json, &done, || localized(&told(&done, wish.paused)))?;
+    print_either(connection.json, &done, || told(&done, wish.paused))?;
     Ok(found(!is_confirmed))
 }
 

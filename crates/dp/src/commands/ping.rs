@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use localstack::{Name, Stack};
 use serde_json::{Value, json};
-use service::settings::{parse_duration, with_file};
+use service::settings::with_file;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::definitions::DEFAULT_PORTS;
 use ops::connection::process_env;
 use ops::place::Place;
-use ops::present::{print_json, print_line};
+use ops::present::{print_json, print_line, time_limit};
 
 /// Port of a service in a container.
 const CONTAINER_PORT: u16 = 8080;
@@ -27,13 +27,16 @@ const MAX_RESPONSE: u64 = 64 << 10;
 ///
 /// Asks GET /health/live over HTTP. Exit code 0 for OK, 1 for FAIL. Without a port: the default port of the service if HOST is
 /// its name (normalization 8080, enrichment 8081, aggregation 8082, projection 8083), else DATA_PROC_HEALTH_PORT, else 8080.
-/// With --dir or --port-offset it asks a service of that local stack, which -s names.
+/// A name alone (`dp ping projection`), or -s with --dir or --port-offset, asks a service of the local stack.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp ping\n  dp ping -s localhost:8082\n  dp ping --ready -s aggregation-service\n  \
+    after_help = "Examples:\n  dp ping\n  dp ping projection\n  dp ping -s localhost:8082\n  dp ping --ready -s aggregation-service\n  \
     dp ping --port-offset 1000 -s projection"
 )]
 pub struct Args {
+    /// A service of the local stack, such as projection or normalization-2
+    #[arg(value_name = "SERVICE", conflicts_with = "service")]
+    named: Option<String>,
     /// The service; with --dir or --port-offset its name, such as projection
     #[arg(short, long, value_name = "HOST[:PORT]", default_value = "localhost")]
     service: String,
@@ -45,19 +48,15 @@ pub struct Args {
     timeout: Duration,
 }
 
-fn time_limit(text: &str) -> Result<Duration, String> {
-    let limit = parse_duration(text).filter(|limit| !limit.is_zero());
-    limit.ok_or_else(|| "write it as 500ms, 2s or 1m".to_owned())
-}
-
 /// Runs `dp ping`.
 ///
 /// # Errors
 /// The address cannot be parsed.
 pub async fn run(place: &Place, args: &Args, json: bool) -> anyhow::Result<ExitCode> {
-    let address = match place.is_named() {
-        true => of_stack(&place.open()?, &args.service)?,
-        false => address(&args.service).map_err(|problem| anyhow::anyhow!("-s {}: {problem}", args.service))?,
+    let address = match (&args.named, place.is_named()) {
+        (Some(name), _) => of_stack(&place.open()?, name)?,
+        (None, true) => of_stack(&place.open()?, &args.service)?,
+        (None, false) => address(&args.service).map_err(|problem| anyhow::anyhow!("-s {}: {problem}", args.service))?,
     };
     let path = if args.ready { "/health/ready" } else { "/health/live" };
     let started = Instant::now();
@@ -90,8 +89,8 @@ fn of_stack(stack: &Stack, service: &str) -> anyhow::Result<(String, u16)> {
     match name.and_then(|name| stack.port(name)) {
         Some(port) => Ok(("127.0.0.1".to_owned(), port)),
         None => bail!(
-            "{service} is not a service of the local stack in {}: with --dir or --port-offset, use -s with normalization, \
-             enrichment, aggregation, projection, or a replica that was started, such as normalization-2",
+            "{service} is not a service of the local stack in {}: name normalization, enrichment, aggregation, projection, or a \
+             replica that was started, such as normalization-2; -s HOST:PORT without --dir and --port-offset asks any other",
             stack.config().dir.display()
         ),
     }

@@ -13,7 +13,9 @@ use service::settings::TABLES;
 use stores::AcceptedGap;
 
 use ops::connection::Connection;
+use ops::consent;
 use ops::hints::command;
+use ops::place::Place;
 use ops::positions::homes::Homes;
 use ops::positions::members;
 use ops::positions::survey::{self, Finding, Standing, Wanted};
@@ -23,7 +25,7 @@ use ops::topic_names::resolve;
 /// Show the position of every consumer; continue after lost or unreadable records.
 ///
 /// Use it when a service has stopped because its position is outside of the log. Begin with `dp position show`: it prints the
-/// command that continues.
+/// command that continues, also for a partition that is blocked by a record that cannot be fetched. `accept` and `skip` ask before they give records up.
 ///
 /// A position is stored with the outputs of its consumer: that of a stateless stage in Kafka (committed offset), of a
 /// ClickHouse writer in its table and its floor, of projection in PostgreSQL, of aggregation in its state topic. A position
@@ -49,7 +51,11 @@ pub struct Args {
 impl Args {
     /// Whether it moves a position.
     pub fn writes(&self) -> bool {
-        !matches!(self.command, Command::Show(_))
+        match &self.command {
+            Command::Show(_) => false,
+            Command::Accept(args) => !args.how.dry_run,
+            Command::Skip(args) => !args.how.dry_run,
+        }
     }
 }
 
@@ -62,11 +68,15 @@ enum Command {
 
 /// Show every position with the range of its log, and the commands that are needed.
 ///
-/// It changes nothing.
+/// It changes nothing. `owner` is the member of the group that reads the partition now. `state` is what the position and the service say
+/// together: `ok`; `blocked` by a record that cannot be fetched, with the service's reason and the command that skips it; `paused` by
+/// `dp pause`; `lost` or `replaced` records. A service that gives no answer is named below the table: whether it has stopped is unknown.
+/// The services are those of the local stack, else those that DATA_PROC_SERVICE_URLS names.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 every position is within its log; 1 one is not.\n\nExamples:\n  dp position show\n  \
-    dp position show enrichment\n  dp position show --json | jq '.[] | select(.command)'"
+    after_help = "Exit codes: 0 every position is within its log; 1 one is not, or a partition is blocked.\n\nExamples:\n  dp position show\n  \
+    dp position show enrichment\n  dp position show --json | jq '.[] | select(.command)'\n  \
+    dp position show --json | jq '.[] | select(.reader.state == \"blocked\") | .reader.reason'"
 )]
 struct ShowArgs {
     /// Show only the positions of this service
@@ -136,20 +146,20 @@ struct How {
     dry_run: bool,
 }
 
-/// Runs `dp position …`.
+/// Runs `dp position …`; `yes` skips the question before records are given up.
 ///
 /// # Errors
-/// A server does not answer, the service still runs, or the position cannot be repaired in place.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
+/// A server does not answer, the service still runs, the user does not confirm, or the position cannot be repaired in place.
+pub async fn run(place: &Place, connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     let homes = Homes::open(connection).await?;
     match &args.command {
-        Command::Show(args) => show::run(connection, &homes, args).await,
-        Command::Accept(args) => accept(connection, &homes, args).await.map(|()| ExitCode::SUCCESS),
-        Command::Skip(args) => skip(connection, &homes, args).await.map(|()| ExitCode::SUCCESS),
+        Command::Show(args) => show::run(place, connection, &homes, args).await,
+        Command::Accept(args) => accept(connection, &homes, args, yes).await.map(|()| ExitCode::SUCCESS),
+        Command::Skip(args) => skip(connection, &homes, args, yes).await.map(|()| ExitCode::SUCCESS),
     }
 }
 
-async fn accept(connection: &Connection, homes: &Homes<'_>, args: &AcceptArgs) -> anyhow::Result<()> {
+async fn accept(connection: &Connection, homes: &Homes<'_>, args: &AcceptArgs, yes: bool) -> anyhow::Result<()> {
     let wanted = Wanted {
         service: Some(args.service.clone()),
         topic: args
@@ -181,10 +191,10 @@ async fn accept(connection: &Connection, homes: &Homes<'_>, args: &AcceptArgs) -
             _ => None,
         })
         .collect();
-    pass(connection, homes, &lost, "accept", &args.how).await
+    pass(connection, homes, &lost, ("accept", yes), &args.how).await
 }
 
-async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> anyhow::Result<()> {
+async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs, yes: bool) -> anyhow::Result<()> {
     let wanted = Wanted {
         service: Some(args.service.clone()),
         topic: Some(resolve(&connection.names, &args.topic)?),
@@ -222,7 +232,7 @@ async fn skip(connection: &Connection, homes: &Homes<'_>, args: &SkipArgs) -> an
         .then_some((standing, args.to))
         .into_iter()
         .collect();
-    pass(connection, homes, &passed, "skip", &args.how).await
+    pass(connection, homes, &passed, ("skip", yes), &args.how).await
 }
 
 /// The one position to move. Moving a second one would skip records that its consumer can read.
@@ -267,7 +277,7 @@ async fn pass(
     connection: &Connection,
     homes: &Homes<'_>,
     passed: &[(&Standing, i64)],
-    action: &str,
+    (action, yes): (&str, bool),
     how: &How,
 ) -> anyhow::Result<()> {
     let gaps: Vec<AcceptedGap> = passed
@@ -275,22 +285,8 @@ async fn pass(
         .map(|(standing, to)| gap(standing, *to, action, how))
         .collect();
     if !how.dry_run && !gaps.is_empty() {
-        for (standing, _) in passed {
-            wait_until_stopped(connection, standing).await?;
-        }
-        migrated(connection).await?;
-        for ((standing, to), gap) in passed.iter().zip(&gaps) {
-            let Some(stored) = &standing.stored else { continue };
-            homes
-                .clickhouse()
-                .accept_gap(gap)
-                .await
-                .context("store the gap in ClickHouse")?;
-            homes
-                .advance(&standing.consumer, &standing.partition, stored, *to)
-                .await
-                .with_context(|| format!("move the position of {}", standing.consumer.group))?;
-        }
+        consent::ask(&given_up(&gaps), action, yes).await?;
+        move_over(connection, homes, passed, &gaps).await?;
     }
     if connection.json {
         return print_json(&serde_json::json!({ "dry_run": how.dry_run, "passed": gaps }));
@@ -317,6 +313,43 @@ async fn pass(
         (false, ..) => "nothing was changed (--dry-run)".to_owned(),
         (true, ..) => "every position is within its log; nothing to do".to_owned(),
     })
+}
+
+/// What the user is asked to confirm.
+fn given_up(gaps: &[AcceptedGap]) -> String {
+    let each = gaps.iter().map(|gap| {
+        let (from, to, records) = (gap.from_offset, gap.to_offset - 1, gap.to_offset - gap.from_offset);
+        format!(
+            "{records} record(s) of {}[{}] for {} (offsets {from} to {to})",
+            gap.topic, gap.partition, gap.consumer_group
+        )
+    });
+    format!("give up for good {}", each.collect::<Vec<_>>().join(", "))
+}
+
+async fn move_over(
+    connection: &Connection,
+    homes: &Homes<'_>,
+    passed: &[(&Standing, i64)],
+    gaps: &[AcceptedGap],
+) -> anyhow::Result<()> {
+    for (standing, _) in passed {
+        wait_until_stopped(connection, standing).await?;
+    }
+    migrated(connection).await?;
+    for ((standing, to), gap) in passed.iter().zip(gaps) {
+        let Some(stored) = &standing.stored else { continue };
+        homes
+            .clickhouse()
+            .accept_gap(gap)
+            .await
+            .context("store the gap in ClickHouse")?;
+        homes
+            .advance(&standing.consumer, &standing.partition, stored, *to)
+            .await
+            .with_context(|| format!("move the position of {}", standing.consumer.group))?;
+    }
+    Ok(())
 }
 
 fn gap(standing: &Standing, to: i64, action: &str, how: &How) -> AcceptedGap {
@@ -357,4 +390,29 @@ async fn migrated(connection: &Connection) -> anyhow::Result<()> {
         .migrate_clickhouse()
         .await
         .context("update the tables")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_names_what_is_given_up() {
+        let gap = AcceptedGap {
+            service: "enrichment".to_owned(),
+            consumer_group: "enrichment-local".to_owned(),
+            topic: "normalized".to_owned(),
+            topic_id: String::new(),
+            partition: 3,
+            from_offset: 10,
+            to_offset: 15,
+            action: "accept".to_owned(),
+            reason: String::new(),
+            accepted_by: String::new(),
+        };
+        assert_eq!(
+            given_up(&[gap]),
+            "give up for good 5 record(s) of normalized[3] for enrichment-local (offsets 10 to 14)"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use ops::connection::Connection;
 use ops::own_route::Asked;
 use ops::place::Place;
-use ops::present::{print_json, print_line, printable, table};
+use ops::present::{duration, print_json, print_line, printable, table};
 use profile::flame::{self, Caption, shortened};
 use profile::stacks::{By, Function, Stacks};
 use serde::Serialize;
@@ -33,7 +33,7 @@ const BYTES: usize = 10;
 /// Needs no restart, no rights and no other program; the service runs on. A service answers only on its own machine: in a cluster, forward
 /// its port (`kubectl port-forward`), or run this inside the pod. One profile of a service at a time.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Examples:\n  dp profile cpu normalization\n  dp profile heap aggregation --seconds 30")]
+#[command(after_help = "Examples:\n  dp profile cpu normalization\n  dp profile heap aggregation --for 30s")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -53,7 +53,7 @@ enum Command {
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 done; 2 the service gives no answer or refuses, the file cannot be written, or wrong usage\n\n\
-    Examples:\n  dp profile cpu normalization\n  dp profile cpu aggregation --seconds 30 --output bars.svg\n  \
+    Examples:\n  dp profile cpu normalization\n  dp profile cpu aggregation --for 30s --output bars.svg\n  \
     dp profile cpu projection --sort total --output projection.folded\n  dp profile cpu normalization --json | jq '.top[0].function'"
 )]
 pub struct CpuArgs {
@@ -94,7 +94,7 @@ impl Sort {
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 done; 2 the service gives no answer or refuses, the file cannot be written, or wrong usage\n\n\
-    Examples:\n  dp profile heap aggregation\n  dp profile heap projection --seconds 60 --output growth.svg\n  \
+    Examples:\n  dp profile heap aggregation\n  dp profile heap projection --for 1m --output growth.svg\n  \
     dp profile heap normalization --all --json | jq '.difference.rust'"
 )]
 pub struct HeapArgs {
@@ -109,14 +109,22 @@ pub struct HeapArgs {
 struct Common {
     /// normalization, enrichment, aggregation, projection, or a replica such as normalization-2
     service: String,
-    /// How long, up to 60
-    #[arg(long, value_name = "SECONDS", default_value_t = 10,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PROFILE_SECONDS)))]
+    /// How long, in whole seconds up to one minute
+    #[arg(long = "for", alias = "seconds", value_name = "TIME", default_value = "10s", value_parser = seconds)]
     seconds: u32,
     /// The picture: an SVG file, or folded stacks if the name ends with .folded; - is standard output
     /// [default: SERVICE-cpu-TIME.svg or SERVICE-heap-TIME.svg]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// A service counts in whole seconds.
+fn seconds(text: &str) -> Result<u32, String> {
+    let time = duration(text)?;
+    let whole = u32::try_from(time.as_secs()).ok().filter(|_| time.subsec_nanos() == 0);
+    whole
+        .filter(|seconds| (1..=MAX_PROFILE_SECONDS).contains(seconds))
+        .ok_or_else(|| format!("it must be whole seconds from 1s to {MAX_PROFILE_SECONDS}s"))
 }
 
 /// Runs `dp profile`.
@@ -260,11 +268,15 @@ mod tests {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         };
+        assert_eq!(refused(&["cpu", "projection", "--for", "1m"]), "");
+        // As it was before lengths of time had units.
         assert_eq!(refused(&["cpu", "projection", "--seconds", "60"]), "");
         assert_eq!(refused(&["heap", "projection", "--all"]), "");
         for (words, reason) in [
-            (&["cpu", "projection", "--seconds", "61"][..], "1..=60"),
-            (&["heap", "projection", "--seconds", "0"], "1..=60"),
+            (&["cpu", "projection", "--for", "61"][..], "from 1s to 60s"),
+            (&["cpu", "projection", "--for", "1500ms"], "whole seconds"),
+            (&["heap", "projection", "--seconds", "0"], "from 1s to 60s"),
+            (&["heap", "projection", "--for", "soon"], "600, 500ms, 30s"),
             (&["cpu", "projection", "--frequency", "251"], "1..=250"),
             (&["cpu"], "<SERVICE>"),
         ] {

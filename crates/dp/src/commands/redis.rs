@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use ops::connection::Connection;
-use ops::hints::localized;
 use ops::inspect::redis::{KeyGroup, Memory, keys, memory};
 use ops::inspect::sentinel::{Master, Replica, masters};
 use ops::migrations::stores;
@@ -16,12 +15,19 @@ use crate::cells::count;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 something was found; 2 Redis is unavailable, or wrong usage\n\n\
-    Examples:\n  dp redis keys\n  dp redis keys --pattern 'ratelimit:*'\n  dp redis memory\n  \
+    Examples:\n  dp redis keys\n  dp redis keys --pattern 'served:latest_price:*'\n  dp redis memory\n  \
     dp redis sentinel --address redis-1:26379"
 )]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
+}
+
+impl Args {
+    /// Whether it asks Redis, and not a sentinel.
+    pub fn asks_redis(&self) -> bool {
+        !matches!(self.command, Command::Sentinel(_))
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -149,7 +155,7 @@ fn sentinel_text(watched: &[Master]) -> String {
         }
     }
     let next = "the services know no sentinel: DATA_PROC_REDIS_URL (`dp config env`) must lead to the master";
-    format!("{text}\n{}", localized(next))
+    format!("{text}\n{next}")
 }
 
 fn row(master: &str, address: &str, role: &str, flags: &[String], link: &str) -> Vec<String> {

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use ops::connection::Connection;
-use ops::hints::localized;
 use ops::migrations::stores;
 use ops::present::{bytes, found, print_either, table};
 use ops::retention::{Table, run as remove, survey, tables};
@@ -118,9 +117,8 @@ fn run_text(tables: &[Table], executed: bool) -> String {
         "\nnothing was changed; `dp retention run --yes` removes these rows"
     };
     format!(
-        "{}{}",
-        table(&["table", "partition", verb, "size, about", "rows left"], 2, rows),
-        localized(note)
+        "{}{note}",
+        table(&["table", "partition", verb, "size, about", "rows left"], 2, rows)
     )
 }
 

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
 use ops::connection::{Connection, READS_WAIT};
-use ops::hints::localized;
 use ops::present::{found, print_either, printable, table};
 use ops::schema_registration::{Registration, register};
 use ops::schemas::{Compatibility, Known, compare, known};
@@ -21,7 +20,7 @@ use reconcile::raw::Rules;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 everything fits; 1 something does not; 2 a server is unavailable, or wrong usage\n\n\
-    Examples:\n  dp schema list\n  dp schema validate --topic raw --max 100\n  dp schema check-compat bar.avsc\n  \
+    Examples:\n  dp schema list\n  dp schema validate --topic raw --limit 100\n  dp schema check-compat bar.avsc\n  \
     dp schema register bar.avsc --dry-run"
 )]
 pub struct Args {
@@ -55,7 +54,7 @@ impl Args {
 /// documents of market operators.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp schema validate\n  dp schema validate --topic ingestion.market.raw.v1 --max 1 --from-beginning\n  \
+    after_help = "Examples:\n  dp schema validate\n  dp schema validate --topic ingestion.market.raw.v1 --limit 1 --from-beginning\n  \
     dp schema validate message.json\n  dp schema validate --topic raw --json | jq '.[] | select(.problems != [])'"
 )]
 struct ValidateArgs {
@@ -66,7 +65,7 @@ struct ValidateArgs {
     #[arg(long)]
     topic: Option<String>,
     /// Number of messages to check
-    #[arg(long, value_name = "N", default_value_t = 100, requires = "topic", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long = "limit", alias = "max", value_name = "N", default_value_t = 100, requires = "topic", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max: u32,
     /// Check the oldest messages instead of the newest
     #[arg(long, requires = "topic")]
@@ -276,9 +275,9 @@ fn registration_text(registration: &Registration, file: &str) -> String {
             format!("nothing was registered: the registry refuses it as the next version of {at}: {why}")
         }
         (None, None) if compatibility.backward.is_some() => "nothing was registered".to_owned(),
-        (None, None) => localized(&format!(
-            "nothing was registered; `dp schema register {file} --yes` makes it the next version of {at}"
-        )),
+        (None, None) => {
+            format!("nothing was registered; `dp schema register {file} --yes` makes it the next version of {at}")
+        }
     };
     format!("{}\n{}", compatibility_text(compatibility), printable(&outcome))
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
@@ -14,14 +15,14 @@ use stream::trace::{TRACEPARENT, Traceparent};
 
 use ops::connection::Connection;
 use ops::hints::command;
-use ops::present::{print_json, print_line};
+use ops::present::{found, print_either};
 use ops::simulation::{EVENT_TYPE, source};
 
 /// Publish one tick and show its partition and offset.
 ///
 /// The tick is sent in shape A (envelope and payload). With --raw a message is sent unchanged, for example to test a
 /// producer's JSON. The message is first parsed with normalization's code; if it will become a dead letter, the command
-/// reports the reason. It sends the message in both cases.
+/// reports the reason, and ends with exit code 1. It sends the message in both cases.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp send --market MISO --instrument MISO.INDIANA.HUB.RT5 --price 31.55 --volume 10\n  \
@@ -108,7 +109,7 @@ struct Sent {
 }
 
 /// Runs `dp send`.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
+pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let topic = connection.names.raw_topic(args.topic.as_deref());
     let topic = topic
         .map_err(|problem| anyhow::anyhow!("--topic {problem}; nothing was sent"))?
@@ -136,10 +137,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         trace_id: parent.map(|parent| parent.trace().to_string()),
         will_be_refused,
     };
-    if connection.json {
-        return print_json(&sent);
-    }
-    print_line(&shown(connection, &sent))
+    print_either(connection.json, &sent, || shown(connection, &sent))?;
+    Ok(found(sent.will_be_refused.is_some()))
 }
 
 fn shown(connection: &Connection, sent: &Sent) -> String {

@@ -7,11 +7,13 @@ use anyhow::{Context as _, bail};
 use stores::clickhouse::WHOLE_ANSWERS;
 
 use ops::connection::Connection;
-use ops::present::escaped;
+use ops::present::{escaped, time_limit};
 use ops::progress::waiting;
 
 /// How long ClickHouse may take to answer `SELECT 1` before the statement is sent.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// The header in which ClickHouse sums a statement up; complete, since the answer waits for the end of the statement.
+const SUMMARY: &str = "X-ClickHouse-Summary";
 /// Statements that administer the server are refused: they are a task for ClickHouse's own client.
 const ADMINISTRATION: [&str; 7] = ["SYSTEM", "GRANT", "REVOKE", "KILL", "BACKUP", "RESTORE", "SET"];
 const ADMINISTERED: [&str; 9] = [
@@ -38,8 +40,8 @@ pub struct Args {
     #[arg(long)]
     write: bool,
     /// Maximum run time of the statement in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
+    #[arg(long, value_name = "TIME", default_value = "120", value_parser = time_limit)]
+    timeout: Duration,
 }
 
 impl Args {
@@ -54,16 +56,18 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     let statement = statement(args)?;
     let answer = ask(connection, args, statement);
     let at = &connection.settings.clickhouse.url;
-    let what = format!("waiting up to {} s for ClickHouse at {at}", args.timeout);
-    let limit = Duration::from_secs(args.timeout);
+    let what = format!("waiting up to {} s for ClickHouse at {at}", args.timeout.as_secs());
+    let limit = args.timeout;
     let mut answer = waiting(&what, tokio::time::timeout(limit, answer))
         .await
         .with_context(|| {
             format!(
-                "ClickHouse at {at} has not answered within {} s; to wait longer, use --timeout SECONDS",
-                args.timeout
+                "ClickHouse at {at} has not answered within {} s; to wait longer, use --timeout TIME",
+                args.timeout.as_secs()
             )
         })??;
+    let written = answer.headers().get(SUMMARY).and_then(|summary| summary.to_str().ok());
+    let written = written.and_then(written_rows);
     let (mut out, mut is_empty) = (std::io::stdout(), true);
     // JSON stays as it is: no program may read another value than the stored one.
     let mut terminal = (out.is_terminal() && !connection.json).then(Terminal::default);
@@ -79,9 +83,23 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
         }
     }
     if is_empty {
-        eprintln!("{}", if args.write { "done; 0 rows" } else { "0 rows" });
+        eprintln!("{}", if args.write { done(written) } else { "0 rows".to_owned() });
     }
     out.flush().context("write to stdout")
+}
+
+/// What a statement without a result has done. Only an insert tells its rows: a mutation goes on in the background.
+fn done(written: Option<u64>) -> String {
+    match written {
+        Some(rows) if rows > 0 => format!("done; {rows} row(s) written"),
+        _ => "done".to_owned(),
+    }
+}
+
+/// Of the header, a JSON object with numbers as strings.
+fn written_rows(summary: &str) -> Option<u64> {
+    let summary: serde_json::Value = serde_json::from_str(summary).ok()?;
+    summary.get("written_rows")?.as_str()?.parse().ok()
 }
 
 fn statement(args: &Args) -> anyhow::Result<String> {
@@ -221,6 +239,14 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_insert_says_how_many_rows_it_wrote_and_a_mutation_claims_no_number() {
+        let of = |summary| done(written_rows(summary));
+        assert_eq!(of(r#"{"read_rows":"0","written_rows":"3"}"#), "done; 3 row(s) written");
+        assert_eq!(of(r#"{"read_rows":"0","written_rows":"0"}"#), "done");
+        assert_eq!(of("no JSON"), "done");
+    }
 
     #[test]
     fn statements_that_administer_the_server_are_recognized() {

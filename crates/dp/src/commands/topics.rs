@@ -3,7 +3,6 @@
 //! Invariant: `create` fails if an existing topic has another number of partitions than configured (INV-4).
 
 use ops::connection::Connection;
-use ops::hints::localized;
 use ops::present::{grouped, print_json, print_line, table};
 use ops::topics::{self, Listed, Outcome};
 
@@ -35,6 +34,8 @@ enum Command {
     /// names the topic, if an existing topic between the stages has another number of partitions.
     Create(CreateArgs),
     /// List every topic with its id, partitions and offset ranges.
+    ///
+    /// It only shows, so its exit code is 0 even if a topic does not exist: `dp kafka topics` has exit code 1 then.
     List,
 }
 
@@ -94,9 +95,7 @@ fn show(listed: &[Listed]) -> anyhow::Result<()> {
         rows,
     ))?;
     if listed.iter().any(|topic| topic.id.is_none()) {
-        print_line(&localized(
-            "some topics do not exist: create them with `dp topics create`",
-        ))?;
+        print_line("some topics do not exist: create them with `dp topics create`")?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The commands that look into servers, on real ones: each finds what this test has broken, and nothing before.
 
 mod doctor;
+mod migrate;
 mod retention;
 mod trace;
 
@@ -81,12 +82,13 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     produced(&dir, &connection);
     for command in ["list", "stats"] {
         assert!(shown(&dir, 0, &["dlq", command]).starts_with("there are no open dead letters"));
-        let filtered = shown(&dir, 0, &["dlq", command, "--code", "no_price"]);
+        let filtered = shown(&dir, 0, &["dlq", command, "--until", "1h"]);
         assert!(filtered.starts_with("no open dead letter matches"), "{filtered}");
     }
     purges(&dir, &connection);
     dead_letters(&dir, &connection);
     replays(&dir, &connection);
+    gives_up(&dir, &connection);
     schemas(&dir);
     let stores = stores(&connection).unwrap();
     clickhouse(&dir, &stores);
@@ -95,6 +97,7 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
     redis(&dir, &stores).await;
     trace::check(&dir, &connection, &stores).await;
     retention::check(&dir, &stores).await;
+    migrate::check(&dir, &stores).await;
 
     let paths = json(&dir, 0, &["net", "check"]);
     let reached = paths
@@ -113,7 +116,7 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
         .unwrap();
     assert!(redis["problem"].as_str().unwrap().contains("connect: "), "{paths}");
     let (code, _, stderr) = dp(&dir, &["redis", "keys"]);
-    assert!(code == 2 && stderr.contains("is Redis running"), "{code} {stderr}");
+    assert!(code == 2 && stderr.contains("does not answer"), "{code} {stderr}");
 }
 
 fn publish(connection: &Connection, topic: &str, key: &str, payload: &str) {
@@ -313,7 +316,7 @@ fn dead_letters(dir: &Path, connection: &Connection) {
     assert_eq!(origins, [10, 11]);
     assert_eq!(
         listed["passed_over"],
-        serde_json::json!({ "repeated": 1, "replayed": 0, "foreign": 1 })
+        serde_json::json!({ "repeated": 1, "replayed": 0, "given_up": 0, "foreign": 1 })
     );
     for (filter, matching) in [
         (&["--market", "PJM"][..], 1),
@@ -327,6 +330,13 @@ fn dead_letters(dir: &Path, connection: &Connection) {
         let found = json(dir, i32::from(matching > 0), &arguments);
         assert_eq!(found["matching"], matching, "{filter:?}");
     }
+    for command in ["list", "stats", "replay"] {
+        let text = shown(dir, 0, &["dlq", command, "--code", "price_out_of_bounds"]);
+        assert!(
+            text.contains("no letter has code price_out_of_bounds; there are: broken_json, no_price"),
+            "{text}"
+        );
+    }
     let text = shown(dir, 1, &["dlq", "list", "--limit", "1"]);
     assert!(
         text.contains("broken_json") && text.contains("1 more") && !text.contains('\u{1b}'),
@@ -338,18 +348,21 @@ fn dead_letters(dir: &Path, connection: &Connection) {
         (&2.into(), &1.into())
     );
 
-    let whole = shown(dir, 1, &["dlq", "show", "ingestion.market.raw.v1/2/11"]);
+    let whole = shown(dir, 0, &["dlq", "show", "ingestion.market.raw.v1/2/11"]);
     assert!(
         whole.contains("no_price") && whole.matches('x').count() >= 3_000,
         "{} bytes",
         whole.len()
     );
     let first = listed["letters"][0]["place"]["offset"].to_string();
-    let by_offset = json(dir, 1, &["dlq", "show", &first]);
+    let by_offset = json(dir, 0, &["dlq", "show", &first]);
     assert_eq!(by_offset["value"]["payload"]["market"], "miso");
-    for missing in ["99", "ingestion.market.raw.v1/2/99", "nonsense"] {
+    for (missing, expected) in [("99", 1), ("ingestion.market.raw.v1/2/99", 1), ("nonsense", 2)] {
         let (code, _, stderr) = dp(dir, &["dlq", "show", missing]);
-        assert!(code == 2 && stderr.contains("dlq list"), "{missing}: {code} {stderr}");
+        assert!(
+            code == expected && stderr.contains("dlq list"),
+            "{missing}: {code} {stderr}"
+        );
     }
 }
 
@@ -364,7 +377,7 @@ fn replays(dir: &Path, connection: &Connection) {
     assert_eq!(planned["replayed"].as_array().unwrap().len(), 2);
     assert_eq!(raw_ends(), before);
 
-    let sent = json(dir, 0, &["dlq", "replay", "--limit", "1"]);
+    let sent = json(dir, 1, &["dlq", "replay", "--limit", "1"]);
     assert_eq!(
         (&sent["replayed"][0]["origin"]["offset"], &sent["left"]),
         (&10.into(), &1.into())
@@ -406,6 +419,39 @@ fn replays(dir: &Path, connection: &Connection) {
     );
     let (code, _, stderr) = dp(dir, &["dlq", "purge", "--until", "never"]);
     assert!(code == 2 && stderr.contains("--until"), "{stderr}");
+}
+
+/// Chosen letters are closed, whatever is open or replayed beside them.
+fn gives_up(dir: &Path, connection: &Connection) {
+    reject(connection, 13, "missing_time", "pjm", 2);
+    let chosen = ["dlq", "purge", "--code", "missing_time"];
+    let (code, _, stderr) = dp(dir, &chosen);
+    assert!(code == 2 && stderr.contains("--open"), "{stderr}");
+    let with = |option| [&chosen[..], &["--open", option]].concat();
+    let planned = json(dir, 0, &with("--dry-run"));
+    assert_eq!(planned["given_up"][0]["origin"]["offset"], 13);
+    let (code, _, stderr) = dp(dir, &[&chosen[..], &["--open"]].concat());
+    assert!(
+        code == 2 && stderr.contains("give up 1 open") && stderr.contains("--yes"),
+        "{stderr}"
+    );
+    assert_eq!(json(dir, 1, &["dlq", "stats"])["letters"], 2);
+
+    let text = shown(dir, 0, &with("--yes"));
+    assert!(text.contains("1 open letter(s) were given up"), "{text}");
+    let stats = json(dir, 1, &["dlq", "stats"]);
+    assert_eq!(
+        (&stats["letters"], &stats["passed_over"]["given_up"]),
+        (&1.into(), &1.into())
+    );
+    let all = shown(dir, 1, &["dlq", "list", "--replayed", "--code", "missing_time"]);
+    assert!(all.contains("(given up)"), "{all}");
+    let replayed = shown(dir, 0, &["dlq", "replay", "--code", "missing_time"]);
+    assert!(
+        replayed.contains("0 letter(s) were replayed") && replayed.contains("1 more were given up"),
+        "{replayed}"
+    );
+    assert!(shown(dir, 0, &with("--yes")).contains("0 open letter(s) were given up"));
 }
 
 /// On a topic of its own state: nothing was replayed.
@@ -452,7 +498,7 @@ fn schemas(dir: &Path) {
     assert_ne!(raw[0]["problems"], serde_json::json!([]));
     let letters = shown(dir, 1, &["schema", "validate", "--topic", "dlq"]);
     assert!(
-        letters.contains("dlq/0/5") && letters.contains("7 message(s) checked, 1 invalid"),
+        letters.contains("dlq/0/5") && letters.contains("9 message(s) checked, 1 invalid"),
         "{letters}"
     );
     json(dir, 0, &["schema", "validate", "--topic", "bars"]);

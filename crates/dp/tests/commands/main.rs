@@ -6,6 +6,7 @@
 mod alerts;
 mod check_market;
 mod curve;
+mod examples;
 mod gaps;
 mod hints;
 mod incident;

@@ -37,7 +37,10 @@ fn without_a_terminal_it_says_what_to_use_instead() {
     let output = dp(&["top"]).output().unwrap();
     let told = told(&output);
     assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("no terminal") && told.contains("dp top --once"), "{told}");
+    assert!(
+        told.contains("not a terminal") && told.contains("dp top --once"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -90,3 +90,69 @@ impl Stack {
         String::from_utf8_lossy(&text).into_owned()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::process::Command;
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::Signal;
+
+    use super::*;
+    use crate::config::StackConfig;
+    use crate::error::StackError;
+    use crate::name::{Server, Service};
+    use crate::ports::Ports;
+    use crate::process::POLL;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A stack in this folder, with a process of this name that ignores SIGTERM and is frozen.
+    fn with_frozen(dir: &std::path::Path, name: Name) -> Stack {
+        let stack = Stack::new(StackConfig::new(dir.to_owned(), Ports::with_offset(0).unwrap())).unwrap();
+        let ignoring = "trap '' TERM; echo ready; while :; do sleep 60; done";
+        let mut command = Command::new("sh");
+        command.args(["-c", ignoring]);
+        let (mut output, input) = std::io::pipe().unwrap();
+        let running = process::spawn(command.stdout(input)).unwrap();
+        let mut ready = [0; 5];
+        output.read_exact(&mut ready).unwrap();
+        let mut state = stack.state().unwrap();
+        state.record(Entry {
+            name,
+            port: 1,
+            running: Some(running),
+            log_offset: 0,
+        });
+        state.save(dir).unwrap();
+        assert!(running.signal(Signal::SIGSTOP));
+        let deadline = Instant::now() + LIMIT;
+        while !running.is_frozen() && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+        stack
+    }
+
+    #[test]
+    fn nobody_waits_for_a_frozen_process_and_the_error_says_how_to_restart_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let stack = with_frozen(dir.path(), Server::ClickHouse.into());
+        let waited = stack.wait_ready(Server::ClickHouse, LIMIT).unwrap_err();
+        assert!(matches!(waited, StackError::Frozen(_)), "{waited}");
+        assert!(waited.to_string().contains("`dp restart clickhouse`"), "{waited}");
+        assert!(stack.refuse_frozen(Server::ClickHouse).is_err());
+        assert!(stack.refuse_frozen(Server::Redis).is_ok(), "it does not run");
+        stack.kill9(Server::ClickHouse).unwrap();
+        assert!(stack.refuse_frozen(Server::ClickHouse).is_ok());
+    }
+
+    #[test]
+    fn a_frozen_service_is_not_given_the_time_to_drain() {
+        let dir = tempfile::tempdir().unwrap();
+        let stack = with_frozen(dir.path(), Service::Projection.into());
+        let began = Instant::now();
+        assert!(stack.stop(Service::Projection).unwrap());
+        assert!(began.elapsed() < LIMIT);
+    }
+}

@@ -14,7 +14,7 @@ use crate::process::{self, Running};
 use crate::progress::Step;
 use crate::servers;
 use crate::service;
-use crate::state::{Entry, Lock};
+use crate::state::{Entry, Lock, State};
 use crate::tools::Tool;
 
 /// Enough even for a machine that is compiling; a normal start takes about 6 s.
@@ -24,6 +24,7 @@ const NEEDED_MB: u64 = 500;
 
 const GENERATION: &str = "DATA_PROC_GENERATION";
 const DERIVED_SERIES: &str = "AGGREGATION_DERIVED_SERIES";
+const VENUES: &str = "NORMALIZATION_VENUES";
 
 impl Stack {
     pub(super) fn start_all(&self, names: &[Name]) -> Result<Vec<Name>, StackError> {
@@ -134,13 +135,7 @@ impl Stack {
                 service::command(config, (service, number), port, &env)?
             }
         };
-        // An additional replica may belong to a generation that is only tried out.
-        if matches!(name, Name::Service(_, 1)) {
-            state.generation = setting(config, GENERATION);
-        }
-        if name == Name::Service(Service::Aggregation, 1) {
-            state.derived_series = setting(config, DERIVED_SERIES);
-        }
+        remember(&mut state, name, config);
         let log = config.log(name);
         let log_offset = fs::metadata(&log).map_or(0, |metadata| metadata.len());
         servers::log_to_file(config, &mut command, &log)?;
@@ -160,6 +155,18 @@ impl Stack {
     }
 }
 
+/// Records what commands must know of the settings with which this process is started.
+fn remember(state: &mut State, name: Name, config: &StackConfig) {
+    // An additional replica may belong to a generation that is only tried out.
+    let Name::Service(service, 1) = name else { return };
+    state.generation = setting(config, GENERATION);
+    match service {
+        Service::Aggregation => state.derived_series = setting(config, DERIVED_SERIES),
+        Service::Normalization => state.venues = setting(config, VENUES),
+        _ => {}
+    }
+}
+
 /// A variable as the services get it; empty if it is not set.
 fn setting(config: &StackConfig, name: &str) -> String {
     let set = config.service_env.get(name).cloned();
@@ -168,4 +175,28 @@ fn setting(config: &StackConfig, name: &str) -> String {
 
 fn list(names: &[Name]) -> String {
     names.iter().map(Name::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::ports::Ports;
+
+    #[test]
+    fn the_settings_that_commands_need_are_those_of_the_first_instance_of_a_service() {
+        let ports = Ports::with_offset(0).unwrap();
+        let mut config = StackConfig::new("/stack", ports.clone());
+        for (name, value) in [(GENERATION, "g2"), (DERIVED_SERIES, "A:B"), (VENUES, "KRAKEN:USDT:XBT")] {
+            config.service_env.insert(name.to_owned(), value.to_owned());
+        }
+        let mut state = State::new(ports, "/bin".into(), "/cache".into());
+        let mut known = |name| {
+            remember(&mut state, name, &config);
+            [&state.generation, &state.derived_series, &state.venues].map(String::clone)
+        };
+        assert_eq!(known(Name::replica(Service::Normalization, 2)), ["", "", ""]);
+        assert_eq!(known(Service::Normalization.into()), ["g2", "", "KRAKEN:USDT:XBT"]);
+        assert_eq!(known(Service::Aggregation.into()), ["g2", "A:B", "KRAKEN:USDT:XBT"]);
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use domain::{Decimal, Micros, QualityFlags};
 
+use super::components::{COMPONENTS, Component, PRICE};
 use crate::clock::{self, DAY, HOUR, Instants, MINUTE, PACIFIC, SECOND};
 use crate::document::{Document, Names, Prices, Refused, Row, Spot, Visit, check_grid};
 use crate::rejection::{RejectCode, Rejection, excerpt};
@@ -40,25 +41,6 @@ pub(super) static RUNS: [Run; 3] = [
     },
 ];
 
-/// The component of a row; the order is that of [`Price::components`].
-const COMPONENTS: [(&str, &str); 5] = [
-    ("LMP", "LMP_PRC"),
-    ("MCE", "LMP_ENE_PRC"),
-    ("MCC", "LMP_CONG_PRC"),
-    ("MCL", "LMP_LOSS_PRC"),
-    ("MGHG", "LMP_GHG_PRC"),
-];
-
-/// Index of a component by its short name or the name of its data item. `likely`, that of the row before, is tried first.
-pub(super) fn component(name: &str, likely: usize) -> Option<usize> {
-    let is_it = |(short, item): &(&str, &str)| short.eq_ignore_ascii_case(name) || item.eq_ignore_ascii_case(name);
-    let as_written = |(short, item): &(&str, &str)| *item == name || *short == name;
-    if COMPONENTS.get(likely).is_some_and(as_written) {
-        return Some(likely);
-    }
-    COMPONENTS.iter().position(is_it)
-}
-
 /// One row, with its texts as written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part<'r> {
@@ -68,8 +50,8 @@ pub(super) struct Part<'r> {
     pub run: &'static Run,
     pub start: Micros,
     pub end: Micros,
-    /// A value that cannot be read spoils its price only.
-    pub value: &'r Result<(Decimal, bool), Rejection>,
+    /// Whether it is rounded, too. `None` if the row says that there is none. A value that cannot be read spoils its price only.
+    pub value: &'r Result<(Option<Decimal>, bool), Rejection>,
 }
 
 /// The prices of a document.
@@ -108,7 +90,7 @@ struct Price {
     spot: Spot,
     start: Micros,
     run: &'static Run,
-    components: [Option<Decimal>; COMPONENTS.len()],
+    components: [Component; COMPONENTS.len()],
     is_rounded: bool,
     problem: Option<Box<Rejection>>,
 }
@@ -218,7 +200,7 @@ impl Assembled {
             spot: part.spot,
             start: part.start,
             run: part.run,
-            components: [None; COMPONENTS.len()],
+            components: [Component::Unread; COMPONENTS.len()],
             is_rounded: false,
             problem: None,
         });
@@ -256,12 +238,16 @@ impl Price {
             Err(rejection) => refuse(rejection.clone()),
             Ok((value, is_rounded)) => {
                 self.is_rounded |= is_rounded;
+                let read = value.map_or(Component::Absent, Component::Is);
                 match self.components.get_mut(part.component) {
-                    Some(Some(other)) if *other != *value => refuse(Rejection::new(
-                        RejectCode::SchemaViolation,
-                        format!("{name} is {value}, but an earlier row of the same interval has {other}"),
-                    )),
-                    Some(slot) => *slot = Some(*value),
+                    Some(other) if other.is_read() && *other != read => {
+                        let [value, other] = [read, *other].map(Component::shown);
+                        refuse(Rejection::new(
+                            RejectCode::SchemaViolation,
+                            format!("{name} is {value}, but an earlier row of the same interval has {other}"),
+                        ));
+                    }
+                    Some(slot) => *slot = read,
                     None => {}
                 }
             }
@@ -269,21 +255,23 @@ impl Price {
     }
 
     fn is_complete(&self) -> bool {
-        self.components.iter().take(COMPONENTS.len() - 1).all(Option::is_some)
+        let needed = COMPONENTS.len() - 1;
+        self.components.iter().take(needed).all(Component::is_read)
     }
 
     fn has_ghg(&self) -> bool {
-        self.components.last().is_some_and(Option::is_some)
+        self.components.last().is_some_and(Component::is_read)
     }
 
     fn row<'r>(&self, nodes: &'r [Node], is_cut: bool) -> Result<Row<'r>, Rejection> {
         if let Some(problem) = &self.problem {
             return Err((**problem).clone());
         }
-        let [Some(price), Some(energy), Some(congestion), Some(loss), ghg] = self.components else {
+        let [price, energy, congestion, loss, ghg] = self.components.map(Component::value);
+        let (Some(price), true) = (price, self.is_complete()) else {
             return Err(self.incomplete());
         };
-        if ghg.is_none() && is_cut {
+        if !self.has_ghg() && is_cut {
             let message = "the document was cut, and the price has no row of MGHG before that";
             return Err(located(self.spot, Rejection::new(RejectCode::SchemaViolation, message)));
         }
@@ -305,9 +293,9 @@ impl Price {
             end: self.start + self.run.interval,
             prices: Prices {
                 price,
-                energy: Some(energy),
-                congestion: Some(congestion),
-                loss: Some(loss),
+                energy,
+                congestion,
+                loss,
                 ghg,
             },
             volume: None,
@@ -323,10 +311,10 @@ impl Price {
             .iter()
             .zip(&self.components)
             .take(COMPONENTS.len() - 1)
-            .filter(|(_, value)| value.is_none())
+            .filter(|(_, value)| !value.is_read())
             .map(|((name, _), _)| *name)
             .collect();
-        let code = if self.components.first() == Some(&None) {
+        let code = if self.components.get(PRICE) == Some(&Component::Unread) {
             RejectCode::MissingPrice
         } else {
             RejectCode::SchemaViolation
@@ -346,6 +334,10 @@ impl Document for Assembled {
 
     fn rows(&self) -> usize {
         self.prices.len() + self.refused.count()
+    }
+
+    fn is_bare(&self) -> bool {
+        self.rows() == 0
     }
 
     fn is_part(&self) -> bool {

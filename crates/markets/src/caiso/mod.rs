@@ -4,6 +4,8 @@
 //! an interval; the operating day and hour ending are Pacific prevailing time and must agree with them.
 
 mod assemble;
+mod components;
+mod elements;
 mod intervals;
 mod markup;
 mod oasis_rows;

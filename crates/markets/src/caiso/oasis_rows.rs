@@ -4,13 +4,14 @@
 
 use domain::{Micros, QualityFlag, QualityFlags};
 
-use super::assemble::{Assembled, Part, Run, check_hour, component};
+use super::assemble::{Assembled, Part, Run, check_hour};
+use super::components::{PRICE, component};
 use super::intervals::Intervals;
 use super::markup::TEXTS;
 use crate::clock;
 use crate::document::Spot;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, decimal, located};
+use crate::table::{Column, decimal, is_nothing, located};
 
 /// Reads rows from their texts.
 pub(super) struct Rows {
@@ -90,8 +91,15 @@ impl Rows {
             at: None,
         };
         let mut remarks = QualityFlags::NONE;
-        let value = decimal(value, RejectCode::InvalidPrice, column, &mut remarks)
-            .map(|value| (value, remarks.contains(QualityFlag::Rounded)));
+        let read = if !is_nothing(value) {
+            decimal(value, RejectCode::InvalidPrice, column, &mut remarks).map(Some)
+        } else if component == PRICE {
+            let message = format!("VALUE is \"{value}\": there is no price");
+            Err(Rejection::new(RejectCode::MissingPrice, message))
+        } else {
+            Ok(None)
+        };
+        let value = read.map(|value| (value, remarks.contains(QualityFlag::Rounded)));
         self.assembled.add(Part {
             spot,
             node,

@@ -2,16 +2,19 @@
 //!
 //! `OASISReport/MessagePayload/RTO/REPORT_ITEM` with a `REPORT_HEADER` (market, seconds of an interval) and one `REPORT_DATA`
 //! for each component of each price. Names are compared without their namespace prefix. A document that is not closed is
-//! refused as a whole. Entities that it declares itself are never expanded. quick-xml reads the document; rows that differ from an earlier
-//! one in their texts only are read by [`Markup`].
+//! refused as a whole, and so is one with an entity that is not XML's own: those that it declares itself are never expanded. A row with
+//! an element twice, or with elements inside of a text, is refused, and all rows of an item if it is in the header. quick-xml reads the
+//! document; rows that differ from an earlier one in their texts only are read by [`Markup`].
 
 use std::io::BufRead as _;
 
 use quick_xml::Reader;
-use quick_xml::events::{BytesStart, Event};
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::{BytesRef, BytesStart, Event};
 
 use super::assemble::{RUNS, Run};
-use super::markup::{Between, LONGEST, Markup, Seen, TEXTS};
+use super::elements::{Name, Problem, Slot, Texts};
+use super::markup::{Between, LONGEST, Markup, Seen};
 use super::oasis_rows::Rows;
 use super::report::run_of;
 use crate::clock::SECOND;
@@ -21,102 +24,10 @@ use crate::rejection::{RejectCode, Rejection, excerpt};
 
 /// Deepest nesting of a report is 7.
 const DEEPEST: usize = 32;
+/// The unit of all prices, as it may be written.
+const UNITS: [&str; 5] = ["US$/MWH", "USD/MWH", "$/MWH", "US$", "USD"];
 /// The code of an answer without data.
 const NO_DATA: &str = "1000";
-
-/// An element that is read, or one that is passed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Name {
-    Root,
-    Item,
-    Row,
-    Error,
-    Text(Slot),
-    Other,
-}
-
-/// An element whose text is read. Those of a row are the first, in the order of [`Markup`]'s texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slot {
-    Item,
-    Node,
-    Day,
-    Hour,
-    Start,
-    End,
-    Value,
-    Market,
-    Seconds,
-    ErrorCode,
-    ErrorText,
-}
-
-impl Slot {
-    const COUNT: usize = Slot::ErrorText as usize + 1;
-
-    fn is_of_row(self) -> bool {
-        (self as usize) < TEXTS
-    }
-}
-
-impl Name {
-    fn of(element: &BytesStart<'_>) -> Name {
-        match element.local_name().as_ref() {
-            b"OASISReport" => Name::Root,
-            b"REPORT_ITEM" => Name::Item,
-            b"REPORT_DATA" => Name::Row,
-            b"ERROR" => Name::Error,
-            b"DATA_ITEM" => Name::Text(Slot::Item),
-            b"RESOURCE_NAME" => Name::Text(Slot::Node),
-            b"OPR_DATE" => Name::Text(Slot::Day),
-            b"INTERVAL_NUM" => Name::Text(Slot::Hour),
-            b"INTERVAL_START_GMT" => Name::Text(Slot::Start),
-            b"INTERVAL_END_GMT" => Name::Text(Slot::End),
-            b"VALUE" => Name::Text(Slot::Value),
-            b"MKT_TYPE" => Name::Text(Slot::Market),
-            b"SEC_PER_INTERVAL" => Name::Text(Slot::Seconds),
-            b"ERR_CODE" => Name::Text(Slot::ErrorCode),
-            b"ERR_DESC" => Name::Text(Slot::ErrorText),
-            _ => Name::Other,
-        }
-    }
-}
-
-/// The text of each element; the buffers are used again for the next row.
-#[derive(Default)]
-struct Texts([String; Slot::COUNT]);
-
-impl Texts {
-    fn slot(&mut self, slot: Slot) -> Option<&mut String> {
-        self.0.get_mut(slot as usize)
-    }
-
-    /// Without the blanks around it.
-    fn of(&self, slot: Slot) -> &str {
-        self.0.get(slot as usize).map_or("", |text| text.trim())
-    }
-
-    /// Those of a row, without the blanks around them.
-    fn of_row(&self) -> [&str; TEXTS] {
-        std::array::from_fn(|at| self.0.get(at).map_or("", |text| text.trim()))
-    }
-
-    /// Sets those of a row.
-    fn set(&mut self, texts: &[&str; TEXTS]) {
-        for (slot, text) in self.0.iter_mut().zip(texts) {
-            slot.clear();
-            slot.push_str(text);
-        }
-    }
-
-    fn clear_row(&mut self) {
-        self.0.iter_mut().take(TEXTS).for_each(String::clear);
-    }
-
-    fn clear(&mut self) {
-        self.0.iter_mut().for_each(String::clear);
-    }
-}
 
 pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
     let text = document_text(payload)?;
@@ -133,6 +44,8 @@ struct Report<'a> {
     /// The run that the format names.
     expected: Option<&'static Run>,
     texts: Texts,
+    /// What is wrong with the elements of the row, and of the header of the item.
+    problems: [Problem; 2],
     path: Vec<Name>,
     rows: Rows,
     markup: Option<Markup<'a>>,
@@ -146,6 +59,7 @@ impl<'a> Report<'a> {
             text,
             expected,
             texts: Texts::default(),
+            problems: Default::default(),
             path: Vec::new(),
             rows: Rows::new(),
             markup: None,
@@ -188,11 +102,8 @@ impl<'a> Report<'a> {
                     let part = part.decode().map_err(|error| broken(&error.to_string()))?;
                     self.text(&part)?;
                 }
-                // An entity: only those of XML itself have a meaning here.
-                Event::GeneralRef(name) => {
-                    let name = name.decode().map_err(|error| broken(&error.to_string()))?;
-                    self.text(entity(&name))?;
-                }
+                Event::GeneralRef(name) => self.reference(&name)?,
+                Event::Empty(element) => _ = self.open(&element),
                 Event::End(element) => {
                     self.end(place(&reader))?;
                     self.between.end(element.name().as_ref(), self.path.len());
@@ -246,7 +157,7 @@ impl<'a> Report<'a> {
     }
 
     fn enter(&mut self, element: &BytesStart<'_>) {
-        let name = Name::of(element);
+        let name = self.open(element);
         let is_item = match name {
             Name::Item => Some(true),
             Name::Text(slot) if slot.is_of_row() => None,
@@ -257,6 +168,37 @@ impl<'a> Report<'a> {
         self.path.push(name);
     }
 
+    /// Notes an element, which must be the only one of its name in its row or header, and inside of no text.
+    fn open(&mut self, element: &BytesStart<'_>) -> Name {
+        let name = Name::of(element);
+        if let Some(Name::Text(around)) = self.path.last().copied() {
+            self.spoil(around, "inside of a text, it has the element", element);
+        }
+        if let Name::Text(slot) = name {
+            let bit = 1 << slot as u16;
+            let problem = self.problem(slot);
+            if problem.elements & bit != 0 {
+                self.spoil(slot, "it has more than one element", element);
+            }
+            self.problem(slot).elements |= bit;
+        }
+        name
+    }
+
+    fn problem(&mut self, slot: Slot) -> &mut Problem {
+        let [of_row, of_header] = &mut self.problems;
+        if slot.is_of_row() { of_row } else { of_header }
+    }
+
+    #[cold]
+    fn spoil(&mut self, slot: Slot, what: &str, element: &BytesStart<'_>) {
+        // Its markup is that of no other row.
+        self.seen.other();
+        let name = String::from_utf8_lossy(element.local_name().as_ref()).into_owned();
+        let first = &mut self.problem(slot).first;
+        first.get_or_insert_with(|| format!("{what} {}", excerpt(&name)));
+    }
+
     fn begin(&mut self, place: usize) -> Result<(), Rejection> {
         if self.path.len() > DEEPEST {
             return Err(broken("it is nested too deep"));
@@ -264,6 +206,7 @@ impl<'a> Report<'a> {
         match self.path.as_slice() {
             [.., Name::Item] => {
                 self.texts.clear();
+                self.problems = Default::default();
                 self.seen.begin(place);
             }
             [.., parent, Name::Row] => {
@@ -271,12 +214,30 @@ impl<'a> Report<'a> {
                     self.seen.other();
                 }
                 self.texts.clear_row();
+                let [of_row, _] = &mut self.problems;
+                *of_row = Problem::default();
             }
             [.., Name::Text(slot)] if slot.is_of_row() => {}
             [.., Name::Other] => {}
             _ => self.seen.other(),
         }
         Ok(())
+    }
+
+    /// A reference to a character, or to one of XML's own entities.
+    fn reference(&mut self, name: &BytesRef<'_>) -> Result<(), Rejection> {
+        if !matches!(self.path.last(), Some(Name::Text(_))) {
+            return Ok(());
+        }
+        let unread = |error: &dyn std::fmt::Display| broken(&error.to_string());
+        if let Some(character) = name.resolve_char_ref().map_err(|error| unread(&error))? {
+            return self.text(character.encode_utf8(&mut [0; 4]));
+        }
+        let name = name.decode().map_err(|error| unread(&error))?;
+        match resolve_xml_entity(&name) {
+            Some(text) => self.text(text),
+            None => Err(broken(&format!("the entity {} is not one of XML", excerpt(&name)))),
+        }
     }
 
     fn text(&mut self, part: &str) -> Result<(), Rejection> {
@@ -297,7 +258,11 @@ impl<'a> Report<'a> {
         match self.path.pop() {
             Some(Name::Error) => Err(self.error()),
             Some(Name::Row) => {
-                let run = self.run();
+                let [of_row, _] = &mut self.problems;
+                let run = match of_row.first.take() {
+                    Some(problem) => Err(Rejection::new(RejectCode::SchemaViolation, problem)),
+                    None => self.run(),
+                };
                 self.rows.add(&run, &self.texts.of_row(), None);
                 self.learn(place);
                 Ok(())
@@ -331,6 +296,19 @@ impl<'a> Report<'a> {
     }
 
     fn run(&self) -> Result<&'static Run, Rejection> {
+        let refused = |message: String| Rejection::new(RejectCode::SchemaViolation, message);
+        let [_, of_header] = &self.problems;
+        if let Some(problem) = &of_header.first {
+            return Err(refused(format!("the header of its item cannot be read: {problem}")));
+        }
+        let unit = self.texts.of(Slot::Unit);
+        if !unit.is_empty() && !UNITS.iter().any(|known| known.eq_ignore_ascii_case(unit)) {
+            return Err(refused(format!(
+                "UOM is \"{}\": {} is expected",
+                excerpt(unit),
+                UNITS[0]
+            )));
+        }
         let (market, seconds) = (self.texts.of(Slot::Market), self.texts.of(Slot::Seconds));
         let run = RUNS
             .iter()
@@ -338,12 +316,11 @@ impl<'a> Report<'a> {
             .filter(|run| seconds.is_empty() || seconds.parse() == Ok(run.interval / SECOND))
             .filter(|run| self.expected.is_none_or(|expected| expected == *run));
         run.ok_or_else(|| {
-            let message = format!(
+            refused(format!(
                 "MKT_TYPE \"{}\" with SEC_PER_INTERVAL \"{}\" is not a market of this format",
                 excerpt(market),
                 excerpt(seconds)
-            );
-            Rejection::new(RejectCode::SchemaViolation, message)
+            ))
         })
     }
 }
@@ -351,17 +328,6 @@ impl<'a> Report<'a> {
 /// The place in the document after the last event.
 fn place(reader: &Reader<&[u8]>) -> usize {
     usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
-}
-
-fn entity(name: &str) -> &'static str {
-    match name {
-        "amp" => "&",
-        "lt" => "<",
-        "gt" => ">",
-        "quot" => "\"",
-        "apos" => "'",
-        _ => "\u{fffd}",
-    }
 }
 
 #[cold]

@@ -5,15 +5,16 @@
 
 use domain::{Micros, QualityFlag, QualityFlags};
 
-use super::assemble::{Assembled, Part, RUNS, Run, check_hour, component};
+use super::assemble::{Assembled, Part, RUNS, Run, check_hour};
+use super::components::{PRICE, component};
 use super::intervals::Intervals;
 use super::oasis_xml;
-use crate::clock;
+use crate::clock::{self, HOUR};
 use crate::document::Document;
 use crate::encoding::{csv_text, document_text};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, Csv, Known, Record, columns, optional, required};
+use crate::table::{Column, Csv, Known, Record, columns, is_nothing, optional, required};
 
 const COLUMNS: [Known; 16] = [
     required(&["INTERVALSTARTTIME_GMT"]),
@@ -54,7 +55,9 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         component: 0,
     };
     let mut ends_inside = false;
-    csv.guarded(columns.get(7..8).unwrap_or_default())
+    // No price depends on the columns that may be absent.
+    let (price, others) = (columns.get(7..8), columns.get(8..));
+    csv.guarded(price.unwrap_or_default(), others.unwrap_or_default())
         .for_each_line(&mut |_, _, record| {
             ends_inside = record.is_err();
             match record {
@@ -156,9 +159,12 @@ impl Report {
             Ok((node, component, start, end)) => {
                 self.component = component;
                 let mut remarks = QualityFlags::NONE;
-                let value = record
-                    .price(price, &mut remarks)
-                    .map(|value| (value, remarks.contains(QualityFlag::Rounded)));
+                let read = if component != PRICE && is_nothing(record.cell(price)) {
+                    Ok(None)
+                } else {
+                    record.price(price, &mut remarks).map(Some)
+                };
+                let value = read.map(|value| (value, remarks.contains(QualityFlag::Rounded)));
                 self.assembled.add(Part {
                     spot: record.spot,
                     node,
@@ -175,7 +181,7 @@ impl Report {
 
     /// Node, component, start and end of a row.
     fn read<'r>(&mut self, record: &Record<'r>) -> Result<(&'r str, usize, Micros, Micros), Rejection> {
-        let [_, _, _, _, node, market, kind, ..] = self.columns;
+        let [_, _, _, _, node, market, lmp_type, _, interval, _, _, item, ..] = self.columns;
         let name = record.node(node)?;
         let found = record.text(market)?;
         if !self.run.names.iter().any(|name| name.eq_ignore_ascii_case(found)) {
@@ -186,12 +192,41 @@ impl Report {
             );
             return Err(Rejection::new(RejectCode::SchemaViolation, message));
         }
-        let written = record.text(kind)?;
-        let component = component(written, self.component).ok_or_else(|| {
+        let written = record.text(lmp_type)?;
+        let kind = component(written, self.component).ok_or_else(|| {
             let message = format!("LMP_TYPE is \"{}\", which is not known", excerpt(written));
             Rejection::new(RejectCode::SchemaViolation, message)
         })?;
+        // The price depends on one of them, so the other one must not say that it is another component.
+        let found = record.cell(item);
+        if component(found, kind).is_some_and(|other| other != kind) {
+            let message = format!(
+                "LMP_TYPE is \"{}\", but {} is \"{}\"",
+                excerpt(written),
+                item.name,
+                excerpt(found)
+            );
+            return Err(Rejection::new(RejectCode::SchemaViolation, message));
+        }
         let (start, end) = self.stamps.read(record, &mut self.intervals)?;
-        Ok((name, component, start, end))
+        self.check_interval(record.cell(interval), start)?;
+        Ok((name, kind, start, end))
+    }
+
+    /// Checks the number of an interval in its hour; that of an hour itself is zero.
+    fn check_interval(&self, number: &str, start: Micros) -> Result<(), Rejection> {
+        let is_right = match number {
+            "" => true,
+            "0" => self.run.interval == HOUR,
+            _ => number.parse() == Ok(start.rem_euclid(HOUR) / self.run.interval + 1),
+        };
+        if is_right {
+            return Ok(());
+        }
+        let message = format!(
+            "OPR_INTERVAL is \"{}\", which is not that of the GMT interval",
+            excerpt(number)
+        );
+        Err(Rejection::new(RejectCode::InvalidTime, message))
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! `{"_meta": {"totalRecords", "totalPages", "currentPage", …}, "fields": [{"name", …}, …], "data": [[…], …]}`.
 
+use super::REPEATED;
 use crate::encoding::{csv_text, json_text};
-use crate::json::{Key, Read, Reader, Token};
+use crate::json::{Key, Read, Reader, Slot, Token};
 use crate::rejection::Rejection;
 use crate::table::{Column, Csv, Known, Page, Table, columns};
 
@@ -12,8 +13,8 @@ const DATA: &str = "/data";
 /// What a page says about itself.
 #[derive(Default)]
 struct Frame<'a> {
-    pages: Option<Token<'a>>,
-    records: Option<Token<'a>>,
+    pages: Slot<'a>,
+    records: Slot<'a>,
     fields: Option<Vec<String>>,
     data: Option<(&'a str, usize)>,
 }
@@ -21,26 +22,22 @@ struct Frame<'a> {
 impl<'a> Frame<'a> {
     fn read(&mut self, reader: &mut Reader<'a>, key: &Key<'_>) -> Read<()> {
         match key.name().as_str() {
-            "_meta" if reader.is_at_object() => reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
-                match key.name().as_str() {
-                    "totalPages" => self.pages = Some(reader.value()?),
-                    "totalRecords" => self.records = Some(reader.value()?),
-                    _ => reader.skip()?,
-                }
-                Ok(())
-            }),
+            "_meta" if reader.is_at_object() => {
+                reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| match key.name().as_str() {
+                    "totalPages" => reader.put(Some(&mut self.pages)),
+                    "totalRecords" => reader.put(Some(&mut self.records)),
+                    _ => reader.skip(),
+                })
+            }
             "fields" if self.fields.is_none() => {
                 let mut fields = Vec::new();
                 reader.elements(|reader| {
-                    let mut name = String::new();
+                    let mut name = Slot::default();
                     reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
-                        if key.name() == "name" {
-                            name = reader.value()?.text().unwrap_or_default().into_owned();
-                            return Ok(());
-                        }
-                        reader.skip()
+                        reader.put((key.name() == "name").then_some(&mut name))
                     })?;
-                    fields.push(name);
+                    let name = name.get().and_then(Token::text);
+                    fields.push(name.unwrap_or_default().into_owned());
                     Ok(())
                 })?;
                 self.fields = Some(fields);
@@ -71,9 +68,11 @@ pub(super) fn open<'a, const N: usize>(
     }
     let (csv, names) = Csv::open(csv_text(payload)?)?;
     let columns = columns(&names, known)?;
-    // A flag at the end of a line has one character.
     let prices: Vec<Column> = columns.iter().copied().filter(|column| is_price(column.name)).collect();
-    Ok((Box::new(csv.guarded(&prices)), columns))
+    // A flag has one character, or is a word that means the same as its first one.
+    let is_flag = |column: &Column| REPEATED.names.contains(&column.name);
+    let flags: Vec<Column> = columns.iter().copied().filter(is_flag).collect();
+    Ok((Box::new(csv.guarded(&prices, &flags)), columns))
 }
 
 fn is_price(name: &str) -> bool {
@@ -91,7 +90,7 @@ fn page<'a, const N: usize>(
     .map_err(|error| error.rejection(""))?;
     let names = frame.fields.ok_or_else(|| Rejection::missing("/fields"))?;
     let (data, rows) = frame.data.ok_or_else(|| Rejection::missing(DATA))?;
-    let number = |token: Option<Token<'a>>| token.and_then(|token| token.raw.parse::<usize>().ok());
+    let number = |slot: Slot<'a>| slot.get().and_then(|token| token.raw.parse::<usize>().ok());
     let is_part =
         number(frame.pages).is_some_and(|pages| pages > 1) || number(frame.records).is_some_and(|all| all != rows);
     let columns = columns(&names, known)?;

@@ -4,10 +4,11 @@
 //! energy-weighted price is part of its key.
 //!
 //! On the day with a repeated hour, some files print the end of the first pass, 02:00 daylight time, as 01:00 standard time with flag N:
-//! the fourth quarter of hour 1 a second time. It is read as the fourth quarter of hour 2, unless its point has that quarter, too.
+//! the fourth quarter of hour 1 a second time. It is read as the fourth quarter of hour 2 if the quarters of its point between the two
+//! rows ascend, and as printed if its point has that quarter, too. Otherwise both rows are ambiguous.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use domain::{Decimal, QualityFlags};
 
@@ -47,19 +48,67 @@ const POINTS: usize = 65_536;
 struct Settlement<'a> {
     table: Box<dyn Table + 'a>,
     columns: [Column; COLUMNS.len()],
-    /// Points with a price of the last quarter of a first pass. Known after the first row that may stand for it.
-    complete: OnceCell<Points>,
+    /// The rows of each point in and before a first pass. Known after the first row that may stand for its end.
+    points: OnceCell<HashMap<Point, Printed>>,
 }
 
-/// Names of points, with their types and days.
-type Points = HashSet<(String, String, Wall)>;
+/// Name of a point, with its type and day.
+type Point = (String, String, Wall);
+
+/// How a point prints the quarters at the end of its first pass.
+#[derive(Debug, Default)]
+struct Printed {
+    /// Rows of the quarter that may stand for the end.
+    times: usize,
+    /// The last quarter behind the first one of them, and whether those quarters ascend.
+    between: Option<Wall>,
+    ascends: bool,
+    descends: bool,
+    /// Whether the last quarter of the pass is printed as such.
+    has_last: bool,
+}
+
+/// What the rows of the fourth quarter of hour 1 are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    AsPrinted,
+    /// The second one is the end of the first pass.
+    SecondIsLater,
+    Unknown,
+}
+
+impl Printed {
+    /// Notes a row of the first pass, or of the hour before.
+    fn note(&mut self, wall: Wall) {
+        if is_last_of_first_pass(wall) {
+            self.has_last = true;
+        } else if is_last_of_first_pass(wall + HOUR) {
+            self.times += 1;
+        } else if self.times == 1 && is_repeated(wall) {
+            match self.between.replace(wall) {
+                Some(earlier) if earlier < wall => self.ascends = true,
+                Some(_) => self.descends = true,
+                None => {}
+            }
+        }
+    }
+
+    fn reading(&self) -> Reading {
+        match self.times {
+            _ if self.has_last => Reading::AsPrinted,
+            0 | 1 => Reading::AsPrinted,
+            2 if self.ascends && !self.descends => Reading::SecondIsLater,
+            _ => Reading::Unknown,
+        }
+    }
+}
 
 pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
     let (table, columns) = page::open(payload, &COLUMNS)?;
     Ok(Box::new(Settlement {
         table,
         columns,
-        complete: OnceCell::new(),
+        points: OnceCell::new(),
     }))
 }
 
@@ -83,44 +132,62 @@ impl Settlement<'_> {
         Ok((wall, pass(record, repeated)?))
     }
 
-    /// The key of a point and day in [`Points`].
-    fn point(&self, record: &Record<'_>, wall: Wall) -> (String, String, Wall) {
+    fn point(&self, record: &Record<'_>, wall: Wall) -> Point {
         let [_, _, _, node, kind, ..] = self.columns;
         let [node, kind] = [node, kind].map(|column| record.cell(column).to_owned());
         (node, kind, wall - wall.rem_euclid(clock::DAY))
     }
 
-    fn complete(&self) -> &Points {
-        self.complete.get_or_init(|| {
-            let mut complete = Points::new();
+    fn reading(&self, point: &Point) -> Reading {
+        let points = self.points.get_or_init(|| {
+            let mut points = HashMap::<Point, Printed>::new();
             // Rows that cannot be read are rejected when they are visited; so is the rest of a table that cannot be read.
             _ = self.table.for_each(&mut |_, record| {
                 let Ok(record) = record else { return };
                 if let Ok((wall, Some(Pass::First))) = self.quarter(&record)
-                    && is_last_of_first_pass(wall)
-                    && complete.len() < POINTS
+                    && (is_repeated(wall) || is_last_of_first_pass(wall + HOUR))
+                    && points.len() < POINTS
                 {
-                    complete.insert(self.point(&record, wall));
+                    points.entry(self.point(&record, wall)).or_default().note(wall);
                 }
             });
-            complete
-        })
+            points
+        });
+        points.get(point).map_or(Reading::Unknown, Printed::reading)
     }
 
-    fn row<'r>(&self, record: &Record<'r>, key: &'r mut String, printed: &mut Points) -> Result<Row<'r>, Rejection> {
+    /// The beginning of a quarter that may be the end of the first pass, printed as the one before it.
+    fn end_of_first_pass(
+        &self,
+        record: &Record<'_>,
+        wall: Wall,
+        printed: &mut HashSet<Point>,
+    ) -> Result<Wall, Rejection> {
+        let point = self.point(record, wall);
+        match self.reading(&point) {
+            Reading::AsPrinted => Ok(wall),
+            // The first one is noted, so the other one is the second.
+            Reading::SecondIsLater => Ok(if printed.insert(point) { wall } else { wall + HOUR }),
+            Reading::Unknown => Err(Rejection::new(
+                RejectCode::AmbiguousTime,
+                "the quarter before the repeated hour is there more than once, and the order of the rows does not tell which one ends that hour",
+            )),
+        }
+    }
+
+    fn row<'r>(
+        &self,
+        record: &Record<'r>,
+        key: &'r mut String,
+        printed: &mut HashSet<Point>,
+    ) -> Result<Row<'r>, Rejection> {
         let [_, _, _, node, kind, price, _] = self.columns;
         let mut remarks = QualityFlags::NONE;
         let node = record.node(node)?;
         let kind = record.text(kind)?;
         let (mut wall, pass) = self.quarter(record)?;
         if pass == Some(Pass::First) && is_last_of_first_pass(wall + HOUR) {
-            let point = self.point(record, wall);
-            let is_second = printed.contains(&point);
-            if is_second && !self.complete().contains(&point) {
-                wall += HOUR;
-            } else if printed.len() < POINTS {
-                printed.insert(point);
-            }
+            wall = self.end_of_first_pass(record, wall, printed)?;
         }
         let start = CENTRAL.utc(wall, pass)?;
         let price = record.price(price, &mut remarks)?;
@@ -152,9 +219,12 @@ impl Settlement<'_> {
     }
 }
 
+fn is_repeated(wall: Wall) -> bool {
+    matches!(CENTRAL.instants(wall), Instants::Twice(..))
+}
+
 /// Whether a quarter ends with the first pass of a repeated hour.
 fn is_last_of_first_pass(wall: Wall) -> bool {
-    let is_repeated = |wall| matches!(CENTRAL.instants(wall), Instants::Twice(..));
     wall.rem_euclid(HOUR) == 45 * MINUTE && is_repeated(wall) && !is_repeated(wall + 15 * MINUTE)
 }
 
@@ -174,8 +244,12 @@ impl Document for Settlement<'_> {
         self.table.is_part()
     }
 
+    fn is_bare(&self) -> bool {
+        self.table.is_bare()
+    }
+
     fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
-        let (mut key, mut printed) = (String::new(), Points::new());
+        let (mut key, mut printed) = (String::new(), HashSet::new());
         self.table.for_each(&mut |index, record| match record {
             Ok(record) => {
                 let row = self.row(&record, &mut key, &mut printed);

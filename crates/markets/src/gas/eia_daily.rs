@@ -12,7 +12,7 @@ use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection};
 use crate::rowwise::{ReadRow, Rowwise};
-use crate::table::{Column, Csv, Known, Lines, Record, columns, plain, required};
+use crate::table::{Column, Csv, Known, Lines, Record, columns, is_plain, plain, required};
 
 const COLUMNS: [Known; 2] = [
     required(&["Date", "Day"]),
@@ -36,8 +36,13 @@ pub(super) fn recognise(head: &Head<'_>) -> bool {
     !head.is_json() && !head.is_xml() && Lines::new(head.text).take(PREAMBLE).any(|line| is_header(line.text))
 }
 
+// The columns may be in either order.
 fn is_header(line: &str) -> bool {
-    let line = plain(line);
+    let of_day = |cell: &str| is_plain(cell, "date") || is_plain(cell, "day");
+    let line = match line.split_once(',') {
+        Some((price, day)) if of_day(day) => format!("{}{}", plain(day), plain(price)),
+        _ => plain(line),
+    };
     line == "dateprice"
         || ["date", "day"]
             .iter()
@@ -46,22 +51,18 @@ fn is_header(line: &str) -> bool {
 
 pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
     let mut lines = Lines::new(csv_text(payload)?);
-    let first = lines.clone().next();
-    let header = lines.by_ref().take(PREAMBLE).find(|line| is_header(line.text));
-    let (csv, names) = match (header, first) {
-        (Some(header), _) => Csv::below(lines, header)?,
-        // Its columns tell why it is refused.
-        (None, Some(first)) => Csv::below(lines, first)?,
-        (None, None) => {
-            return Err(Rejection::new(
-                RejectCode::SchemaViolation,
-                "the document has no line with text",
-            ));
-        }
+    let place = lines.clone().take(PREAMBLE).position(|line| is_header(line.text));
+    // Without a header, the columns of the first line tell why it is refused.
+    let Some(header) = lines.nth(place.unwrap_or(0)) else {
+        return Err(Rejection::new(
+            RejectCode::SchemaViolation,
+            "the document has no line with text",
+        ));
     };
+    let (csv, names) = Csv::below(lines, header)?;
     let columns = columns(&names, &COLUMNS)?;
     Ok(Box::new(Rowwise {
-        table: csv.guarded(&columns),
+        table: csv.guarded(columns.get(1..).unwrap_or_default(), &[]),
         reader: Daily { columns },
     }))
 }

@@ -2,7 +2,7 @@
 //!
 //! `{"response": {"total", "data": [{"period", "series", "value", "units", …}, …]}}`. The series `RNGC1` to `RNGC4` are the first to
 //! fourth nearby contract on Henry Hub, `period` is the trade date, so the contract is `M1` to `M4` on that day. Prices are in USD per
-//! MMBtu.
+//! MMBtu. A page that says that its prices are not of days, but means of weeks, months or years, is refused.
 
 use domain::QualityFlags;
 
@@ -10,7 +10,7 @@ use crate::contract::{Block, Tenor};
 use crate::document::{Document, Names};
 use crate::encoding::json_text;
 use crate::format::Head;
-use crate::json::{Key, Read, Reader, Token};
+use crate::json::{Key, Read, Reader, Slot};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::rowwise::Rowwise;
 use crate::settlements::{Dated, Quote, ReadSettlement, as_of};
@@ -20,6 +20,7 @@ const DATA: &str = "/response/data";
 const CURVE: &str = "GAS.HENRY_HUB";
 const UNIT: &str = "$/MMBTU";
 const SERIES: &str = "RNGC";
+const DAILY: &str = "daily";
 
 const COLUMNS: [Known; 11] = [
     required(&["period"]),
@@ -41,16 +42,28 @@ pub(crate) struct Futures {
 
 #[derive(Default)]
 struct Frame<'a> {
-    total: Option<Token<'a>>,
+    total: Slot<'a>,
+    /// That of the answer, and of the request that it repeats.
+    frequencies: [Slot<'a>; 2],
     data: Option<Objects<'a>>,
 }
 
 impl<'a> Frame<'a> {
     fn read(&mut self, reader: &mut Reader<'a>, key: &Key<'_>) -> Read<()> {
+        let [answered, asked] = &mut self.frequencies;
         match key.name().as_str() {
+            "request" if reader.is_at_object() => reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
+                if key.name() != "params" || !reader.is_at_object() {
+                    return reader.skip();
+                }
+                reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
+                    reader.put((key.name() == "frequency").then_some(&mut *asked))
+                })
+            }),
             "response" if reader.is_at_object() => reader.object(&mut |reader: &mut Reader<'a>, key: Key<'_>| {
                 match key.name().as_str() {
-                    "total" => self.total = Some(reader.value()?),
+                    "total" => reader.put(Some(&mut self.total))?,
+                    "frequency" => reader.put(Some(answered))?,
                     "data" if self.data.is_some() => return Err(reader.twice()),
                     "data" => self.data = Some(Objects::read(reader)?),
                     _ => reader.skip()?,
@@ -76,11 +89,19 @@ pub(crate) fn read<'a>(payload: &'a [u8]) -> Result<Rowwise<Page<'a>, Dated<Futu
         frame.read(reader, &key)
     })
     .map_err(|error| error.rejection(""))?;
+    let mut frequencies = frame.frequencies.into_iter().filter_map(Slot::get);
+    if let Some(other) = frequencies.find(|token| !token.raw.eq_ignore_ascii_case(DAILY)) {
+        let message = format!(
+            "the frequency is {}: ask for {DAILY} settlements, since a mean of days is no price of a day",
+            other.shown()
+        );
+        return Err(Rejection::new(RejectCode::SchemaViolation, message));
+    }
     let data = frame.data.ok_or_else(|| Rejection::missing(DATA))?;
     if data.rows == 0 {
         return Err(Rejection::new(RejectCode::NoData, format!("{DATA} is empty")));
     }
-    let total = frame.total.and_then(|total| total.raw.parse::<usize>().ok());
+    let total = frame.total.get().and_then(|total| total.raw.parse::<usize>().ok());
     let columns = columns(&data.names, &COLUMNS)?;
     Ok(Rowwise {
         table: Page::of_objects(DATA, &data, total.is_some_and(|total| total > data.rows)),

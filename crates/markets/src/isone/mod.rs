@@ -75,9 +75,9 @@ pub(crate) const MARKET: Market = Market {
             open: report::open,
         },
         KnownFormat {
-            name: "isone.ws_hourlylmp.json",
+            name: web_service::NAME_OF_FORMAT,
             description: "day-ahead hourly prices of the web service",
-            recognise: |head| head.is_json() && head.holds("\"HourlyLmp"),
+            recognise: web_service::recognise,
             open: web_service::open,
         },
         KnownFormat {

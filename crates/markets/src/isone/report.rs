@@ -1,7 +1,9 @@
 //! ISO-NE's hourly reports: `isone.da_lmp.csv` and `isone.rt_lmp_final.csv`.
 //!
-//! The first cell of a line is its kind: `C` comment, `H` header (names, then types), `D` data, `T` trailer. A report without a
-//! trailer was cut: its complete rows are taken, and one more rejected row says so.
+//! The first cell of a line is its kind: `C` comment, `H` header (names, then types), `D` data, `T` trailer with the number of data
+//! lines. A report that does not end with a trailer was cut: its complete rows are taken, and one more rejected row says so. One with
+//! another number of data lines is a part of the report. A comment or header behind the header, a header behind data, and data behind
+//! the trailer are of another report, whose rows are refused: its title was not checked.
 
 use domain::{Decimal, QualityFlags};
 
@@ -11,7 +13,7 @@ use crate::document::{Document, Names, Row, Visit};
 use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Column, Csv, Known, Lines, Record, Table, columns, is_plain, plain, required};
+use crate::table::{Column, Csv, Known, Lines, Record, Table, columns, is_plain, of_another_report, plain, required};
 
 pub(super) const DAY_AHEAD: &str = "isone.da_lmp.csv";
 pub(super) const REAL_TIME: &str = "isone.rt_lmp_final.csv";
@@ -55,7 +57,62 @@ struct Report<'a> {
     columns: [Column; COLUMNS.len()],
     product: &'static str,
     version: Option<&'static str>,
-    has_trailer: bool,
+    end: End,
+    /// The first line of another report.
+    another: Option<u64>,
+}
+
+/// How a report ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With a trailer that has the number of its data lines.
+    Whole,
+    /// With a trailer that has another number, or none.
+    OtherCount,
+    /// Without a trailer.
+    NoTrailer,
+}
+
+impl End {
+    /// How the report ends of which `lines` follow the header, and the number of the line where another one begins.
+    fn of(lines: Lines<'_>) -> (End, Option<u64>) {
+        let (mut data, mut trailer, mut another) = (0_u64, None, None);
+        for line in lines {
+            match (kind(line.text), trailer) {
+                (b'c', _) | (b'h' | b'd' | b't', Some(_)) => another = Some(line.number),
+                (b'h', None) if data > 0 => another = Some(line.number),
+                (b'd', None) => data += 1,
+                (b't', None) => trailer = Some(line.text),
+                // The types below the names, and rows that are refused.
+                _ => {}
+            }
+            if another.is_some() {
+                break;
+            }
+        }
+        let end = match trailer {
+            Some(trailer) if stated_count(trailer) == Some(data) => End::Whole,
+            Some(_) => End::OtherCount,
+            None => End::NoTrailer,
+        };
+        (end, another)
+    }
+}
+
+/// The only letter of the first cell in lower case; zero if there is another one.
+fn kind(line: &str) -> u8 {
+    let cell = line.split(',').next().unwrap_or_default();
+    let mut letters = cell.bytes().filter(u8::is_ascii_alphanumeric);
+    match (letters.next(), letters.next()) {
+        (Some(letter), None) => letter.to_ascii_lowercase(),
+        _ => 0,
+    }
+}
+
+/// `"T","29016 lines"`.
+fn stated_count(trailer: &str) -> Option<u64> {
+    let cell = trailer.split(',').nth(1)?.trim_matches(['"', ' ']);
+    cell.split(' ').next()?.parse().ok()
 }
 
 pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
@@ -84,7 +141,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
             excerpt(title)
         ));
     }
-    let has_trailer = lines.clone().any(|line| is_kind(line.text, "t"));
+    let (end, another) = End::of(lines.clone());
     // Lines of an unknown kind are rows that are refused.
     let (csv, names) = Csv::rows_below(lines, header, |line| {
         !["h", "c", "t"].iter().any(|kind| is_kind(line, kind))
@@ -100,11 +157,12 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         }
     };
     Ok(Box::new(Report {
-        csv: csv.guarded(columns.get(6..).unwrap_or_default()),
+        csv: csv.guarded(columns.get(6..).unwrap_or_default(), &[]),
         columns,
         product: if format == DAY_AHEAD { "da" } else { "rth" },
         version: if format == DAY_AHEAD { None } else { version() },
-        has_trailer,
+        end,
+        another,
     }))
 }
 
@@ -147,19 +205,29 @@ impl Document for Report<'_> {
     }
 
     fn rows(&self) -> usize {
-        self.csv.rows() + usize::from(!self.has_trailer)
+        self.csv.rows() + usize::from(self.end == End::NoTrailer)
     }
 
     fn is_part(&self) -> bool {
-        !self.has_trailer
+        self.end != End::Whole || self.another.is_some()
+    }
+
+    fn is_bare(&self) -> bool {
+        self.csv.is_bare()
     }
 
     fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
-        self.csv.for_each(&mut |index, record| {
-            let row = record.and_then(|record| self.row(&record).map_err(|rejection| record.locate(rejection)));
+        self.csv.for_each_line(&mut |index, line, record| {
+            let row = record.and_then(|record| {
+                let row = match self.another.filter(|first| line.number >= *first) {
+                    Some(first) => Err(of_another_report(line.number, first)),
+                    None => self.row(&record),
+                };
+                row.map_err(|rejection| record.locate(rejection))
+            });
             visit(index, row);
-        })?;
-        if !self.has_trailer {
+        });
+        if self.end == End::NoTrailer {
             let message = "the report ends without its trailer (T), so rows after the last one are missing";
             visit(
                 self.csv.rows(),

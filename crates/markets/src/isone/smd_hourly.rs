@@ -62,7 +62,7 @@ pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Doc
         return Err(Rejection::new(RejectCode::MissingInstrument, message));
     }
     Ok(Box::new(Sheet {
-        csv: csv.guarded(columns.get(3..).unwrap_or_default()),
+        csv: csv.guarded(columns.get(3..).unwrap_or_default(), &[]),
         columns,
     }))
 }
@@ -120,6 +120,10 @@ impl Document for Sheet<'_> {
 
     fn rows(&self) -> usize {
         self.csv.rows() * 2
+    }
+
+    fn is_bare(&self) -> bool {
+        self.csv.is_bare()
     }
 
     fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {

@@ -6,15 +6,17 @@
 //!
 //! Nearly all prices differ in their values only: those are read by the [`Outline`] of an earlier one.
 
-use domain::{Decimal, QualityFlags};
+use domain::{Decimal, Micros, QualityFlags};
 
+use crate::cadence;
 use crate::clock::HOUR;
-use crate::document::{Document, Names, Prices, Row, Spot, Visit, check_grid};
+use crate::document::{Document, Names, Prices, Row, Spot, Visit, check_hour};
 use crate::encoding::json_text;
+use crate::format::Head;
 use crate::json::{Key, Kind, Object, Outline, Read, Reader, Token};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection};
-use crate::table::located;
+use crate::table::{is_nothing, located};
 use crate::text::Text;
 use crate::time;
 
@@ -68,14 +70,35 @@ impl<'a> Frame<'a> {
     }
 }
 
-pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
+/// The name of the format, which a file may have.
+pub(super) const NAME_OF_FORMAT: &str = "isone.ws_hourlylmp.json";
+
+/// The real-time prices of the service have the same content, so that only the name of the file tells.
+pub(super) fn recognise(head: &Head<'_>) -> bool {
+    head.is_json()
+        && head.holds("\"HourlyLmp")
+        && (head.is_named(&["da", "dam", "dalmp", "dayahead"]) || head.file_name == NAME_OF_FORMAT)
+        && !head.is_named(&["rt", "rtlmp", "realtime"])
+}
+
+pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
     let mut frame = Frame::default();
     Reader::whole_object(json_text(payload)?, &mut |reader: &mut Reader<'a>, key: Key<'_>| {
         frame.read(reader, &key)
     })
     .map_err(|error| error.rejection(""))?;
     let answer = frame.0.ok_or_else(|| Rejection::missing(PRICES))?;
+    let stamps = cadence::stamps(answer.data, |text, _| {
+        let (value, end) = cadence::field(text, "\"BeginDate\"")?;
+        Some((instant(value), end))
+    });
+    cadence::check(&stamps, HOUR, format)?;
     Ok(Box::new(answer))
+}
+
+/// A time with its offset.
+fn instant(text: &str) -> Option<Micros> {
+    time::iso(text.trim().as_bytes()).and_then(|stamp| Some(stamp.wall - stamp.offset?))
 }
 
 /// The fields of a price.
@@ -220,8 +243,7 @@ impl<'a> Fields<'a> {
         let begin = self
             .value(BEGIN)
             .ok_or_else(|| Rejection::new(RejectCode::MissingTime, "BeginDate is missing"))?;
-        let stamp = time::iso(begin.raw.trim().as_bytes()).and_then(|stamp| Some(stamp.wall - stamp.offset?));
-        let start = stamp.ok_or_else(|| {
+        let start = instant(begin.raw).ok_or_else(|| {
             let message = format!("BeginDate is {}: a time with its offset is expected", begin.shown());
             Rejection::new(RejectCode::InvalidTime, message)
         })?;
@@ -233,7 +255,8 @@ impl<'a> Fields<'a> {
                 RejectCode::InvalidNumber
             };
             let place = FIRST_NUMBER + at;
-            let token = self.value(place).filter(|token| token.kind != Kind::Null);
+            let is_something = |token: &Token<'_>| token.kind != Kind::Null && !is_nothing(token.raw.trim());
+            let token = self.value(place).filter(is_something);
             let name = FIELDS.get(place).copied().unwrap_or_default();
             token
                 .map(|token| number::decimal(token, code, name, &mut remarks))
@@ -241,7 +264,7 @@ impl<'a> Fields<'a> {
         };
         let price = number(0)?.ok_or_else(|| Rejection::new(RejectCode::MissingPrice, "LmpTotal is missing"))?;
         let (energy, congestion, loss) = (number(1)?, number(2)?, number(3)?);
-        check_grid(start, HOUR, &mut remarks);
+        check_hour(start, "BeginDate")?;
         let is = |wanted: &str| {
             self.value(KIND)
                 .is_some_and(|kind| crate::table::is_plain(kind.raw, wanted))

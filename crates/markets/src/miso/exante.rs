@@ -105,12 +105,10 @@ impl Board<'_> {
         let mut remarks = QualityFlags::NONE;
         let node = record.node(name)?;
         let price = record.price(lmp, &mut remarks)?;
-        let mut component = |column: Column| {
-            record
-                .component(column, &mut remarks)?
-                .ok_or_else(|| Rejection::new(RejectCode::InvalidNumber, format!("{} is empty", column.name)))
-        };
-        let (loss, congestion) = (component(loss)?, component(congestion)?);
+        let (loss, congestion) = (
+            record.component(loss, &mut remarks)?,
+            record.component(congestion, &mut remarks)?,
+        );
         check_grid(self.end, Interval::FiveMinutes.micros(), &mut remarks);
         Ok(Row {
             spot: record.spot,
@@ -147,12 +145,9 @@ impl Document for Board<'_> {
         self.page.for_each(&mut |index, record| {
             let row = record.and_then(|record| {
                 let mut row = self.row(&record).map_err(|rejection| record.locate(rejection))?;
-                energies.compare(
-                    row.end,
-                    row.prices.energy.unwrap_or_default(),
-                    tolerance,
-                    &mut row.remarks,
-                );
+                if let Some(energy) = row.prices.energy {
+                    energies.compare(row.end, energy, tolerance, &mut row.remarks);
+                }
                 Ok(row)
             });
             visit(index, row);

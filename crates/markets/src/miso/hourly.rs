@@ -148,7 +148,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         refused: Refused::default(),
         is_open: csv.is_open(),
     };
-    report.find_lines(&csv.guarded(&columns));
+    report.find_lines(&csv.guarded(columns.get(3..).unwrap_or_default(), &[]));
     Ok(Box::new(report))
 }
 
@@ -243,14 +243,7 @@ impl<'a> Report<'a> {
                 mlc.component(column, &mut remarks)?,
                 mcc.component(column, &mut remarks)?,
             );
-            let prices = match (congestion, loss) {
-                (Some(congestion), Some(loss)) => Prices::without_energy(price, congestion, loss)?,
-                _ => Prices {
-                    congestion,
-                    loss,
-                    ..Prices::alone(price)
-                },
-            };
+            let prices = Prices::without_energy(price, congestion, loss)?;
             let name = lmp.cell(*node);
             let is = |wanted: &str| lmp.cell(*kind).eq_ignore_ascii_case(wanted).then_some(name);
             let start = self.start + i64::try_from(hour).unwrap_or(0) * HOUR;
@@ -285,6 +278,10 @@ impl Document for Report<'_> {
 
     fn rows(&self) -> usize {
         self.nodes.len() * 24 + self.refused.count()
+    }
+
+    fn is_bare(&self) -> bool {
+        self.rows() == 0
     }
 
     fn for_each(&self, tolerance: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {

@@ -8,12 +8,14 @@
 use domain::{Decimal, Interval, Micros, QualityFlags};
 
 use super::EST_TO_UTC;
+use crate::cadence;
 use crate::document::{self, Names, Prices, Row, Spot, Visit, check_grid};
 use crate::encoding::json_text;
 use crate::energies::Energies;
 use crate::json::{Key, Kind, Read, Reader, Token, word};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection};
+use crate::table::is_nothing;
 use crate::text::Text;
 use crate::time;
 
@@ -23,8 +25,8 @@ const HEADERS: u128 = word("headers");
 const DATA: u128 = word("data");
 const PRODUCT: &str = "rt5";
 
-pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn document::Document + 'a>, Rejection> {
-    Ok(Box::new(Document::read(payload)?))
+pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn document::Document + 'a>, Rejection> {
+    Ok(Box::new(Document::read(payload, format)?))
 }
 
 /// A document whose frame has been read: it is valid JSON to its end, and its rows are counted. The rows themselves are read
@@ -41,12 +43,11 @@ struct Values<'a> {
     node: Text<'a>,
     end: Micros,
     prices: Prices,
-    energy: Decimal,
     remarks: QualityFlags,
 }
 
 impl<'a> Document<'a> {
-    fn read(payload: &'a [u8]) -> Result<Document<'a>, Rejection> {
+    fn read(payload: &'a [u8], format: &str) -> Result<Document<'a>, Rejection> {
         let (mut headers, mut data) = (None, None);
         let mut into = |reader: &mut Reader<'a>, key: Key<'_>| match key.word {
             HEADERS => read_headers(reader, &mut headers),
@@ -56,11 +57,9 @@ impl<'a> Document<'a> {
         Reader::whole_object(json_text(payload)?, &mut into).map_err(|error| error.rejection(""))?;
         let headers = headers.ok_or_else(|| Rejection::missing("/headers"))?;
         let (data, rows) = data.ok_or_else(|| Rejection::missing("/data"))?;
-        Ok(Document {
-            columns: columns(&headers)?,
-            data,
-            rows,
-        })
+        let columns = columns(&headers)?;
+        cadence::check(&stamps(data, columns[0]), Interval::FiveMinutes.micros(), format)?;
+        Ok(Document { columns, data, rows })
     }
 
     fn row(
@@ -83,10 +82,15 @@ impl<'a> Document<'a> {
         };
         let mut remarks = QualityFlags::NONE;
         let mut number = |at: usize, code| {
-            let column = COLUMNS.get(at).copied().unwrap_or_default();
-            number::decimal(cell(at)?, code, column, &mut remarks)
+            let (token, column) = (cell(at)?, COLUMNS.get(at).copied().unwrap_or_default());
+            match number::decimal(token, code, column, &mut remarks) {
+                Ok(value) => Ok(Some(value)),
+                Err(_) if token.kind == Kind::Null || is_nothing(token.raw.trim()) => Ok(None),
+                Err(rejection) => Err(rejection),
+            }
         };
-        let price = number(2, RejectCode::InvalidPrice)?;
+        let price = number(2, RejectCode::InvalidPrice)?
+            .ok_or_else(|| Rejection::new(RejectCode::MissingPrice, "LMP says that there is no price"))?;
         let loss = number(3, RejectCode::InvalidNumber)?;
         let congestion = number(4, RejectCode::InvalidNumber)?;
         let prices = Prices::without_energy(price, congestion, loss)?;
@@ -94,7 +98,6 @@ impl<'a> Document<'a> {
             node: node(cell(1)?)?,
             end: interval_end(cell(0)?)?,
             prices,
-            energy: prices.energy.unwrap_or_default(),
             remarks,
         })
     }
@@ -132,7 +135,9 @@ impl document::Document for Document<'_> {
             match row {
                 Ok(mut values) => {
                     check_grid(values.end, Interval::FiveMinutes.micros(), &mut values.remarks);
-                    energies.compare(values.end, values.energy, tolerance, &mut values.remarks);
+                    if let Some(energy) = values.prices.energy {
+                        energies.compare(values.end, energy, tolerance, &mut values.remarks);
+                    }
                     visit(index, Ok(values.row(index)));
                 }
                 Err(rejection) => visit(index, Err(rejection)),
@@ -163,6 +168,26 @@ impl Values<'_> {
             remarks: self.remarks,
         }
     }
+}
+
+/// The stamps of some rows.
+fn stamps(data: &str, column: usize) -> cadence::Stamps {
+    cadence::stamps(data, |text, _| {
+        // Not that of all rows.
+        let is_of_row = |(at, _): &(usize, &str)| {
+            text.get(at + 1..)
+                .is_some_and(|rest| rest.trim_start().starts_with('"'))
+        };
+        let (at, _) = text.match_indices('[').find(is_of_row)?;
+        let (mut stamp, mut count) = (None, 0);
+        let read = Reader::new(text.get(at..)?).array(|token| {
+            if count == column {
+                stamp = interval_end(token).ok();
+            }
+            count += 1;
+        });
+        Some((stamp.filter(|_| read.is_ok()), at + 1))
+    })
 }
 
 /// The first columns of the header, and the number of all its columns.

@@ -2,6 +2,7 @@
 //!
 //! Stamps are Eastern prevailing time without a zone. Congestion is published with the opposite sign, and energy not at all.
 
+mod advisory;
 mod lbmp;
 mod passes;
 

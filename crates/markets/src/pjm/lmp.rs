@@ -7,11 +7,12 @@ use std::fmt::Write as _;
 
 use domain::{Micros, QualityFlags};
 
+use crate::cadence;
 use crate::clock::{self, EASTERN, HOUR, MINUTE};
-use crate::document::{Document, Names, Prices, Row, check_grid};
+use crate::document::{Document, Names, Prices, Row, check_grid, check_hour};
 use crate::encoding::{csv_text, json_text};
 use crate::format::Head;
-use crate::json::{Key, Read, Reader, Token};
+use crate::json::{Key, Read, Reader, Slot};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::rowwise::{ReadRow, Rowwise};
 use crate::table::{Column, Csv, Known, Objects, Page, Record, Table, columns, is_json, optional, required};
@@ -101,6 +102,11 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         } else {
             columns(&names, known)?
         };
+        let stamps = cadence::stamps(page.text(), |text, _| {
+            let (value, end) = cadence::field(text, "\"datetime_beginning_utc\"")?;
+            Some((clock::utc(value, "").ok(), end))
+        });
+        cadence::check(&stamps, interval, format)?;
         (Box::new(page), columns)
     } else {
         let (csv, names) = Csv::open(csv_text(payload)?)?;
@@ -110,7 +116,29 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
             .copied()
             .filter(|column| column.name.contains("price") || column.name.contains("lmp"))
             .collect();
-        (Box::new(csv.guarded(&prices)), columns)
+        let [
+            utc,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            current,
+            _,
+            voltage,
+            equipment,
+            occ_check,
+            case,
+        ] = columns;
+        let stamps = csv.stamps(utc, |cell| clock::utc(cell, utc.name).ok());
+        cadence::check(&stamps, interval, format)?;
+        // No word of `row_is_current` begins with another one, and no tick depends on the others.
+        let harmless = [current, voltage, equipment, occ_check, case];
+        (Box::new(csv.guarded(&prices, &harmless)), columns)
     };
     let reader = Lmp {
         columns,
@@ -123,8 +151,8 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
 #[derive(Default)]
 struct Frame<'a> {
     items: Option<Objects<'a>>,
-    total: Option<Token<'a>>,
-    has_next: bool,
+    total: Slot<'a>,
+    has_next: Option<bool>,
 }
 
 impl<'a> Frame<'a> {
@@ -135,13 +163,11 @@ impl<'a> Frame<'a> {
                 self.items = Some(Objects::read(reader)?);
                 Ok(())
             }
-            "totalRows" => {
-                self.total = Some(reader.value()?);
-                Ok(())
-            }
+            "totalRows" => reader.put(Some(&mut self.total)),
+            "links" if self.has_next.is_some() => Err(reader.twice()),
             "links" => {
                 let links = reader.elements(|reader| reader.skip())?;
-                self.has_next = links.contains("\"next\"");
+                self.has_next = Some(links.contains("\"next\""));
                 Ok(())
             }
             _ => reader.skip(),
@@ -164,8 +190,8 @@ fn page<'a>(payload: &'a [u8]) -> Result<(Page<'a>, Vec<String>), Rejection> {
     })
     .map_err(|error| error.rejection(""))?;
     let items = frame.items.ok_or_else(|| Rejection::missing("/items"))?;
-    let total = frame.total.and_then(|total| total.raw.parse::<usize>().ok());
-    let is_part = frame.has_next || total.is_some_and(|total| total != items.rows);
+    let total = frame.total.get().and_then(|total| total.raw.parse::<usize>().ok());
+    let is_part = frame.has_next == Some(true) || total.is_some_and(|total| total != items.rows);
     Ok((Page::of_objects("/items", &items, is_part), items.names))
 }
 
@@ -174,16 +200,16 @@ impl Lmp {
         let [_, _, _, _, _, _, energy, price, congestion, loss, ..] = self.columns;
         let total = record.price(price, remarks)?;
         let (congestion, loss) = (record.component(congestion, remarks)?, record.component(loss, remarks)?);
-        match (energy.at, congestion, loss) {
-            (None, Some(congestion), Some(loss)) => Prices::without_energy(total, congestion, loss),
-            _ => Ok(Prices {
-                price: total,
-                energy: record.component(energy, remarks)?,
-                congestion,
-                loss,
-                ghg: None,
-            }),
+        if energy.at.is_none() {
+            return Prices::without_energy(total, congestion, loss);
         }
+        Ok(Prices {
+            price: total,
+            energy: record.component(energy, remarks)?,
+            congestion,
+            loss,
+            ghg: None,
+        })
     }
 
     // `verified.2`, `verified.1.superseded`, `unverified`.
@@ -255,6 +281,9 @@ impl ReadRow for Lmp {
         }
         let start = self.start(record)?;
         let prices = self.prices(record, &mut remarks)?;
+        if self.interval == HOUR {
+            check_hour(start, "datetime_beginning_utc")?;
+        }
         check_grid(start, self.interval, &mut remarks);
         let is = |wanted: &str| record.cell(kind).eq_ignore_ascii_case(wanted);
         // Names of hubs, zones and interfaces are unique. Others are cut short and shared by several nodes, so that only the

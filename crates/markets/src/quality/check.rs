@@ -69,7 +69,7 @@ checks! {
     NewInstruments, "new_instruments", UnknownNode, false,
         "the tenant has more new instruments than this within an hour of append time; set on the first tick of each additional one";
     RowRepeated, "row_repeated", Duplicate, false,
-        "an earlier row of the raw partition had the same instrument, interval, vintage, price and components; the last 32,768 rows of a partition are known";
+        "the row repeats the price that counts in its interval among the earlier rows of its raw partition: nothing that is shown of a price differs; the last 32,768 intervals of a partition are known";
     EventIdUnique, "event_id_unique", EventIdReused, false,
         "an earlier message of the partition within NORMALIZATION_DEDUP_WINDOW_S has the same tenant, source and event id but different facts";
     QuoteOrder, "quote_order", CrossedMarket, true,

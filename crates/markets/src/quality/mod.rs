@@ -219,6 +219,8 @@ fn changed_by_more(now: Decimal, then: Decimal, share: Decimal) -> bool {
 }
 
 #[cfg(test)]
+mod duplicates;
+#[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod tests;

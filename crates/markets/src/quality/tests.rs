@@ -173,6 +173,8 @@ fn the_same_row_again_is_a_duplicate_a_correction_or_a_trade_is_not() {
     assert_eq!(next(2, "100", domain::Kind::Interval), ["valid"], "another interval");
     assert_eq!(next(1, "100", domain::Kind::Interval), ["duplicate"]);
     assert_eq!(next(1, "101", domain::Kind::Interval), ["valid"], "a correction");
+    assert_eq!(next(1, "100", domain::Kind::Interval), ["valid"], "a correction of it");
+    assert_eq!(next(1, "100", domain::Kind::Interval), ["duplicate"]);
     assert_eq!(next(3, "100", domain::Kind::Trade), ["valid"]);
     assert_eq!(next(3, "100", domain::Kind::Trade), ["valid"], "each trade counts");
     // Read again from its offset after a restart of the producer: the first row is still the first.

@@ -38,9 +38,10 @@ pub(crate) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Doc
 pub(super) fn read(payload: &[u8]) -> Result<Rowwise<Csv<'_>, Dated<Rows>>, Rejection> {
     let (csv, names) = Csv::open(csv_text(payload)?)?;
     let columns = columns(&names, &COLUMNS)?;
-    // Any cell at the end of a line may be cut: a contract or a date, too, may be whole without its last digits.
+    // A contract, a date or a curve may be whole without its last letters, so a line that is open there is refused.
+    let [.., price, volume] = columns;
     Ok(Rowwise {
-        table: csv.guarded(&columns),
+        table: csv.guarded(&[price, volume], &[]),
         reader: Dated::new(Rows { columns }),
     })
 }

@@ -64,6 +64,11 @@ fn event<'s, P: Problems>(
     );
     problems.keep(time, ())?;
     problems.keep(check::volume(raw.price, raw.volume, "volume"), ())?;
+    let venues = &reading.config.venues;
+    problems.keep(
+        check::own_market(instrument_id.as_str(), venue, venues, "instrument_id"),
+        (),
+    )?;
     let mut remarks = QualityFlags::NONE;
     if raw.dropped_quote {
         remarks.insert(QualityFlag::MissingQuote);

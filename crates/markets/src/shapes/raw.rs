@@ -103,6 +103,9 @@ impl<'a> RawData<'a> {
             .map(|token| number::decimal(token, RejectCode::InvalidNumber, at("volume"), &mut remarks));
         let volume = problems.keep(volume.transpose(), None)?;
         problems.keep(check::volume(price, volume, at("volume")), ())?;
+        let venues = &reading.config.venues;
+        let checked = check::own_market(head.instrument_id.as_str(), head.venue, venues, "the instrument id");
+        problems.keep(checked, ())?;
         Ok(Event {
             event_id: head.event_id,
             correlation_id: head.correlation_id,

@@ -5,8 +5,9 @@
 
 use domain::QualityFlags;
 
+use crate::cadence;
 use crate::clock::{self, CENTRAL, HOUR};
-use crate::document::{Document, Names, Row, check_grid};
+use crate::document::{Document, Names, Row, check_hour};
 use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
@@ -39,12 +40,15 @@ struct DayAhead {
     columns: [Column; COLUMNS.len()],
 }
 
-pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
+pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
     let (csv, names) = Csv::open(csv_text(payload)?)?;
     let columns = columns(&names, &COLUMNS)?;
     let prices: Vec<Column> = columns.iter().copied().skip(4).take(4).collect();
+    let [_, gmt, ..] = columns;
+    let stamps = csv.stamps(gmt, |cell| clock::utc(cell, gmt.name).ok());
+    cadence::check(&stamps, HOUR, format)?;
     Ok(Box::new(Rowwise {
-        table: csv.guarded(&prices),
+        table: csv.guarded(&prices, &[]),
         reader: DayAhead { columns },
     }))
 }
@@ -74,7 +78,7 @@ impl ReadRow for DayAhead {
             );
             return Err(Rejection::new(RejectCode::InvalidTime, message));
         }
-        check_grid(end, HOUR, &mut remarks);
+        check_hour(end, gmt.name)?;
         let prices = record.prices([lmp, energy, congestion, loss], &mut remarks)?;
         let area = record.cell(area);
         let key = if area.is_empty() || area.eq_ignore_ascii_case(OWN_AREA) {

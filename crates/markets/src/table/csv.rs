@@ -3,86 +3,16 @@
 use std::cell::OnceCell;
 
 use csv_core::{ReadRecordResult, Reader};
-use memchr::{memchr, memchr2, memrchr};
+use domain::Micros;
+use memchr::{memchr, memchr2};
 
 use super::commas::Commas;
+use super::header::{Header, of_another_report};
+use super::lines::{Line, Lines};
 use super::{Cells, Column, Record, Table, WIDEST};
+use crate::cadence::{self, Stamps};
 use crate::document::Spot;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-
-/// The lines of a text, without blank ones, and their numbers from 1.
-#[derive(Debug, Clone)]
-pub(crate) struct Lines<'a> {
-    rest: &'a str,
-    /// What separates lines. One that begins with a carriage return only is not mixed with the others.
-    end: u8,
-    number: u64,
-}
-
-/// One line.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Line<'a> {
-    pub number: u64,
-    pub text: &'a str,
-    /// Whether the text of the document ends before the end of the line.
-    pub is_open: bool,
-}
-
-impl<'a> Lines<'a> {
-    pub(crate) fn new(text: &'a str) -> Lines<'a> {
-        let end = match memchr(b'\n', text.as_bytes()) {
-            Some(_) => b'\n',
-            None => b'\r',
-        };
-        Lines {
-            rest: text,
-            end,
-            number: 0,
-        }
-    }
-
-    /// Whether the last of these lines has no end, and is a row.
-    fn last_is_open(&self, is_row: fn(&str) -> bool) -> bool {
-        let at = memrchr(self.end, self.rest.as_bytes()).map_or(0, |at| at + 1);
-        let last = self.rest.get(at..).unwrap_or_default();
-        !last.ends_with('\r') && !is_blank(last) && is_row(last)
-    }
-}
-
-fn is_blank(line: &str) -> bool {
-    line.bytes()
-        .all(|byte| matches!(byte, b' ' | b',' | b'"' | b'\t' | b'\x1A'))
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = Line<'a>;
-
-    fn next(&mut self) -> Option<Line<'a>> {
-        while !self.rest.is_empty() {
-            let at = memchr(self.end, self.rest.as_bytes());
-            let split = at.and_then(|at| Some((self.rest.get(..at)?, self.rest.get(at + 1..)?)));
-            let (text, is_open) = match split {
-                Some((text, rest)) => {
-                    self.rest = rest;
-                    (text, false)
-                }
-                // A carriage return is the beginning of the end of the line.
-                None => (std::mem::take(&mut self.rest), true),
-            };
-            self.number += 1;
-            let closed = text.strip_suffix('\r');
-            let line = Line {
-                number: self.number,
-                text: closed.unwrap_or(text),
-                is_open: is_open && closed.is_none(),
-            };
-            if !is_blank(line.text) {
-                return Some(line);
-            }
-        }
-        None
-    }
-}
 
 /// Splits lines into cells, in reused buffers.
 pub(crate) struct Splitter {
@@ -135,10 +65,15 @@ impl Splitter {
                 self.text.get_mut(written..).unwrap_or_default(),
                 self.ends.get_mut(count..).unwrap_or_default(),
             );
-            let (result, _, bytes, cells) = self.reader.read_record(input, text, ends);
+            let (result, read, bytes, cells) = self.reader.read_record(input, text, ends);
             written += bytes;
             count += cells;
             match result {
+                ReadRecordResult::Record if has_text(input.get(read..).unwrap_or_default()) => {
+                    return Err(refused(
+                        "it has a carriage return inside, so it may be two rows".to_owned(),
+                    ));
+                }
                 ReadRecordResult::Record => break,
                 ReadRecordResult::InputEmpty if input != b"\n" => {}
                 ReadRecordResult::OutputEndsFull => return Err(refused(format!("it has more than {WIDEST} cells"))),
@@ -163,6 +98,11 @@ fn may_begin_otherwise(line: &str) -> bool {
     line.is_empty() || line.starts_with('\u{FEFF}')
 }
 
+// For the reader a record ends at a carriage return. The line goes on unless only others follow, as in `\r\r\n`.
+fn has_text(rest: &[u8]) -> bool {
+    rest.iter().any(|byte| *byte != b'\r')
+}
+
 fn has_quotes(text: &str) -> bool {
     memchr2(b'"', b'\r', text.as_bytes()).is_some()
 }
@@ -173,20 +113,31 @@ pub(crate) struct Csv<'a> {
     lines: Lines<'a>,
     /// Whether a line is a row.
     is_row: fn(&str) -> bool,
+    header: Header,
     width: usize,
     /// Number of rows. Not every format asks for it.
     rows: OnceCell<usize>,
     /// Whether the last line has no end.
     is_open: bool,
-    /// If the last column may have been cut: the decimals of its numbers, from all lines but the last.
-    decimals: Option<Decimals>,
+    /// What shows that the last cell of an open line is whole.
+    last_cell: LastCell,
 }
 
 /// Receives the rows of a document with their lines.
 type VisitLine<'v, 'a> = dyn FnMut(usize, Line<'a>, Result<Record<'_>, Rejection>) + 'v;
 
-/// Decimals of the numbers of a column; `None` without numbers.
-type Decimals = Option<usize>;
+/// What shows that the last cell of a line without its end is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastCell {
+    /// Nothing does.
+    Unknown,
+    /// The comma before it: the header, like each line, ends with a comma.
+    Comma,
+    /// Nothing has to, unless it is empty: no tick depends on a part of it.
+    AnyPart,
+    /// Its decimals: the most of its column in the other lines, `None` without such lines.
+    Decimals(Option<usize>),
+}
 
 impl<'a> Csv<'a> {
     /// Reads the header, the first line that is not blank.
@@ -221,22 +172,33 @@ impl<'a> Csv<'a> {
             is_open: lines.last_is_open(is_row),
             lines,
             is_row,
+            header: Header::of(&names),
             width: names.len(),
             rows: OnceCell::new(),
-            decimals: None,
+            last_cell: match names.last() {
+                Some(name) if name.is_empty() => LastCell::Comma,
+                _ => LastCell::Unknown,
+            },
         };
         Ok((csv, names))
     }
 
-    /// Refuses a last line without its end if its last cell, one of these columns, may have been cut: it has fewer decimals
-    /// than an earlier number of its column, or no earlier number tells how many it should have.
-    pub(crate) fn guarded(mut self, numbers: &[Column]) -> Csv<'a> {
-        let is_number = numbers
-            .iter()
-            .any(|column| column.at.is_some_and(|at| at + 1 == self.width));
-        if self.is_open && is_number {
+    /// Accepts a last line without its end if its last cell is one of `numbers`, and has as many decimals as the others of its
+    /// column; or one of `harmless`, whose cut changes no tick. Without this, such a line is refused: its last cell may be the
+    /// beginning of another name, version or number.
+    pub(crate) fn guarded(mut self, numbers: &[Column], harmless: &[Column]) -> Csv<'a> {
+        let has_last = |columns: &[Column]| {
+            let mut places = columns.iter().filter_map(|column| column.at);
+            places.any(|at| at + 1 == self.width)
+        };
+        if !self.is_open {
+            return self;
+        }
+        if has_last(numbers) {
             let before = self.row_lines().take(self.rows().saturating_sub(1));
-            self.decimals = Some(before.map(|line| decimals(line.text)).max());
+            self.last_cell = LastCell::Decimals(before.map(|line| decimals(line.text)).max());
+        } else if has_last(harmless) {
+            self.last_cell = LastCell::AnyPart;
         }
         self
     }
@@ -251,13 +213,44 @@ impl<'a> Csv<'a> {
         self.lines.clone().filter(move |line| is_row(line.text))
     }
 
-    /// As [`Table::for_each`], with the line of each row.
+    /// The stamps of some rows, in one column.
+    pub(crate) fn stamps(&self, column: Column, read: impl Fn(&str) -> Option<Micros>) -> Stamps {
+        let Some(at) = column.at else { return Stamps::new() };
+        let (mut splitter, end) = (Splitter::new(), self.lines.end);
+        cadence::stamps(self.lines.rest, |text, is_inside| {
+            let begin = if is_inside {
+                memchr(end, text.as_bytes())? + 1
+            } else {
+                0
+            };
+            let (rest, number) = (text.get(begin..)?, 0);
+            let mut lines = Lines { rest, end, number };
+            let line = lines.next()?;
+            let split = splitter.split(line.text, |cells| cells.get(at).and_then(|cell| read(cell.trim())));
+            let stamp = split.ok().flatten().filter(|_| !line.is_open);
+            Some((stamp, text.len() - lines.rest.len()))
+        })
+    }
+
+    /// As [`Table::for_each`], with the line of each row. From a second header on, rows are of another report, and refused.
     pub(crate) fn for_each_line(&self, visit: &mut VisitLine<'_, 'a>) {
         let (mut splitter, mut commas) = (Splitter::new(), Commas::new());
         // One search of the whole text costs less than one of each line.
         let some_have_quotes = has_quotes(self.lines.rest);
+        let mut second = None;
         for (index, line) in self.row_lines().enumerate() {
             let spot = Spot::Line(line.number);
+            if second.is_none() && self.header.is_in(line.text) {
+                second = Some(line.number);
+            }
+            if let Some(first) = second {
+                visit(
+                    index,
+                    line,
+                    Err(super::located(spot, of_another_report(line.number, first))),
+                );
+                continue;
+            }
             let mut visit_cells = |cells: Cells<'_>| {
                 let record = self.check(&line, &cells).map(|()| Record { cells, spot });
                 visit(index, line, record.map_err(|rejection| super::located(spot, rejection)));
@@ -288,7 +281,7 @@ impl<'a> Csv<'a> {
     fn check(&self, line: &Line<'_>, cells: &Cells<'_>) -> Result<(), Rejection> {
         let count = cells.count();
         if line.is_open {
-            self.check_end(line.text, count)?;
+            self.check_end(line.text, cells)?;
         }
         // Some lines are padded with commas.
         let is_blank = |at| cells.get(at).is_none_or(|cell| cell.trim().is_empty());
@@ -299,19 +292,28 @@ impl<'a> Csv<'a> {
         Err(Rejection::new(RejectCode::SchemaViolation, message))
     }
 
-    fn check_end(&self, line: &str, width: usize) -> Result<(), Rejection> {
+    fn check_end(&self, line: &str, cells: &Cells<'_>) -> Result<(), Rejection> {
         let refused = |why| Err(Rejection::new(RejectCode::SchemaViolation, why));
-        if width < self.width {
+        let count = cells.count();
+        if count < self.width {
             return refused("the document ends inside this row");
         }
-        match self.decimals {
-            Some(None | Some(0)) => {
+        let last = self.width.checked_sub(1).and_then(|at| cells.get(at));
+        match self.last_cell {
+            // A comma ends the last cell of the header too.
+            _ if count > self.width => Ok(()),
+            LastCell::Comma => Ok(()),
+            LastCell::AnyPart if last.is_some_and(|cell| !cell.trim().is_empty()) => Ok(()),
+            LastCell::Unknown | LastCell::AnyPart => {
+                refused("the document ends with this cell, and nothing shows that it is complete")
+            }
+            LastCell::Decimals(None | Some(0)) => {
                 refused("the document ends with this number, and nothing shows that it is complete")
             }
-            Some(Some(most)) if decimals(line) < most => {
+            LastCell::Decimals(Some(most)) if decimals(line) < most => {
                 refused("the document ends with this number, which has fewer decimals than its column")
             }
-            _ => Ok(()),
+            LastCell::Decimals(_) => Ok(()),
         }
     }
 }
@@ -330,6 +332,10 @@ impl Table for Csv<'_> {
 
     fn is_part(&self) -> bool {
         false
+    }
+
+    fn is_bare(&self) -> bool {
+        self.row_lines().next().is_none()
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection> {
@@ -369,6 +375,8 @@ mod tests {
         ) {
             let text = format!("x,y,z\n{}{end}", lines.join("\n"));
             let (csv, _) = Csv::open(&text).unwrap();
+            // What an open line may have lost is not the subject here.
+            let csv = Csv { last_cell: LastCell::Comma, ..csv };
             let mut found = Vec::new();
             csv.for_each(&mut |index, record| {
                 let record = record.unwrap();
@@ -383,6 +391,19 @@ mod tests {
             prop_assert_eq!(csv.is_open(), end.is_empty() && Lines::new(&text).last().is_some_and(|line| line.is_open));
             prop_assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn a_carriage_return_inside_a_line_refuses_the_line_and_others_at_its_end_do_not() {
+        let mut splitter = Splitter::new();
+        for line in ["a,12\r7.04", "a,b\rc,d", "a\r\rb", "\"a\"\rb"] {
+            let rejection = splitter.split(line, owned).unwrap_err();
+            assert!(rejection.message.contains("carriage return"), "{line:?}: {rejection}");
+        }
+        for line in ["a,b\r", "a,b\r\r", "\ra,b", "a,b"] {
+            assert_eq!(splitter.split(line, owned).unwrap(), ["a", "b"], "{line:?}");
+        }
+        assert_eq!(splitter.split("a,\"b\rc\"", owned).unwrap(), ["a", "b\rc"]);
     }
 
     #[test]

@@ -142,6 +142,11 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// The array as written.
+    pub(crate) fn text(&self) -> &'a str {
+        self.data
+    }
+
     fn row<'r>(
         &self,
         reader: &mut Reader<'a>,

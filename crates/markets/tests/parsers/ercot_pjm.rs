@@ -163,6 +163,24 @@ fn the_end_of_ercots_first_pass_may_be_printed_as_one_o_clock_a_second_time() {
         found.iter().all(|tick| tick.contains("2016-11-07T06:45:00Z")),
         "{found:?}"
     );
+    // In another order, or without the quarters between them, nothing tells which of the two is the later one.
+    let descending: Vec<(u8, u8, &str)> = printed.iter().copied().rev().collect();
+    for (rows, decided) in [
+        (descending, 7),
+        (vec![(1, 3, "N"), (1, 4, "N"), (1, 4, "N"), (2, 1, "N"), (2, 2, "N")], 3),
+        (vec![(1, 4, "N"), (2, 1, "N"), (2, 2, "N"), (1, 4, "N"), (1, 4, "N")], 2),
+    ] {
+        let text = header.to_owned() + &document(&rows, "LZ");
+        let found = read(format, text.as_bytes()).unwrap();
+        assert_eq!(found.ticks.len(), decided, "{rows:?}");
+        assert!(
+            found
+                .ticks
+                .iter()
+                .all(|tick| !tick.contains("T05:45") && !tick.contains("T06:45"))
+        );
+        assert!(found.rejected.iter().all(|row| row.ends_with("ambiguous_time")));
+    }
     // Hour ending 25 and a flagged hour that is not repeated do not exist.
     let impossible = header.to_owned() + &document(&[(25, 1, "N"), (3, 1, "Y"), (1, 4, "Y")], "LZ");
     assert_eq!(
@@ -271,6 +289,38 @@ fn pjm_rows_that_contradict_themselves_are_rejected_alone() {
         RejectCode::SchemaViolation,
         "HTML",
     );
+}
+
+#[test]
+fn a_pjm_row_off_the_hour_is_no_hour() {
+    let row = |minute: &str| {
+        format!("11/2/2025 5:{minute}:00 AM,11/2/2025 1:{minute}:00 AM,1,PJM-RTO,,,ZONE,,42.42,42.37,0,-0.05,True,1\n")
+    };
+    let text = hourly(&(row("00") + &row("05") + &row("07")));
+    let day_ahead = text.replace("_rt", "_da");
+    for (format, text) in [("pjm.rt_hrl_lmps.csv", &text), ("pjm.da_hrl_lmps.csv", &day_ahead)] {
+        refused_whole(format, text.as_bytes(), RejectCode::SchemaViolation, "those of minutes");
+        // Among hours, the rows alone are refused.
+        let (header, rows) = text.split_once('\n').unwrap();
+        let others = [6, 7].map(|hour| {
+            let first = rows.lines().next().unwrap();
+            first
+                .replace(" 5:", &format!(" {hour}:"))
+                .replace(" 1:", &format!(" {}:", hour - 5))
+                + "\n"
+        });
+        let found = read(format, format!("{header}\n{rows}{}", others.concat()).as_bytes()).unwrap();
+        assert_eq!(
+            found.rejected,
+            ["line 3: invalid_time", "line 4: invalid_time"],
+            "{format}"
+        );
+        assert_eq!(found.ticks.len(), 3);
+    }
+    // Off the grid of five minutes is a flag.
+    let found = ticks("pjm.rt_fivemin_hrl_lmps.csv", &text);
+    let flagged: Vec<bool> = found.iter().map(|tick| tick.contains("off_grid")).collect();
+    assert_eq!(flagged, [false, false, true]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod cuts;
 mod diagnosis;
 mod documents;
 mod documents_of_the_load;
@@ -11,6 +12,7 @@ mod ercot_pjm;
 mod events;
 mod guide;
 mod hourly;
+mod joined;
 mod miso_caiso;
 mod nyiso_isone_spp_gas;
 mod properties;

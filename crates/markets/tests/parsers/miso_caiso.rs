@@ -2,9 +2,9 @@
 
 use std::io::Write as _;
 
-use markets::{RejectCode, detect_format};
+use markets::{RejectCode, archive_problem, detect_format};
 
-use crate::common::{every_cut_is_a_part, read, refused_whole};
+use crate::common::{every_cut_is_a_part, message, read, refused_whole, run};
 
 const HOURS: &str = "HE 1,HE 2,HE 3,HE 4,HE 5,HE 6,HE 7,HE 8,HE 9,HE 10,HE 11,HE 12,HE 13,HE 14,HE 15,HE 16,HE 17,HE 18,HE 19,HE 20,HE 21,HE 22,HE 23,HE 24";
 
@@ -367,6 +367,88 @@ fn xml_row(item: &str, value: &str) -> String {
 }
 
 #[test]
+fn a_component_of_caiso_that_says_nothing_leaves_the_price() {
+    let rows = |price: &str, energy: &str| {
+        let values = [
+            ("LMP_PRC", price),
+            ("LMP_ENE_PRC", energy),
+            ("LMP_CONG_PRC", "1"),
+            ("LMP_LOSS_PRC", ".5"),
+        ];
+        let csv = ["LMP", "MCE", "MCC", "MCL"]
+            .iter()
+            .zip(values)
+            .map(|(kind, (_, value))| {
+                format!("2019-11-03T09:00:00-00:00,2019-11-03T10:00:00-00:00,2019-11-03,25,A&B,DAM,{kind},{value}\n")
+            });
+        let header = "INTERVALSTARTTIME_GMT,INTERVALENDTIME_GMT,OPR_DT,OPR_HR,NODE,MARKET_RUN_ID,LMP_TYPE,MW\n";
+        (
+            header.to_owned() + &csv.collect::<String>(),
+            xml(&values.map(|(item, value)| xml_row(item, value)).concat()),
+        )
+    };
+    for nothing in ["", "None", "N/A"] {
+        let (csv, xml) = rows("20.5", nothing);
+        for (format, text) in [("caiso.prc_lmp.csv", csv), ("caiso.oasis.xml", xml)] {
+            let read = read(format, text.as_bytes()).unwrap();
+            assert_eq!(
+                read.ticks,
+                ["CAISO.A%26B.DA 2019-11-03T09:00:00Z 3600s 20.5 c1 l0.5"],
+                "{format} {:?}",
+                read.messages
+            );
+        }
+        let (csv, xml) = rows(nothing, "19");
+        for (format, text) in [("caiso.prc_lmp.csv", csv), ("caiso.oasis.xml", xml)] {
+            let read = read(format, text.as_bytes()).unwrap();
+            assert!(
+                read.ticks.is_empty() && read.rejected[0].ends_with("missing_price"),
+                "{format} {:?}",
+                read.messages
+            );
+        }
+    }
+}
+
+#[test]
+fn a_component_of_miso_that_says_nothing_leaves_the_price() {
+    let rows = [
+        ("\"1.5\"", "\"None\"", "\"0.2\""),
+        ("\"1.5\"", "\"0.1\"", "null"),
+        ("\"1.5\"", "\"\"", "\"N/A\""),
+        ("\"None\"", "\"0.1\"", "\"0.2\""),
+    ];
+    let fine =
+        rows.map(|(price, loss, congestion)| format!("[\"2026-10-02T00:10:00\",\"A\",{price},{loss},{congestion}]"));
+    let fine = format!(
+        r#"{{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[{}]}}"#,
+        fine.join(",")
+    );
+    let hubs = rows.map(|(price, loss, congestion)| {
+        format!(r#"{{"name":"A","LMP":{price},"loss":{loss},"congestion":{congestion}}}"#)
+    });
+    let hubs = format!(
+        r#"{{"LMPData":{{"RefId":"02-Oct-2026 - Interval 00:10 EST","ExAnteLMP":{{"HourAndMin":"00:10","Hub":[{}]}}}}}}"#,
+        hubs.join(",")
+    );
+    for (format, text, product, place) in [
+        ("miso.rt5.expost.json", fine, "RT5", "/data/3"),
+        ("miso.exante.json", hubs, "EXANTE", "/LMPData/ExAnteLMP/Hub/3"),
+    ] {
+        let read = read(format, text.as_bytes()).unwrap();
+        let expected = ["1.5 c0.2", "1.5 l0.1", "1.5"]
+            .map(|prices| format!("MISO.A.{product} 2026-10-02T05:05:00Z 300s {prices}"));
+        assert_eq!(read.ticks, expected);
+        assert_eq!(read.rejected.len(), 1);
+        assert!(
+            read.rejected[0].ends_with("missing_price"),
+            "{place} {:?}",
+            read.rejected
+        );
+    }
+}
+
+#[test]
 fn oasis_xml_holds_the_same_prices() {
     let rows = [
         ("LMP_PRC", "20.5"),
@@ -388,6 +470,175 @@ fn oasis_xml_holds_the_same_prices() {
     for end in (0..text.len()).step_by(23) {
         assert!(read("caiso.oasis.xml", &text.as_bytes()[..end]).is_err());
     }
+}
+
+fn xml_rows(node: &str) -> String {
+    let rows = [
+        ("LMP_PRC", "30"),
+        ("LMP_ENE_PRC", "27"),
+        ("LMP_CONG_PRC", "1"),
+        ("LMP_LOSS_PRC", "2"),
+    ];
+    rows.map(|(item, value)| xml_row(item, value))
+        .concat()
+        .replace("A&amp;B", node)
+}
+
+#[test]
+fn a_row_of_oasis_xml_has_each_element_once_and_texts_without_elements() {
+    let format = "caiso.oasis.xml";
+    let good = xml_rows("GOOD");
+    let whole = read(format, xml(&good).as_bytes()).unwrap();
+    assert_eq!((whole.ticks.len(), whole.rejected.len()), (1, 0));
+    for (from, to, names) in [
+        ("<m:VALUE>30<", "<m:VALUE>3</m:VALUE><m:VALUE>0<", "VALUE"),
+        ("<m:VALUE>30<", "<m:VALUE></m:VALUE><m:VALUE>30<", "VALUE"),
+        ("<m:VALUE>30<", "<m:VALUE/><m:VALUE>30<", "VALUE"),
+        ("<m:VALUE>30<", "<m:VALUE>3<m:x>1</m:x>0<", "x"),
+        ("<m:VALUE>30<", "<m:VALUE>3<m:x/>0<", "x"),
+        (">BAD<", ">B</m:RESOURCE_NAME><m:RESOURCE_NAME>AD<", "RESOURCE_NAME"),
+        ("<m:OPR_DATE>", "<m:OPR_DATE>2019-</m:OPR_DATE><m:OPR_DATE>", "OPR_DATE"),
+    ] {
+        let bad = xml_rows("BAD").replacen(from, to, 1);
+        for rows in [format!("{bad}{good}"), format!("{good}{bad}{good}")] {
+            let found = read(format, xml(&rows).as_bytes()).unwrap();
+            assert_eq!(found.ticks, whole.ticks, "{to}");
+            assert!(
+                found.messages.iter().any(|message| message.contains(names)),
+                "{:?}",
+                found.messages
+            );
+        }
+    }
+    // In XML, a comment or a section does not end a text.
+    for same in ["3<!--c-->0", "<![CDATA[3]]>0", "&#51;0", "&#x33;0"] {
+        let text = xml(&good.replacen(">30<", &format!(">{same}<"), 1));
+        assert_eq!(read(format, text.as_bytes()).unwrap(), whole, "{same}");
+    }
+}
+
+#[test]
+fn references_of_oasis_xml_are_those_of_xml() {
+    let format = "caiso.oasis.xml";
+    for (written, node) in [
+        ("AL&#84;A", "ALTA"),
+        ("AL&#x54;A", "ALTA"),
+        ("A&lt;B", "A%3CB"),
+        ("A&quot;", "A%22"),
+    ] {
+        let found = read(format, xml(&xml_rows(written)).as_bytes()).unwrap();
+        assert!(
+            found.ticks[0].starts_with(&format!("CAISO.{node}.DA ")),
+            "{:?}",
+            found.ticks
+        );
+    }
+    for unknown in ["&foo;", "&nbsp;", "&#0;", "&#xD800;"] {
+        refused_whole(
+            format,
+            xml(&xml_rows(unknown)).as_bytes(),
+            RejectCode::SchemaViolation,
+            "XML document cannot be read",
+        );
+    }
+    let declared = xml(&xml_rows("&x;")).replace("?>", "?><!DOCTYPE r [<!ENTITY x \"A\">]>");
+    refused_whole(format, declared.as_bytes(), RejectCode::SchemaViolation, "entity x");
+}
+
+#[test]
+fn oasis_xml_in_another_unit_is_refused() {
+    let format = "caiso.oasis.xml";
+    let with = |header: &str| xml(&xml_rows("A")).replace("<m:SEC_PER", &format!("{header}<m:SEC_PER"));
+    for unit in ["US$/MWH", "US$/MWh", "$/MWh", "US$", ""] {
+        let found = read(format, with(&format!("<m:UOM>{unit}</m:UOM>")).as_bytes()).unwrap();
+        assert_eq!(found.ticks.len(), 1, "{unit}");
+    }
+    for (header, names) in [
+        ("<m:UOM>CENTS/KWH</m:UOM>", "CENTS/KWH"),
+        ("<m:UOM>US$</m:UOM><m:UOM>/KWH</m:UOM>", "UOM"),
+        ("<m:UOM>US$<m:x/></m:UOM>", "x"),
+        ("<m:MKT_TYPE>DAM</m:MKT_TYPE>", "MKT_TYPE"),
+    ] {
+        let found = read(format, with(header).as_bytes()).unwrap();
+        assert_eq!((found.ticks.len(), found.rejected.len()), (0, 4), "{header}");
+        assert!(
+            found.messages.iter().all(|message| message.contains(names)),
+            "{:?}",
+            found.messages
+        );
+    }
+}
+
+#[test]
+fn a_row_of_oasis_csv_that_contradicts_itself_is_refused() {
+    let rows = |kind: &str| {
+        caiso_hour(
+            "2019-11-03T08:00:00",
+            "2019-11-03T09:00:00",
+            "2019-11-03",
+            "2",
+            ["10.5", "9", "1", "0.5", ""],
+        )
+        .concat()
+        .replace(",LMP,X", &format!(",LMP,{kind}"))
+    };
+    for (item, is_read) in [
+        ("LMP_PRC", true),
+        ("", true),
+        ("lmp_prc", true),
+        ("LMP_CONG_PRC", false),
+        ("MCC", false),
+    ] {
+        let found = read("caiso.prc_lmp.csv", format!("{HEADER}\n{}", rows(item)).as_bytes()).unwrap();
+        assert_eq!(!found.ticks.is_empty(), is_read, "{item}");
+        assert_eq!(
+            found.messages.iter().any(|message| message.contains(item)),
+            !is_read,
+            "{:?}",
+            found.messages
+        );
+    }
+    for (interval, is_read) in [("0", true), ("1", true), ("", true), ("3", false), ("x", false)] {
+        let text = format!("{HEADER}\n{}", rows("X").replace(",2,0,", &format!(",2,{interval},")));
+        let found = read("caiso.prc_lmp.csv", text.as_bytes()).unwrap();
+        assert_eq!(!found.ticks.is_empty(), is_read, "{interval}");
+        assert_eq!(found.rejected.is_empty(), is_read, "{interval}");
+    }
+    // The second quarter.
+    let quarter = rows("X")
+        .replace("08:00:00-", "08:15:00-")
+        .replace("09:00:00-", "08:30:00-")
+        .replace(",DAM,", ",RTPD,");
+    for (interval, is_read) in [("2", true), ("1", false), ("0", false)] {
+        let text = format!("{HEADER}\n{}", quarter.replace(",2,0,", &format!(",2,{interval},")));
+        let found = read("caiso.prc_rtpd_lmp.csv", text.as_bytes()).unwrap();
+        assert_eq!(!found.ticks.is_empty(), is_read, "{interval}: {:?}", found.messages);
+    }
+}
+
+#[test]
+fn a_message_without_a_format_says_so() {
+    let refused = |payload: &[u8], names: &str| {
+        let rejection = run(&message(payload)).unwrap_err();
+        assert_eq!(rejection.code, RejectCode::BrokenJson);
+        assert!(
+            rejection.message.contains(names),
+            "'{rejection}' does not name '{names}'"
+        );
+    };
+    refused(b"Time Stamp;Name;PTID\n1;2;3\n", "header dp.format");
+    refused(b"\"Time Stamp\",\"Name\"\n", "begins with \"\"Time Stamp\",\"Name\"\"");
+    refused(&zip(&[("a.csv", b"x")]), "header dp.format");
+    refused(&zip(&[("a.csv", b"x"), ("b.csv", b"x")]), "2 members");
+    refused(&zip(&[]), "no member");
+    refused(b"PK\x03\x04cut", "cannot be read");
+    let mut damaged = zip(&[("a.csv", b"the text of a document")]);
+    // Behind the header of the member and its name.
+    damaged[30 + "a.csv".len() + 4] ^= 1;
+    refused(&damaged, "cannot be unpacked");
+    assert!(archive_problem(&damaged).unwrap().contains("cannot be unpacked"));
+    assert_eq!(archive_problem(&zip(&[("a.csv", b"x")])), None);
+    assert_eq!(archive_problem(b"{}"), None);
 }
 
 #[test]

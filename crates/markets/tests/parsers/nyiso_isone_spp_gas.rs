@@ -141,13 +141,162 @@ fn hourly_nyiso_stamps_begin_their_interval_and_the_repeated_one_is_printed_twic
         assert_eq!(found.ticks, expected);
         assert_eq!(found.rejected, ["line 6: invalid_time", "line 7: ambiguous_time"]);
     }
-    assert_eq!(detect_format("x.csv", text.as_bytes()), Some("nyiso.damlbmp_zone.csv"));
+    // Hours without a telling name may be of either market, and each generator is no zone.
+    for (name, format) in [
+        ("x.csv", None),
+        ("zone.csv", None),
+        ("20251102damlbmp_zone.csv", Some("nyiso.damlbmp_zone.csv")),
+        ("20251102rtlbmp_zone.csv", Some("nyiso.rtlbmp_zone.csv")),
+        ("20251102damlbmp_gen.csv", None),
+        ("20251102rtlbmp_gen_csv.zip", None),
+    ] {
+        assert_eq!(detect_format(name, text.as_bytes()), format, "{name}");
+    }
     refused_whole(
         REAL_TIME,
         text.replace("PTID", "Zone").as_bytes(),
         RejectCode::SchemaViolation,
         "\"Zone\"",
     );
+}
+
+#[test]
+fn five_minutes_are_no_hours_in_an_hourly_nyiso_document() {
+    let text = nyiso(&[
+        ("11/02/2025 00:00", "WEST", "51.52,2.92,0.00"),
+        ("11/02/2025 00:05", "WEST", "51.52,2.92,0.00"),
+    ]);
+    for format in ["nyiso.damlbmp_zone.csv", "nyiso.rtlbmp_zone.csv"] {
+        refused_whole(format, text.as_bytes(), RejectCode::SchemaViolation, "those of minutes");
+        // Among hours, the row alone is refused.
+        let more = text.clone() + "\"11/02/2025 03:00\",\"WEST\",61757,51.52,2.92,0.00\n";
+        let found = read(format, more.as_bytes()).unwrap();
+        assert_eq!(
+            (found.ticks.len(), found.rejected),
+            (2, vec!["line 3: invalid_time".to_owned()])
+        );
+    }
+}
+
+#[test]
+fn the_passes_are_told_apart_only_if_the_rows_ascend() {
+    let first = ("11/02/2025 01:00", "WEST", "50.72,2.92,0.00");
+    let second = ("11/02/2025 01:00", "WEST", "48.63,2.92,0.00");
+    let at = |stamp| (stamp, "WEST", "40.00,2.92,0.00");
+    let (before, after) = (at("11/02/2025 00:00"), at("11/02/2025 02:00"));
+    let early = at("11/02/2025 00:00");
+    for format in ["nyiso.damlbmp_zone.csv", "nyiso.rtlbmp_zone.csv"] {
+        for (rows, is_decided) in [
+            (vec![before, first, second, after], true),
+            (vec![before, first, second], true),
+            (vec![first, second, after], true),
+            // Descending; nothing tells the order; the same row once more; all of it once more; a row out of order.
+            (vec![after, second, first, before], false),
+            (vec![after, second, first], false),
+            (vec![first, second], false),
+            (vec![before, first, first, after], false),
+            (vec![before, first, first, second, after], false),
+            (vec![before, first, second, after, before, first, second, after], false),
+            (vec![first, second, after, early], false),
+        ] {
+            let found = read(format, nyiso(&rows).as_bytes()).unwrap();
+            let repeated: Vec<&String> = found
+                .ticks
+                .iter()
+                .filter(|tick| tick.contains("T05:00") || tick.contains("T06:00"))
+                .collect();
+            if is_decided {
+                assert!(repeated[0].contains("T05:00:00Z 3600s 50.72"), "{rows:?}");
+                assert!(repeated[1].contains("T06:00:00Z 3600s 48.63"), "{rows:?}");
+            } else {
+                assert!(repeated.is_empty(), "{rows:?}: {repeated:?}");
+                assert!(found.rejected.iter().all(|row| row.ends_with("ambiguous_time")));
+            }
+        }
+    }
+    // Runs: a step back of some minutes is a row out of order, and no change of the clock.
+    let run = |time: &str| format!("11/02/2025 {time}:00");
+    for (times, is_decided) in [
+        (
+            vec!["00:55", "01:00", "01:35", "01:55", "01:00", "01:35", "02:05"],
+            true,
+        ),
+        (
+            vec!["02:05", "01:35", "01:00", "01:55", "01:35", "01:00", "00:55"],
+            false,
+        ),
+        (vec!["00:55", "01:00", "01:10", "01:05", "01:20", "01:55"], false),
+        (vec!["00:55", "01:00", "01:55", "01:00", "01:35", "00:55"], false),
+    ] {
+        let stamps: Vec<String> = times.iter().map(|time| run(time)).collect();
+        let rows: Vec<_> = stamps
+            .iter()
+            .map(|stamp| (stamp.as_str(), "WEST", "1.00,0.00,0.00"))
+            .collect();
+        let found = read(REAL_TIME, nyiso(&rows).as_bytes()).unwrap();
+        assert_eq!(found.rejected.is_empty(), is_decided, "{times:?}: {:?}", found.rejected);
+        assert!(found.rejected.iter().all(|row| row.ends_with("ambiguous_time")));
+    }
+}
+
+/// The starts of a zone's prices, and what is rejected.
+fn real_time(stamps: &[&str]) -> (Vec<String>, Vec<String>) {
+    let stamps: Vec<String> = stamps.iter().map(|time| format!("07/18/2022 {time}:00")).collect();
+    let rows: Vec<_> = stamps
+        .iter()
+        .flat_map(|stamp| ["WEST", "N.Y.C."].map(|name| (stamp.as_str(), name, "80.00,8.00,0.00")))
+        .collect();
+    let text = nyiso(&rows);
+    every_cut_is_a_part(REAL_TIME, text.as_bytes(), 7);
+    let found = read(REAL_TIME, text.as_bytes()).unwrap();
+    assert!(
+        found.messages.iter().all(|message| message.contains("advisory")),
+        "{:?}",
+        found.messages
+    );
+    let west = found.ticks.iter().filter(|tick| tick.starts_with("NYISO.WEST"));
+    (west.map(|tick| tick[26..31].to_owned()).collect(), found.rejected)
+}
+
+#[test]
+fn the_quarters_behind_the_newest_run_are_advisory_and_no_prices_of_five_minutes() {
+    let (starts, rejected) = real_time(&["16:40", "16:45", "16:50", "17:00", "17:15", "17:30"]);
+    assert_eq!(starts, ["20:35", "20:40", "20:45"]);
+    let lines = (8..14).map(|line| format!("line {line}: schema_violation"));
+    assert_eq!(rejected, lines.collect::<Vec<_>>());
+    // Five minutes behind the newest run, nothing tells the first one apart.
+    let (starts, rejected) = real_time(&["16:50", "16:55", "17:00", "17:15"]);
+    assert_eq!((starts.len(), rejected.len()), (3, 2));
+    // A gap is none if five minutes follow, or the stamp is on no quarter.
+    for stamps in [
+        ["16:40", "16:45", "17:00", "17:05"],
+        ["16:40", "16:45", "17:00", "17:10"],
+    ] {
+        assert_eq!(real_time(&stamps).1, Vec::<String>::new(), "{stamps:?}");
+    }
+    // A document may have quarters alone.
+    assert_eq!(real_time(&["16:15", "16:30", "16:45"]).0.len(), 3);
+}
+
+#[test]
+fn a_nyiso_component_that_says_nothing_leaves_the_price() {
+    let text = nyiso(&[
+        ("07/18/2022 00:05:00", "N.Y.C.", "81.21,None,-1.32"),
+        ("07/18/2022 00:05:00", "WEST", "72.75,.51,"),
+        ("07/18/2022 00:05:00", "H Q", "72.75,N/A,n/a"),
+        ("07/18/2022 00:05:00", "PJM", "N/A,.51,0.00"),
+        ("07/18/2022 00:05:00", "NPX", "72.75,x,0.00"),
+    ]);
+    let found = read(REAL_TIME, text.as_bytes()).unwrap();
+    assert_eq!(
+        found.ticks,
+        [
+            "NYISO.N.Y.C..RT5 2022-07-18T04:00:00Z 300s 81.21 c1.32",
+            "NYISO.WEST.RT5 2022-07-18T04:00:00Z 300s 72.75 l0.51",
+            "NYISO.H%20Q.RT5 2022-07-18T04:00:00Z 300s 72.75",
+        ]
+    );
+    assert_eq!(found.rejected, ["line 5: missing_price", "line 6: invalid_number"]);
 }
 
 const ISONE: &str = "\"C\",\"Day-Ahead Energy Market Hourly LMP Report\"\n\"C\",\"Filename: WW_DALMP_ISO_20251102.csv\"\n\
@@ -161,7 +310,8 @@ fn isone(rows: &[(&str, &str, &str)]) -> String {
             format!("\"D\",\"{date}\",\"{hour}\",\"4000\",\".H.INTERNAL_HUB\",\"HUB\",{prices}\n")
         })
         .collect();
-    format!("{ISONE}{rows}\"T\",\"9 lines\"")
+    let count = rows.lines().count();
+    format!("{ISONE}{rows}\"T\",\"{count} lines\"")
 }
 
 #[test]
@@ -232,11 +382,25 @@ fn an_isone_report_without_its_trailer_says_so() {
         ["ISONE..H.INTERNAL_HUB.RTH 2026-06-02T04:00:00Z 3600s 45.45 e47.56 c0 l-2.11 v:preliminary"]
     );
     assert!(whole.rejected.is_empty());
-    let cut = text.replace("\"T\",\"9 lines\"", "");
+    let trailer = "\"T\",\"1 lines\"";
+    let cut = text.replace(trailer, "");
     let part = read(format, cut.as_bytes()).unwrap();
-    assert_eq!((part.ticks, part.rejected.len()), (whole.ticks, 1));
+    assert_eq!((&part.ticks, part.rejected.len()), (&whole.ticks, 1));
     assert!(part.messages[0].contains("trailer"), "{}", part.messages[0]);
     assert!(is_part(format, cut.as_bytes()) && !is_part(format, text.as_bytes()));
+    // The trailer has the number of data lines, and nothing follows it.
+    for trailer in ["\"T\",\"2 lines\"", "\"T\",\"lines\"", "\"T\"", "T,0 lines"] {
+        let other = format!("{cut}{trailer}\n");
+        assert!(is_part(format, other.as_bytes()), "{trailer}");
+        assert_eq!(read(format, other.as_bytes()).unwrap(), whole, "{trailer}");
+    }
+    let plain = format!("{cut}T,1 lines\r\n\r\n");
+    assert!(!is_part(format, plain.as_bytes()));
+    let row = cut.lines().last().unwrap();
+    let goes_on = format!("{text}\n{row}\n");
+    let found = read(format, goes_on.as_bytes()).unwrap();
+    assert_eq!((found.ticks.len(), found.rejected.len()), (1, 1));
+    assert!(is_part(format, goes_on.as_bytes()));
     refused_whole(
         "isone.da_lmp.csv",
         text.as_bytes(),
@@ -263,10 +427,25 @@ fn the_isone_web_service_gives_offsets() {
         row("2025-11-02T01:00:00.000-05:00", "\"32.34\""),
         row("2025-11-02T01:00:00.000", "1"),
         row("2025-11-02T02:00:00.000-05:00", "null"),
+        row("2025-11-02T02:05:00.000-05:00", "1"),
+        row("2025-11-02T03:00:00.000-05:00", "\"N/A\""),
     ];
     let format = "isone.ws_hourlylmp.json";
     let text = format!(r#"{{"HourlyLmps":{{"HourlyLmp":[{}]}}}}"#, rows.join(","));
-    assert_eq!(detect_format("x", text.as_bytes()), Some(format));
+    // Real-time prices look the same.
+    for (name, expected) in [
+        ("hourlylmp_da_final_20251102.json", Some(format)),
+        ("isone_day_ahead.json", Some(format)),
+        ("DayAhead-20251102.json", Some(format)),
+        (format, Some(format)),
+        ("hourlylmp_rt_final_20251102.json", None),
+        ("hourlylmp_rt_da_20251102.json", None),
+        ("real_time_da.json", None),
+        ("hourlylmp_data.json", None),
+        ("x", None),
+    ] {
+        assert_eq!(detect_format(name, text.as_bytes()), expected, "{name}");
+    }
     let found = read(format, text.as_bytes()).unwrap();
     let expected =
         ["05", "06"].map(|hour| format!("ISONE..Z.MAINE.DA 2025-11-02T{hour}:00:00Z 3600s 32.34 e32.04 c0 l0.3"));
@@ -275,8 +454,18 @@ fn the_isone_web_service_gives_offsets() {
         found.rejected,
         [
             "/HourlyLmps/HourlyLmp/2: invalid_time",
-            "/HourlyLmps/HourlyLmp/3: missing_price"
+            "/HourlyLmps/HourlyLmp/3: missing_price",
+            "/HourlyLmps/HourlyLmp/4: invalid_time",
+            "/HourlyLmps/HourlyLmp/5: missing_price"
         ]
+    );
+    let bare = format!(
+        r#"{{"HourlyLmps":{{"HourlyLmp":[{}]}}}}"#,
+        rows[0].replace("32.04", "\"\"").replace(":0,", ":\"None\",")
+    );
+    assert_eq!(
+        read(format, bare.as_bytes()).unwrap().ticks,
+        ["ISONE..Z.MAINE.DA 2025-11-02T05:00:00Z 3600s 32.34 l0.3"]
     );
     let single = format!(r#"{{"HourlyLmps":{{"HourlyLmp":{}}}}}"#, rows[0]);
     assert_eq!(read(format, single.as_bytes()).unwrap().ticks, expected[..1]);
@@ -359,6 +548,37 @@ fn spp_stamps_and_headers_have_many_styles() {
         old.replace("MEC", "MGHG").as_bytes(),
         RejectCode::SchemaViolation,
         "MGHG",
+    );
+}
+
+#[test]
+fn an_spp_row_off_the_hour_is_no_hour() {
+    let text = "Interval,GMTIntervalEnd,Settlement Location,Pnode,LMP,MLC,MCC,MEC\n06/04/2026 01:00:00,06/04/2026 06:00:00,A,P,1,0,0,1\n\
+                06/04/2026 02:00:00,06/04/2026 07:00:00,A,P,1,0,0,1\n06/04/2026 02:05:00,06/04/2026 07:05:00,A,P,1,0,0,1\n";
+    let found = read("spp.da_lmp_sl.csv", text.as_bytes()).unwrap();
+    assert_eq!(
+        (found.ticks.len(), found.rejected),
+        (2, vec!["line 4: invalid_time".to_owned()])
+    );
+}
+
+#[test]
+fn the_columns_of_gas_prices_may_be_in_either_order() {
+    let format = "gas.eia_daily.csv";
+    let usual = read(format, b"Date,Price\n2021-02-04,2.6\n2021-02-05,2.7\n").unwrap();
+    assert_eq!(usual.ticks.len(), 2);
+    for text in [
+        "Price,Date\n2.6,2021-02-04\n2.7,2021-02-05\n",
+        "Source,EIA\nHenry Hub Natural Gas Spot Price (Dollars per Million Btu),Day\n2.6,2021-02-04\n2.7,2021-02-05\n",
+    ] {
+        assert_eq!(read(format, text.as_bytes()).unwrap().ticks, usual.ticks, "{text}");
+        assert_eq!(detect_format("x.csv", text.as_bytes()), Some(format));
+    }
+    // Only what is wrong is named.
+    let rejection = read(format, b"Date,Cost\n2021-02-04,2.6\n").unwrap_err();
+    assert_eq!(
+        rejection.message,
+        "the header lacks Price and has other columns: \"Cost\""
     );
 }
 

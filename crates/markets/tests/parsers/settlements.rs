@@ -106,7 +106,11 @@ fn rows_that_cannot_be_read_are_rejected_alone_with_their_line_and_the_reason() 
         ),
         ("2026-11-25,GAS.WAHA,M1,peak,1,", "schema_violation", "no on-peak block"),
         ("2026-11-25,PJM.WESTERN HUB,M1,flat", "schema_violation", "cells"),
-        ("2028-11-25,PJM.WESTERN HUB,M1,flat,1,", "future_time", "as_of"),
+        (
+            "2028-11-25,PJM.WESTERN HUB,M1,flat,1,",
+            "future_time",
+            "correct the trade date",
+        ),
     ];
     let good = "2026-11-25,PJM.WESTERN HUB,M2,flat,40,1";
     let text: String = rows.iter().map(|(row, ..)| format!("{row}\n{good}\n")).collect();
@@ -184,6 +188,32 @@ fn nearby_futures_mean_the_months_of_their_trade_date() {
         RejectCode::NoData,
         "empty",
     );
+    // The mean of a week, month or year is no settlement of a day.
+    for other in ["weekly", "monthly", "annual", "Daily average"] {
+        let answer = text.replace("\"frequency\":\"daily\"", &format!("\"frequency\":\"{other}\""));
+        refused_whole(FUTURES, answer.as_bytes(), RejectCode::SchemaViolation, other);
+    }
+    let asked = |frequency: &str| {
+        let request = format!(
+            ",\"request\":{{\"command\":\"x\",\"params\":{{\"frequency\":\"{frequency}\",\"data\":[\"value\"]}}}},\"apiVersion\""
+        );
+        text.replace("\"frequency\":\"daily\",", "")
+            .replace(",\"apiVersion\"", &request)
+    };
+    refused_whole(
+        FUTURES,
+        asked("weekly").as_bytes(),
+        RejectCode::SchemaViolation,
+        "weekly",
+    );
+    assert_eq!(read(FUTURES, asked("daily").as_bytes()).unwrap(), found);
+    for twice in [
+        "\"frequency\":\"daily\",\"frequency\":\"weekly\"",
+        "\"frequency\":\"daily\",\"total\":\"7\"",
+    ] {
+        let answer = text.replace("\"frequency\":\"daily\"", twice);
+        refused_whole(FUTURES, answer.as_bytes(), RejectCode::SchemaViolation, "twice");
+    }
     refused_whole(
         FUTURES,
         br#"{"series":[]}"#,

@@ -54,7 +54,7 @@ fn of_process(process: &Process) -> Vec<Finding> {
     let cost = match process.state {
         State::Up | State::Healthy => 0,
         State::Degraded => 10,
-        State::Unhealthy | State::Down => 40,
+        State::Unhealthy | State::Refused | State::Down => 40,
     };
     if cost > 0 {
         let reason = process.reason.as_deref().unwrap_or("no reason is known");
@@ -64,7 +64,7 @@ fn of_process(process: &Process) -> Vec<Finding> {
     if let Some(percent) = process.cpu_percent.filter(|percent| *percent >= BUSY_PERCENT) {
         let (problem, next) = match process.kind {
             "service" => (
-                format!("uses {percent:.0} % of a core, where one stage is one thread"),
+                format!("uses {percent:.0} % of a core; a stage cannot use more than one"),
                 "dp profile cpu SERVICE; a replica, if a core is free: dp start SERVICE-2",
             ),
             _ => (format!("uses {percent:.0} % of a core"), "dp capacity"),

@@ -132,7 +132,7 @@ impl Manifest {
         let path = backup.join(MANIFEST);
         let text = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
-                "{} is no whole backup: it has no {MANIFEST}, which is written last; `dp backup list` shows the whole ones",
+                "{} is not a complete backup: it has no {MANIFEST}, which is written last; `dp backup list` shows the complete ones",
                 backup.display()
             ),
             read => read.with_context(|| format!("read {}", path.display()))?,
@@ -273,7 +273,7 @@ pub(super) mod tests {
         let folder = std::env::temp_dir().join(format!("dp-manifest-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let missing = Manifest::read(&folder).unwrap_err().to_string();
-        assert!(missing.contains("no whole backup"), "{missing}");
+        assert!(missing.contains("not a complete backup"), "{missing}");
         let mut manifest = sample();
         manifest.write(&folder).unwrap();
         assert_eq!(Manifest::read(&folder).unwrap(), manifest);

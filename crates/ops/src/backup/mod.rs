@@ -100,7 +100,7 @@ pub fn groups_of(names: &Names, service: &str) -> Vec<String> {
 pub fn place(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.starts_with('.') || !name.chars().all(is_plain) {
-        bail!("{name:?} is no name of a backup: use letters, digits, '-', '_' and '.'");
+        bail!("{name:?} is not a name for a backup: use letters, digits, '-', '_' and '.'");
     }
     Ok(folder.join(name))
 }

@@ -1,15 +1,17 @@
 //! The dead letters of the pipeline: what was rejected, where and why.
 //!
 //! Role: reads topic `dlq` from its oldest record, or from a time, and passes the letters that a filter selects. [`replay`] sends
-//! letters to their raw topics again, [`purge`] removes the oldest.
+//! letters to their raw topics again, [`purge`] removes the oldest, [`give_up`] closes chosen ones.
 //! Invariants: a stage that is killed after sending a letter may send it again. Such a repetition is not passed. A letter that
-//! was replayed is passed only if that is wanted.
+//! was replayed or given up is passed only if that is wanted.
 //! Failure: a record of the topic that is no dead letter is counted, not passed. A broker that does not answer is an error.
 
+pub mod give_up;
+pub mod names;
 pub mod purge;
 pub mod replay;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Micros;
 use serde::Serialize;
@@ -85,6 +87,8 @@ pub struct Letter {
     pub bytes: usize,
     /// Whether it was replayed.
     pub replayed: bool,
+    /// Whether it was given up: nobody will replay it.
+    pub given_up: bool,
 }
 
 impl Letter {
@@ -123,6 +127,7 @@ impl Letter {
             correlation_id: text(header::CORRELATION_ID).unwrap_or_default(),
             bytes: message.payload.map_or(0, <[u8]>::len),
             replayed: false,
+            given_up: false,
         })
     }
 }
@@ -156,8 +161,8 @@ pub struct Wanted {
     pub since: Option<Micros>,
     /// Failed before this time.
     pub until: Option<Micros>,
-    /// Letters that were replayed, too.
-    pub replayed: bool,
+    /// Letters that were replayed or given up, too.
+    pub closed: bool,
 }
 
 impl Wanted {
@@ -180,6 +185,8 @@ pub struct Passed {
     pub repeated: u64,
     /// Letters that were replayed.
     pub replayed: u64,
+    /// Letters that were given up.
+    pub given_up: u64,
     /// Records that are no dead letters.
     pub foreign: u64,
 }
@@ -197,20 +204,27 @@ pub fn each(
     let (reader, mut passed, mut goes_on) = (LogReader::new(bootstrap)?, Passed::default(), true);
     for partition in reader.partitions(topic)? {
         let (from, end) = range(&reader, &partition, wanted.since)?;
-        // Whether a letter was replayed is known at the end of the topic.
-        let mut whole = Ledger::default();
+        // Whether a letter is open is known at the end of the topic.
+        let (mut whole, mut given_up) = (Ledger::default(), BTreeSet::new());
         reader.read(&partition, from, end, |message| {
-            whole.read(message);
+            if let Entry::Marker(marker) = whole.read(message)
+                && marker.is_given_up()
+            {
+                given_up.insert(marker.letter);
+            }
             true
         })?;
         let mut read = Ledger::default();
         reader.read(&partition, from, end, |message| {
             match (read.read(message), Letter::of(message)) {
                 (Entry::Letter, Some(mut letter)) => {
-                    letter.replayed = !whole.is_open(message.offset);
+                    letter.given_up = given_up.contains(&message.offset);
+                    letter.replayed = !whole.is_open(message.offset) && !letter.given_up;
                     if !wanted.has(&letter) {
-                    } else if letter.replayed && !wanted.replayed {
+                    } else if letter.replayed && !wanted.closed {
                         passed.replayed += 1;
+                    } else if letter.given_up && !wanted.closed {
+                        passed.given_up += 1;
                     } else {
                         goes_on = show(letter, message);
                     }
@@ -349,22 +363,37 @@ impl Counted {
 mod tests {
     use super::*;
 
+    /// An open letter at this offset.
+    pub(super) fn open_letter(offset: i64) -> Letter {
+        Letter {
+            place: Place::parse(&format!("dlq/0/{offset}")).unwrap(),
+            origin: Place::parse("raw/1/42").unwrap(),
+            failed_at: 0,
+            failed_at_text: String::new(),
+            service: String::new(),
+            stage: String::new(),
+            code: String::new(),
+            reason: String::new(),
+            rows: String::new(),
+            market: String::new(),
+            attempts: 1,
+            correlation_id: String::new(),
+            bytes: 0,
+            replayed: false,
+            given_up: false,
+        }
+    }
+
     fn letter(code: &str, market: &str, failed_at: Micros) -> Letter {
         Letter {
-            place: Place::parse("dlq/0/7").unwrap(),
-            origin: Place::parse("raw/1/42").unwrap(),
             failed_at,
             failed_at_text: crate::present::iso(failed_at),
             service: "normalization".to_owned(),
             stage: "normalize".to_owned(),
             code: code.to_owned(),
-            reason: String::new(),
-            rows: String::new(),
             market: market.to_owned(),
-            attempts: 1,
-            correlation_id: String::new(),
             bytes: 2,
-            replayed: false,
+            ..open_letter(7)
         }
     }
 

@@ -1,6 +1,7 @@
-//! `dp dlq purge`: removes the oldest dead letters before their retention does.
+//! `dp dlq purge` without filters: removes the oldest dead letters before their retention does.
 //!
-//! Role: the topic can only be cut at its beginning, so a purge ends before the first letter that must stay.
+//! Role: the topic can only be cut at its beginning, so a purge ends before the first letter that must stay; chosen letters are given up instead
+//! ([`super::give_up`]), and no longer stand in its way.
 //! Invariants: a letter stays while its replay is still in a raw topic, because a reader of that replay checks it against the letter (INV-1).
 //! Open letters stay unless the caller gives them up.
 //! Failure: a topic that cannot be read or cut is an error, and nothing is removed.
@@ -137,25 +138,15 @@ fn decide(partition: &Partition, end: i64, letters: &[Seen], limits: Limits) -> 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::tests::open_letter;
     use super::*;
 
     fn seen(offset: i64, is_open: bool, replay: Option<&str>) -> Seen {
         Seen {
             letter: Letter {
-                place: Place::parse(&format!("dlq/0/{offset}")).unwrap(),
-                origin: Place::parse("raw/1/42").unwrap(),
                 failed_at: offset * 100,
-                failed_at_text: String::new(),
-                service: String::new(),
-                stage: String::new(),
-                code: String::new(),
-                reason: String::new(),
-                rows: String::new(),
-                market: String::new(),
-                attempts: 1,
-                correlation_id: String::new(),
-                bytes: 0,
                 replayed: !is_open,
+                ..open_letter(offset)
             },
             is_open,
             replay: replay.map(|place| Place::parse(place).unwrap()),

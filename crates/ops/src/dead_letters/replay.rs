@@ -22,12 +22,12 @@ use stream::kafka::publisher::atomic::{AtomicPublisher, Group};
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, Message, Partition, StreamError};
 
-use super::{Letter, Passed, Place, Wanted, each};
+use super::{Letter, Passed, Place, Wanted, each, names};
 
-/// The transactional id: one run at a time. A user needs the rights Write and Describe on it.
+/// The transactional id of a replay and of giving up: one run at a time. A user needs the rights Write and Describe on it.
 pub const TRANSACTIONAL_ID: &str = "dp-dlq-replay";
 /// A transaction ends after this many letters or bytes, because the readers of the raw topic wait for its end.
-const BATCH_LETTERS: usize = 100;
+pub(super) const BATCH_LETTERS: usize = 100;
 const BATCH_BYTES: usize = 8 << 20;
 
 /// What to replay.
@@ -78,6 +78,9 @@ pub struct Report {
     pub interrupted: bool,
     /// Records that were passed over.
     pub passed: Passed,
+    /// Which name of the filter no letter has, if nothing was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
 }
 
 /// Replays letters of topic `topic`; `done` gets the number of letters sent and their total. Blocks.
@@ -152,6 +155,9 @@ fn choose(
         }
         true
     })?;
+    if chosen.is_empty() && report.kept.is_empty() {
+        report.unknown = names::unknown(bootstrap, topic, &orders.wanted)?;
+    }
     Ok((chosen, report))
 }
 
@@ -159,13 +165,13 @@ fn choose(
 fn refusal(letter: &Letter, raw: &[String], max_attempts: u32) -> Option<String> {
     if (letter.service.as_str(), letter.stage.as_str()) != (DEFINITION.name, normalize::NAME) {
         return Some(format!(
-            "{} rejected a message that is no raw message, and nothing can send it again: see docs/runbooks",
+            "{} rejected this message. Only raw messages can be replayed: see docs/runbooks/DeadLettersOpen.md",
             letter.service
         ));
     }
     if !raw.contains(&letter.origin.topic) {
         return Some(format!(
-            "{} is no raw topic of this configuration: add it to DATA_PROC_RAW_TOPICS",
+            "{} is not a raw topic of this configuration: add it to DATA_PROC_RAW_TOPICS",
             letter.origin.topic
         ));
     }
@@ -245,22 +251,23 @@ impl Original {
             partition: sent.partition,
             offset: sent.offset,
         };
-        mark(group, letter, &replay)?;
+        let shown = format!("letter {} was replayed to {replay}", letter.place.offset);
+        mark(group, letter, &replay.to_string(), &shown)?;
         Ok(replay)
     }
 }
 
-fn mark(group: &mut Group<'_>, letter: &Letter, replay: &Place) -> Result<(), StreamError> {
+/// Closes a letter; `replay` is a place or [`Marker::GIVEN_UP`], `shown` says the same for people.
+pub(super) fn mark(group: &mut Group<'_>, letter: &Letter, replay: &str, shown: &str) -> Result<(), StreamError> {
     let marker = Marker {
         letter: letter.place.offset,
         origin: letter.origin.to_string(),
         rows: letter.rows.clone(),
         attempts: letter.attempts.to_string(),
-        replay: replay.to_string(),
+        replay: replay.to_owned(),
     };
     let headers = marker.headers();
     let headers: Vec<(&str, &[u8])> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-    let shown = format!("letter {} was replayed to {replay}", letter.place.offset);
     group.send(&Record {
         topic: &letter.place.topic,
         partition: Some(letter.place.partition),
@@ -348,6 +355,7 @@ mod tests {
             correlation_id: String::new(),
             bytes: 100,
             replayed: false,
+            given_up: false,
         };
         change(&mut letter);
         letter

@@ -7,15 +7,16 @@ use domain::Micros;
 use nix::sys::statvfs::statvfs;
 use service::Reader;
 use service::writer::TABLES;
-use stores::clickhouse::{pending, restore};
+use stores::clickhouse::{pending, restore, unfit_columns};
 use stores::postgres::{Absent, VerifyRuns, absent};
 use stream::kafka::reader::LogReader;
 use stream::kafka::topic_settings::{MIN_IN_SYNC, values};
 use stream::status::wall_clock;
 
+use super::causes::Subject;
 use super::clocks::{Told, differing};
 use super::stores::{LONG_TRANSACTION, RECENT, SLOW_QUERY};
-use super::{Area, Asked, Check, Finding, LIMIT, Severity, kafka, lag as lags, stores as judged};
+use super::{Area, Asked, Check, Finding, Severity, kafka, lag as lags, stores as judged};
 use crate::dead_letters::{By, Counted, Wanted, each};
 use crate::inspect::{clickhouse as in_clickhouse, postgres as in_postgres, redis as in_redis};
 use crate::lag::{GroupLag, survey};
@@ -25,6 +26,8 @@ use crate::positions::survey::{self as positions_survey, Finding as Fits};
 use crate::threads::reading;
 use crate::topics as listed_topics;
 
+/// A clock is read in milliseconds; longer answers tell too little.
+const CLOCK_LIMIT: Duration = Duration::from_secs(3);
 /// The slowest queries that are listed.
 const SLOWEST: u64 = 20;
 
@@ -37,7 +40,7 @@ pub(super) fn all<'a>(asked: &'a Asked<'a>) -> anyhow::Result<Vec<Check<'a>>> {
     let check = |area, needs, run| Check {
         area,
         needs,
-        limit: LIMIT,
+        limit: asked.limit,
         run,
     };
     Ok(vec![
@@ -54,7 +57,7 @@ pub(super) fn all<'a>(asked: &'a Asked<'a>) -> anyhow::Result<Vec<Check<'a>>> {
         Check {
             area: Area::Lag,
             needs: &["kafka"],
-            limit: LIMIT + waits,
+            limit: asked.limit + waits,
             run: Box::pin(lag(asked, waits)),
         },
         check(Area::Letters, &["kafka"], Box::pin(letters(asked))),
@@ -128,7 +131,8 @@ async fn clocks(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
 
 async fn timed(server: &'static str, ask: impl Future<Output = Option<Micros>>) -> Option<Told> {
     let asked = wall_clock();
-    let told = ask.await?;
+    // One that is silent must not keep the others from being compared.
+    let told = tokio::time::timeout(CLOCK_LIMIT, ask).await.ok()??;
     Some(Told {
         server,
         asked,
@@ -146,10 +150,44 @@ async fn tables(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
     };
     let in_clickhouse = lacking("ClickHouse", &files, &missing);
     let Absent { files, objects } = absent(&asked.stores.postgres).await?;
-    Ok(in_clickhouse
+    let mut findings: Vec<Finding> = in_clickhouse
         .into_iter()
         .chain(lacking("PostgreSQL", &files, &objects))
-        .collect())
+        .collect();
+    for table in TABLES {
+        let problems = unfit_columns(clickhouse, table.layout, &suffix).await?;
+        let group = asked.connection.names.writer_group(table.service);
+        let name = asked.connection.names.table(table.name);
+        findings.extend(unfit(&name, table.service, group, problems, asked.is_local));
+    }
+    Ok(findings)
+}
+
+/// A table of which a column is not as its writer needs it. A column that is added again is empty in the rows that were there, so the
+/// cure is the table's topic.
+fn unfit(table: &str, service: &str, group: String, problems: Vec<String>, is_local: bool) -> Option<Finding> {
+    if problems.is_empty() {
+        return None;
+    }
+    let what = format!("table {table} lacks what its writer stores");
+    let cause = format!(
+        "somebody has changed the table by hand. The writer waits, and loses nothing. A column that is added again stays empty in the rows \
+         that are there; the next command has the table written again from its topic (about seven days; \
+         docs/runbooks/incident-corruption.md for older rows), and {table}_damaged keeps the rows of before"
+    );
+    let (stop, start) = match is_local {
+        true => (format!("dp stop {service} && "), format!(" && dp start {service}")),
+        // Its writer waits anyway, and finds the new table by itself.
+        false => (String::new(), String::new()),
+    };
+    let next = format!("{stop}dp sql --write \"RENAME TABLE {table} TO {table}_damaged\" && dp migrate{start}");
+    let finding = Finding::new(Severity::Critical, Area::Tables, what, table);
+    Some(
+        finding
+            .shown_by(problems)
+            .because(cause, next)
+            .about(Subject::Writer(group)),
+    )
 }
 
 fn lacking(server: &str, files: &[String], objects: &[String]) -> Option<Finding> {
@@ -211,12 +249,14 @@ async fn lag(asked: &Asked<'_>, waits: Duration) -> anyhow::Result<Vec<Finding>>
     };
     let before = look().await?;
     let before = without(before, &groups);
+    let off = lags::switched_off(&before, asked.connection.defines_series());
+    let findings: Vec<Finding> = findings.into_iter().chain(off).collect();
     if before.iter().all(|lag| lag.lag == 0) {
         return Ok(findings);
     }
     tokio::time::sleep(waits).await;
     let after = without(look().await?, &groups);
-    let stalled = lags::stalled(&before, &after, waits);
+    let stalled = lags::stalled(&before, &after, waits, asked.is_local);
     let behind = lags::falling_behind(&before, &after, waits);
     Ok(findings.into_iter().chain(stalled).chain(behind).collect())
 }
@@ -244,7 +284,9 @@ async fn positions(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
             standing.partition.to_string(),
         );
         let cause = match standing.remedy(connection.names.generation()) {
-            Some(remedy) => format!("its log was cut or replaced; after reading the next command's output: `{remedy}`"),
+            Some(remedy) => {
+                format!("its log was cut or replaced. Read the output of the next command, then run `{remedy}`")
+            }
             None => "its log was cut or replaced".to_owned(),
         };
         Some(finding.shown_by([evidence]).because(cause, "dp position show"))
@@ -283,18 +325,15 @@ async fn clickhouse(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
     let processes = in_clickhouse::processes(clickhouse).await?;
     findings.extend(judged::slow_inserts(&processes));
     findings.extend(judged::running(&processes));
-    match in_clickhouse::failed_inserts(clickhouse, RECENT).await {
-        Ok(failed) => {
-            findings.extend(judged::failed_inserts(&failed));
+    match in_clickhouse::has_query_log(clickhouse).await {
+        // A server that has logged nothing yet has no failed and no slow statement either.
+        Ok(_) => {
+            let failed = in_clickhouse::failed_inserts(clickhouse, RECENT).await?;
             let slow = in_clickhouse::slow(clickhouse, SLOW_QUERY, RECENT, SLOWEST).await?;
+            findings.extend(judged::failed_inserts(&failed));
             findings.extend(judged::slow(&slow));
         }
-        // A new server has no query log, which is no problem of the pipeline.
-        Err(error) => {
-            let what = "failed inserts and slow queries could not be checked";
-            let finding = Finding::new(Severity::Note, Area::Clickhouse, what, "system.query_log");
-            findings.push(finding.because(format!("{error:#}"), "dp clickhouse slow"));
-        }
+        Err(error) => findings.push(judged::no_query_log(format!("{error:#}"))),
     }
     Ok(findings)
 }
@@ -333,6 +372,24 @@ async fn verification(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_changed_table_is_named_with_the_command_that_restores_its_old_rows_too() {
+        let of = |problems: &[&str]| {
+            let problems = problems.iter().map(|text| (*text).to_owned()).collect();
+            unfit(
+                "bars_g2",
+                "aggregation",
+                "aggregation-local-clickhouse".to_owned(),
+                problems,
+                true,
+            )
+        };
+        assert_eq!(of(&[]), None);
+        let found = of(&["column volume of table bars_g2 is missing"]).map(|finding| (finding.severity, finding.next));
+        let next = "dp stop aggregation && dp sql --write \"RENAME TABLE bars_g2 TO bars_g2_damaged\" && dp migrate && dp start aggregation";
+        assert_eq!(found, Some((Severity::Critical, next.to_owned())));
+    }
 
     #[test]
     fn what_a_store_lacks_is_listed_by_name() {

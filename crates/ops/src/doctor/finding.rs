@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::causes::Subject;
+
 /// How bad a finding is, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,6 +88,11 @@ pub struct Finding {
     pub cause: String,
     /// The command to type next.
     pub next: String,
+    /// What was found besides, and is explained by this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub consequences: Vec<String>,
+    #[serde(skip)]
+    pub(super) subject: Subject,
 }
 
 impl Finding {
@@ -99,7 +106,16 @@ impl Finding {
             evidence: Vec::new(),
             cause: String::new(),
             next: String::new(),
+            consequences: Vec::new(),
+            subject: Subject::Itself,
         }
+    }
+
+    /// About this, so that its cause can be found elsewhere.
+    #[must_use]
+    pub(super) fn about(mut self, subject: Subject) -> Finding {
+        self.subject = subject;
+        self
     }
 
     /// With this evidence.

@@ -8,8 +8,10 @@ use std::time::Duration;
 use service::LARGE_LAG;
 use service::control::order::Order;
 
+use super::causes::Subject;
 use super::{Area, Finding, Severity};
-use crate::lag::{GroupLag, PartitionOffsets};
+use crate::lag::{GroupLag, OFF, PartitionOffsets};
+use crate::positions::members;
 
 /// Workers commit this often.
 const COMMIT: Duration = Duration::from_secs(1);
@@ -35,6 +37,31 @@ pub(super) fn paused(stage: &str, order: &Order, topic: &str) -> Finding {
         )
 }
 
+/// The stages that are switched off although they are configured here, or have run before. `is_configured`: the series of this
+/// environment, which is that of a local stack's aggregation.
+pub(super) fn switched_off(lags: &[GroupLag], is_configured: bool) -> Vec<Finding> {
+    let off = lags.iter().filter(|lag| lag.state == OFF);
+    let finding = |lag: &GroupLag| {
+        let ran_before = lag.partitions.iter().any(|one| one.committed.is_some());
+        let (severity, what, cause) = match (is_configured, ran_before) {
+            (true, _) => (
+                Severity::Critical,
+                format!("nobody reads for group {}", lag.group),
+                "AGGREGATION_DERIVED_SERIES defines series, but service aggregation runs without them, or its worker left the group",
+            ),
+            (false, true) => (
+                Severity::Note,
+                format!("the stage of group {} is switched off, and ran before", lag.group),
+                "AGGREGATION_DERIVED_SERIES is empty in the running aggregation: derived prices have stopped. If that is not meant, set it again",
+            ),
+            (false, false) => return None,
+        };
+        let finding = Finding::new(severity, Area::Lag, what, lag.topic.clone());
+        Some(finding.because(cause, "dp restart aggregation"))
+    };
+    off.filter_map(finding).collect()
+}
+
 /// A group and one of its topics with partitions that stand still.
 struct Standing<'a> {
     now: &'a GroupLag,
@@ -44,7 +71,8 @@ struct Standing<'a> {
 }
 
 /// The groups that committed nothing in a partition of which they had messages to read all the time.
-pub(super) fn stalled(before: &[GroupLag], after: &[GroupLag], waited: Duration) -> Vec<Finding> {
+/// `is_local` says whether this command can restart a service, and has its log.
+pub(super) fn stalled(before: &[GroupLag], after: &[GroupLag], waited: Duration, is_local: bool) -> Vec<Finding> {
     let earlier: BTreeMap<(&str, &str, i32), &PartitionOffsets> = before
         .iter()
         .flat_map(|lag| {
@@ -67,7 +95,7 @@ pub(super) fn stalled(before: &[GroupLag], after: &[GroupLag], waited: Duration)
     });
     standing
         .filter(|standing| !standing.partitions.is_empty())
-        .map(|standing| finding(&standing, waited))
+        .map(|standing| finding(&standing, waited, is_local))
         .collect()
 }
 
@@ -75,7 +103,7 @@ fn stands(before: &PartitionOffsets, after: &PartitionOffsets) -> bool {
     before.lag > 0 && after.lag > 0 && before.committed == after.committed
 }
 
-fn finding(standing: &Standing<'_>, waited: Duration) -> Finding {
+fn finding(standing: &Standing<'_>, waited: Duration, is_local: bool) -> Finding {
     let Standing {
         now,
         partitions,
@@ -92,25 +120,27 @@ fn finding(standing: &Standing<'_>, waited: Duration) -> Finding {
             format!("nobody reads for group {group}"),
             format!("service {service} does not run or is frozen, or its workers left the group"),
             // Starts one that is down as well.
-            format!("dp restart {service}"),
+            members::how_to_restart(service, is_local),
         ),
         (_, true, _) => (
             Severity::Critical,
             format!("group {group} processes nothing while its lag grows"),
             "the stage waits for a server or for its state, or a message blocks it".to_owned(),
-            format!("dp logs {service} -n 100"),
+            members::how_to_read_the_log(service, is_local),
         ),
         (_, false, true) => (
             Severity::Warning,
             format!("group {group} does not go on in some partitions"),
-            "a message blocks these partitions, or their worker is stuck".to_owned(),
-            "dp position show".to_owned(),
+            "a record that cannot be fetched blocks these partitions, or their worker is stuck; if one is blocked, the next command prints \
+             the command that skips it"
+                .to_owned(),
+            "dp health --all".to_owned(),
         ),
         (_, false, false) => (
             Severity::Warning,
             format!("group {group} has messages to read and processes none"),
             "the stage waits for a server or for its state, or a message blocks it".to_owned(),
-            format!("dp logs {service} -n 100"),
+            members::how_to_read_the_log(service, is_local),
         ),
     };
     Finding::new(severity, Area::Lag, what, now.topic.clone())
@@ -123,6 +153,10 @@ fn finding(standing: &Standing<'_>, waited: Duration) -> Finding {
             format!("{} member(s), state {}", now.members, now.state),
         ])
         .because(cause, next)
+        .about(Subject::Group {
+            id: group.clone(),
+            is_read: now.members > 0,
+        })
 }
 
 /// The groups that commit, and whose lag is large and grows nevertheless.
@@ -146,6 +180,10 @@ pub(super) fn falling_behind(before: &[GroupLag], after: &[GroupLag], waited: Du
                     "a flood of messages, a slow store, or too little CPU for this stage; a replica takes half of its partitions",
                     "dp capacity",
                 )
+                .about(Subject::Group {
+                    id: now.group.clone(),
+                    is_read: now.members > 0,
+                })
         })
     });
     behind.collect()
@@ -163,6 +201,24 @@ mod tests {
     use super::*;
 
     const WAITED: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn a_stage_that_is_switched_off_is_told_if_it_is_configured_or_ran_before() {
+        for (committed, is_configured, expected) in [
+            (None, false, None),
+            (None, true, Some(Severity::Critical)),
+            (Some(3), false, Some(Severity::Note)),
+            (Some(3), true, Some(Severity::Critical)),
+        ] {
+            let off = GroupLag {
+                state: OFF.to_owned(),
+                ..lag("aggregation-local-derived", 0, &[(0, committed, 0)])
+            };
+            let found = switched_off(&[off, lag("enrichment-local", 0, &[(0, Some(3), 0)])], is_configured);
+            let severities: Vec<Severity> = found.iter().map(|finding| finding.severity).collect();
+            assert_eq!(severities, Vec::from_iter(expected), "{committed:?} {is_configured}");
+        }
+    }
 
     /// Partitions as (number, committed, lag).
     fn lag(group: &str, members: usize, partitions: &[(i32, Option<i64>, i64)]) -> GroupLag {
@@ -186,7 +242,7 @@ mod tests {
     }
 
     fn found(before: &[GroupLag], after: &[GroupLag]) -> Vec<(Severity, String)> {
-        let found = stalled(before, after, WAITED);
+        let found = stalled(before, after, WAITED, true);
         found
             .into_iter()
             .map(|finding| (finding.severity, finding.what))
@@ -206,7 +262,14 @@ mod tests {
     #[test]
     fn growing_lag_is_critical_and_standing_lag_a_warning() {
         let before = [lag("a-local", 1, &[(0, Some(10), 5)])];
-        let of = |lag_now, members| stalled(&before, &[lag("a-local", members, &[(0, Some(10), lag_now)])], WAITED);
+        let of = |lag_now, members| {
+            stalled(
+                &before,
+                &[lag("a-local", members, &[(0, Some(10), lag_now)])],
+                WAITED,
+                true,
+            )
+        };
         assert_eq!(of(9, 1)[0].severity, Severity::Critical);
         assert_eq!(of(5, 1)[0].severity, Severity::Warning);
         let nobody = &of(5, 0)[0];
@@ -277,8 +340,10 @@ mod tests {
     fn a_partition_that_stands_while_others_move_is_found() {
         let before = [lag("a-local", 2, &[(0, Some(10), 5), (1, Some(7), 5)])];
         let after = [lag("a-local", 2, &[(0, Some(10), 5), (1, Some(12), 0)])];
-        let found = stalled(&before, &after, WAITED);
+        let found = stalled(&before, &after, WAITED, true);
         assert_eq!(found.len(), 1);
+        // The services know what blocks a partition, and print the command that skips it.
+        assert_eq!(found[0].next, "dp health --all");
         assert!(found[0].what.contains("some partitions") && found[0].evidence[0].contains("partition(s) 0;"));
     }
 
@@ -289,6 +354,27 @@ mod tests {
             [lag("a-local", 0, &[(0, None, 2)])],
         );
         assert_eq!(found(&before, &after).len(), 1);
+    }
+
+    #[test]
+    fn outside_of_a_local_stack_the_next_command_is_that_of_the_cluster() {
+        let next = |members, after, is_local| {
+            let (before, after) = (
+                [lag("a-local", members, &[(0, None, 2)])],
+                [lag("a-local", members, &[(0, None, after)])],
+            );
+            stalled(&before, &after, WAITED, is_local)[0].next.clone()
+        };
+        assert_eq!(next(0, 2, true), "dp restart a");
+        assert!(next(0, 2, false).starts_with("kubectl rollout restart -n data-processing-prod deployment/a-service"));
+        assert_eq!(next(1, 9, true), "dp logs a -n 100");
+        for after in [2, 9] {
+            let next = next(1, after, false);
+            assert!(
+                next.contains("deployment/a-service") && next.contains("docker compose logs"),
+                "{next}"
+            );
+        }
     }
 
     #[test]

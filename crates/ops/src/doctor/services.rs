@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use localstack::FROZEN;
 use serde_json::Value;
 
+use super::causes::Subject;
 use super::{Area, Finding, Severity};
 use crate::health::{Line, State};
 
@@ -14,6 +15,7 @@ pub(super) fn of_line(line: &Line, is_local: bool) -> Option<Finding> {
         (State::Up | State::Healthy, None) => return None,
         (State::Up | State::Healthy, Some(_)) => (Severity::Warning, format!("{} is not ready", line.name)),
         (State::Degraded, _) => (Severity::Warning, format!("{} is degraded", line.name)),
+        (State::Refused, _) => (Severity::Critical, format!("{} refuses this client", line.name)),
         (State::Down | State::Unhealthy, _) => (Severity::Critical, format!("{} is {}", line.name, line.state.name())),
     };
     let area = if line.is_server() {
@@ -21,10 +23,13 @@ pub(super) fn of_line(line: &Line, is_local: bool) -> Option<Finding> {
     } else {
         Area::Services
     };
-    let evidence = [&line.reason, &line.not_ready].into_iter().flatten().cloned();
+    // A service that waits for a server gives both the same reason.
+    let not_ready = line.not_ready.as_ref().filter(|why| line.reason.as_ref() != Some(why));
+    let evidence = line.reason.iter().chain(not_ready).cloned();
     let (cause, next) = cause(line, is_local);
     let finding = Finding::new(severity, area, what, line.target.clone());
-    Some(finding.shown_by(evidence).because(cause, next))
+    let finding = finding.shown_by(evidence).because(cause, next);
+    Some(finding.about(Subject::Process(line.name.clone())))
 }
 
 fn cause(line: &Line, is_local: bool) -> (&'static str, String) {
@@ -37,6 +42,11 @@ fn cause(line: &Line, is_local: bool) -> (&'static str, String) {
         (State::Down, true) => (
             "its process does not run, or does not respond",
             format!("dp start {name}"),
+        ),
+        (State::Refused, _) => (
+            "the server runs, and a restart changes nothing: its users, rights or certificates differ from the settings, which the next \
+             command shows with their origin",
+            "dp config env --set".to_owned(),
         ),
         (State::Down, false) if line.is_server() => (
             "it does not run, its address is wrong, or the network or TLS prevents the connection",
@@ -156,6 +166,31 @@ mod tests {
         };
         let next = of_line(&frozen, true).map(|finding| finding.next);
         assert_eq!(next.as_deref(), Some("dp restart enrichment"));
+    }
+
+    #[test]
+    fn a_refused_password_is_no_matter_of_a_start() {
+        let refused = Line {
+            reason: Some("postgres rejects the configured user".to_owned()),
+            ..line("postgres", "server", State::Refused)
+        };
+        let found = of_line(&refused, true).map(|finding| (finding.severity, finding.what, finding.next));
+        let expected = (
+            "postgres refuses this client".to_owned(),
+            "dp config env --set".to_owned(),
+        );
+        assert_eq!(found, Some((Severity::Critical, expected.0, expected.1)));
+    }
+
+    #[test]
+    fn a_reason_that_is_given_twice_is_shown_once() {
+        let why = Some("kafka: no answer".to_owned());
+        let waiting = Line {
+            reason: why.clone(),
+            not_ready: why,
+            ..line("aggregation", "service", State::Unhealthy)
+        };
+        assert_eq!(of_line(&waiting, true).map(|finding| finding.evidence.len()), Some(1));
     }
 
     #[test]

@@ -87,6 +87,16 @@ pub(super) fn failed_inserts(failed: &[FailedInserts]) -> Option<Finding> {
     ))
 }
 
+/// The server cannot tell what it has done.
+pub(super) fn no_query_log(why: String) -> Finding {
+    let what = "failed inserts and slow queries could not be checked";
+    let finding = Finding::new(Severity::Note, Area::Clickhouse, what, "system.query_log");
+    finding.shown_by([why]).because(
+        "the server logs no statements, or cannot write its log",
+        "dp logs clickhouse -n 100",
+    )
+}
+
 pub(super) fn slow(queries: &[LoggedQuery]) -> Option<Finding> {
     let slowest = queries.first()?;
     let what = format!(

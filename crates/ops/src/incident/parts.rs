@@ -28,6 +28,8 @@ const LOG_BYTES: usize = 8 << 20;
 const SLOW: Duration = Duration::from_secs(1);
 /// Most of them.
 const SLOWEST: u64 = 100;
+/// Time that a check of the doctor has: less than that of a part, so that the others are kept.
+const CHECK: Duration = Duration::from_secs(20);
 /// Between the two samples of the rates.
 const MEASURED: Duration = Duration::from_secs(5);
 
@@ -129,7 +131,7 @@ async fn healths(request: &Request<'_>) -> anyhow::Result<String> {
 }
 
 async fn doctor_report(request: &Request<'_>) -> anyhow::Result<String> {
-    let (diagnosis, _) = doctor::examine(request.place, request.connection, &[], request.usual).await?;
+    let (diagnosis, _) = doctor::examine(request.place, request.connection, &[], request.usual, CHECK).await?;
     json_of(&diagnosis)
 }
 

@@ -27,17 +27,20 @@ pub struct LoggedQuery {
     pub error: String,
 }
 
-/// The slowest queries that ended within `since` and took at least `over`, the slowest first.
+/// The slowest queries that ended within `since` and took at least `over`, the slowest first; none while the server has no query log
+/// yet ([`has_query_log`]).
 ///
 /// # Errors
-/// ClickHouse does not answer, or keeps no query log.
+/// ClickHouse does not answer, or logs no queries.
 pub async fn slow(
     clickhouse: &ClickHouse,
     over: Duration,
     since: Duration,
     limit: u64,
 ) -> anyhow::Result<Vec<LoggedQuery>> {
-    check_query_log(clickhouse).await?;
+    if !has_query_log(clickhouse).await? {
+        return Ok(Vec::new());
+    }
     let sql = format!(
         "SELECT toString(toTimeZone(query_start_time, 'UTC')) AS started_at, toUInt64(query_duration_ms) AS milliseconds, \
          toUInt64(read_rows) AS rows_read, toUInt64(read_bytes) AS bytes_read, toUInt64(memory_usage) AS memory_bytes, user, \
@@ -70,18 +73,40 @@ pub async fn slow(
 /// The statement on one line, long enough to recognize it.
 const ONE_LINE: &str = "substring(replaceRegexpAll(query, '\\\\s+', ' '), 1, 2000)";
 
-/// A server creates the log with the first query that it writes there, within eight seconds.
-async fn check_query_log(clickhouse: &ClickHouse) -> anyhow::Result<()> {
-    let sql = "SELECT count() AS tables FROM system.tables WHERE database = 'system' AND name = 'query_log'";
+/// Whether the server has logged a query. It creates the log with the first query that it writes there, within eight seconds; one
+/// that logs only slow queries, such as that of the local stack, may run for long without it.
+///
+/// # Errors
+/// ClickHouse does not answer, logs no queries, or cannot write its log: then the reason is the server's own.
+pub async fn has_query_log(clickhouse: &ClickHouse) -> anyhow::Result<bool> {
+    // Who reads a table that does not exist (60) or may not read it (497) makes an error that names it as well.
+    let sql = "SELECT toUInt64(count()) AS tables, toUInt64(getSetting('log_queries')) AS logs, \
+               (SELECT substring(argMax(last_error_message, last_error_time), 1, 300) FROM system.errors \
+               WHERE last_error_message LIKE '%query_log%' AND code NOT IN (60, 497)) AS refused \
+               FROM system.tables WHERE database = 'system' AND name = 'query_log'";
     let rows = ask(clickhouse, sql, "look for the query log").await?;
-    let tables: u64 = rows.first().map_or(Ok(0), |row| number(row, "tables"))?;
-    if tables == 0 {
-        bail!(
-            "ClickHouse keeps no query log yet: it is created within 8 s after the first query, if log_queries is 1 and the \
-             configuration has a <query_log> section; `dp clickhouse processes` shows the queries that run now"
-        );
+    let row = rows
+        .first()
+        .context("look for the query log: ClickHouse returned no row")?;
+    is_logged(
+        number::<u64>(row, "tables")? > 0,
+        number::<u64>(row, "logs")? > 0,
+        text(row, "refused")?,
+    )
+}
+
+/// `refused` is the server's last error about its log.
+fn is_logged(exists: bool, is_on: bool, refused: &str) -> anyhow::Result<bool> {
+    match (exists, is_on) {
+        (true, _) => Ok(true),
+        (false, false) => bail!(
+            "ClickHouse logs no queries: log_queries is 0 for this user; `dp clickhouse processes` shows the queries that run now"
+        ),
+        (false, true) if !refused.is_empty() => bail!(
+            "ClickHouse cannot write its query log: {refused}; a restart of the local stack's server repairs this (`dp restart clickhouse`)"
+        ),
+        (false, true) => Ok(false),
     }
-    Ok(())
 }
 
 /// Inserts that failed with the same error.
@@ -100,7 +125,9 @@ pub struct FailedInserts {
 /// # Errors
 /// ClickHouse does not answer, or keeps no query log.
 pub async fn failed_inserts(clickhouse: &ClickHouse, since: Duration) -> anyhow::Result<Vec<FailedInserts>> {
-    check_query_log(clickhouse).await?;
+    if !has_query_log(clickhouse).await? {
+        return Ok(Vec::new());
+    }
     let sql = format!(
         "SELECT toUInt64(count()) AS inserts, toString(toTimeZone(max(event_time), 'UTC')) AS newest_at, \
          substring(argMax(exception, event_time), 1, 300) AS error FROM system.query_log \
@@ -270,4 +297,26 @@ async fn ask(clickhouse: &ClickHouse, sql: &str, what: &str) -> anyhow::Result<V
         .query_json(sql)
         .await
         .with_context(|| format!("{what}: is ClickHouse running (`dp status`)?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_query_log_is_an_error_only_if_the_server_cannot_write_it() {
+        assert!(is_logged(true, true, "an old error").is_ok_and(|logged| logged));
+        assert!(is_logged(false, true, "").is_ok_and(|logged| !logged));
+        for (is_on, refused, told) in [
+            (false, "", "log_queries is 0"),
+            (
+                true,
+                "Directory for table data data/system/query_log/ already exists",
+                "already exists",
+            ),
+        ] {
+            let error = is_logged(false, is_on, refused).map_err(|error| error.to_string());
+            assert!(error.as_ref().is_err_and(|text| text.contains(told)), "{error:?}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub(super) struct Pattern {
 }
 
 /// The order matters: a line of a full disk also names an insert that was refused.
-pub(super) const PATTERNS: [Pattern; 20] = [
+pub(super) const PATTERNS: [Pattern; 21] = [
     Pattern {
         severity: Severity::Critical,
         name: "full disk",
@@ -122,7 +122,7 @@ pub(super) const PATTERNS: [Pattern; 20] = [
         name: "partition blocked",
         any: &["partition_blocked", "partition is blocked"],
         cause: "one record of the partition cannot be fetched: its batch is damaged, or a transaction of another program is open",
-        next: "dp position show",
+        next: "dp health --all",
     },
     Pattern {
         severity: Severity::Error,
@@ -151,11 +151,22 @@ pub(super) const PATTERNS: [Pattern; 20] = [
         any: &[
             "write_refused",
             "write refused",
-            "insert refused, no data",
+            "insert refused; no data",
             "too many parts",
         ],
-        cause: "a store refuses rows; the writer repeats them, and its lag grows meanwhile",
-        next: "dp clickhouse parts",
+        cause: "a store refuses rows: the line names the column, the setting or the limit; the writer repeats them, and its lag grows",
+        next: "dp doctor",
+    },
+    Pattern {
+        severity: Severity::Warning,
+        name: "client left early",
+        any: &[
+            "while writing to socket",
+            "failed to send exception to the response",
+            "write buffer has been canceled",
+        ],
+        cause: "a client closed its connection before it had the whole answer: a command that was interrupted, or gave up waiting",
+        next: "dp clickhouse processes",
     },
     Pattern {
         severity: Severity::Error,

@@ -37,6 +37,8 @@ impl Severity {
 const UNKNOWN: usize = 200;
 /// Characters of an unknown message by which lines are grouped.
 const NAMED: usize = 120;
+/// Words before the mark of a statement in a line of PostgreSQL: time, zone, process and what `log_line_prefix` adds.
+const STATEMENT_WITHIN: usize = 10;
 /// Characters of a line that are shown.
 const SHOWN: usize = 300;
 
@@ -126,7 +128,7 @@ impl Analyzer {
     /// Searches one entry.
     pub fn add(&mut self, entry: &Entry) {
         self.lines += entry.lines;
-        if matches!(entry.level, Level::Info | Level::Debug | Level::Trace) {
+        if matches!(entry.level, Level::Info | Level::Debug | Level::Trace) || is_statement(entry) {
             return;
         }
         let text = entry.text.to_lowercase();
@@ -169,6 +171,12 @@ impl Analyzer {
             uncounted: self.uncounted,
         }
     }
+}
+
+/// The statement that PostgreSQL logs after an error: its words (`ON CONFLICT`) say nothing of what went wrong.
+fn is_statement(entry: &Entry) -> bool {
+    let mut words = entry.message.split_whitespace().take(STATEMENT_WITHIN);
+    entry.level == Level::None && words.any(|word| matches!(word, "STATEMENT:" | "QUERY:"))
 }
 
 /// A message without what differs from line to line: times, ids, offsets.
@@ -245,12 +253,20 @@ mod tests {
             ("message 0/7: unknown schema id 12", "schema mismatch"),
             ("sent to the dlq: dlq: no_price", "poison message"),
             (
-                "insert refused, no data is lost; correct the cause named in the error, the insert is retried",
+                "insert refused; no data is lost. Fix the cause in `error`; the service retries",
                 "write refused",
             ),
             (
                 "dependency check fails: Connection refused (os error 111)",
                 "connection refused or lost",
+            ),
+            (
+                "<Error> StaticRequestHandler: Code: 210. DB::NetException: Connection reset by peer, while writing to socket",
+                "client left early",
+            ),
+            (
+                "<Error> cancelWithException(): Failed to send exception to the response write buffer.: Write buffer has been canceled",
+                "client left early",
             ),
             ("command timed out", "time-out"),
             ("Execution Timeout Expired", "time-out"),
@@ -286,7 +302,7 @@ mod tests {
                 "little room",
             ),
             (
-                "dependency check fails: the certificate of redis at r:6380 expires in 2 days: new connections are refused from then on",
+                "dependency check fails: the certificate of redis at r:6380 expires in 2 days; after that, new connections fail",
                 "certificate refused",
             ),
         ] {
@@ -301,6 +317,15 @@ mod tests {
             assert_eq!(analyzed(&[entry(level, "connection refused, out of memory")]), []);
         }
         assert_eq!(analyzed(&[entry(Level::Warn, "something new")]), []);
+    }
+
+    #[test]
+    fn the_statement_of_an_error_is_no_problem_of_its_own() {
+        let statement =
+            "2026-10-01 00:00:00.000 UTC [71] STATEMENT:  INSERT INTO prices VALUES ($1) ON CONFLICT DO NOTHING";
+        assert_eq!(analyzed(&[entry(Level::None, statement)]), []);
+        // Our own line of a real conflict has a level.
+        assert_eq!(analyzed(&[entry(Level::Warn, "write conflict")]).len(), 1);
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub async fn book(connection: &Connection) -> anyhow::Result<Book> {
                     topic,
                     offset = record.offset,
                     reason,
-                    "a record is no order, and is ignored"
+                    "a record is not an order, and is ignored"
                 );
             }
             true

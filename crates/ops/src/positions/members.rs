@@ -68,6 +68,28 @@ pub async fn await_none(connection: &Connection, groups: &[String], limit: Durat
     }
 }
 
+/// The command that restarts a service; `is_local` says whether it runs in a local stack.
+pub fn how_to_restart(service: &str, is_local: bool) -> String {
+    match is_local {
+        true => format!("dp restart {service}"),
+        false => format!(
+            "kubectl rollout restart -n data-processing-prod deployment/{service}-service (docker compose: docker compose restart \
+             {service}-service)"
+        ),
+    }
+}
+
+/// The command that shows the end of its log.
+pub fn how_to_read_the_log(service: &str, is_local: bool) -> String {
+    match is_local {
+        true => format!("dp logs {service} -n 100"),
+        false => format!(
+            "kubectl logs -n data-processing-prod deployment/{service}-service --tail 100 (docker compose: docker compose logs --tail 100 \
+             {service}-service)"
+        ),
+    }
+}
+
 /// How to stop these services.
 pub fn how_to_stop(services: &[&str]) -> String {
     let of = |format: fn(&str) -> String| {

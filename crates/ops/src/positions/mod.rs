@@ -1,7 +1,7 @@
 //! Reads the position of every consumer of the pipeline, compares it with the log, and moves it for an operator.
 //!
 //! Role: [`consumers`] lists the consumers, [`homes`] reads and moves a position in its store, [`survey`] compares, [`members`] says
-//! whether a consumer runs, [`reset`] sets committed offsets. A gap is
+//! whether a consumer runs, [`owners`] who reads a partition and whether it has stopped there, [`reset`] sets committed offsets. A gap is
 //! stored in ClickHouse (`accepted_gaps`) before the position moves, so `dp verify` sees every offset that is passed.
 //! Invariants: INV-3: a position moves without a change of its sequencer state. Origins only grow, so ticks after the gap are
 //! accepted and ticks before it are rejected. INV-8: a writer's floor moves under its own claim.
@@ -9,6 +9,7 @@
 
 pub mod homes;
 pub mod members;
+pub mod owners;
 pub mod reset;
 pub mod survey;
 

@@ -1,10 +1,10 @@
 //! Sets the committed offsets of a consumer group.
 //!
 //! Role: what an operator of Kafka expects of `--reset-offsets`, with what it means here: only the stages between topics and the
-//! second stage of aggregation continue from their committed offsets; everything else keeps its position with its outputs
-//! ([`super::Home`]).
+//! stages of aggregation beside its windows (restate, derived, curves) continue from their committed offsets; everything else keeps its
+//! position with its outputs ([`super::Home`]).
 //! Invariants: INV-2: backwards is always safe, since any offset before the committed one is a finished frontier, and what is sent again
-//! is recognised by its origin. Forwards would skip messages in silence (INV-5), so for these stages it is refused, and
+//! is recognised by its origin or its version. Forwards would skip messages in silence (INV-5), so for these stages it is refused, and
 //! `dp position skip` is named, which stores the gap. The mark of the log is kept with the offset.
 //! Failure: Kafka refuses commits while the group has members.
 
@@ -84,6 +84,10 @@ impl Plan {
 pub async fn plan(connection: &Connection, group: &str, topic: Option<&str>, target: Target) -> anyhow::Result<Plan> {
     let own = own_consumers(&connection.names, group);
     let topics: Vec<String> = match topic {
+        _ if group == connection.names.invalidation_group("projection") => bail!(
+            "{group} has no position to reset: a request that is carried out twice changes nothing, so its offsets are worth nothing; to drop copies \
+             again, use `dp cache refresh`"
+        ),
         Some(topic) => vec![topic.to_owned()],
         None if own.is_empty() => bail!(
             "{group} is not a group of the pipeline: name its topic with --topic; `dp kafka groups` lists the groups of the pipeline"
@@ -238,7 +242,15 @@ mod tests {
             let own = own_consumers(&names, group);
             own.iter().any(|consumer| consumer.home == Home::Group)
         };
-        assert!(is_position("normalization-local") && is_position("aggregation-local-restate"));
+        for group in [
+            "normalization-local",
+            "enrichment-local",
+            "aggregation-local-restate",
+            "aggregation-local-derived",
+            "aggregation-local-curves",
+        ] {
+            assert!(is_position(group), "{group}");
+        }
         assert!(!is_position("projection-local") && !is_position("normalization-local-clickhouse"));
     }
 }

@@ -19,8 +19,7 @@ use crate::connection::{Connection, uses_stack};
 use crate::health::{self, Servers};
 use crate::lag::{Lag, LagWatch, Subscription};
 use crate::place::Place;
-use crate::scrape::Scrape;
-use crate::targets::{self, Target, Where};
+use crate::targets::{self, Target};
 use crate::threads::blocking;
 
 /// Kafka takes longer only if it does not work.
@@ -79,7 +78,7 @@ impl Collector {
     /// The local stack was removed meanwhile.
     pub async fn sample(&self) -> anyhow::Result<Sample> {
         let targets = targets::find(&self.place, &self.connection, &self.named, &self.usual)?;
-        let scraping = join_all(targets.iter().map(|target| self.scrape(target)));
+        let scraping = join_all(targets.iter().map(|target| target.scrape(&self.http)));
         let asking = health::ask_services(&self.http, targets.clone());
         let (scrapes, lines, servers, groups, alerts, processes) = tokio::join!(
             scraping,
@@ -122,14 +121,6 @@ impl Collector {
             .copied()
             .position(|usual| is_of(&usual))
             .unwrap_or(self.usual.len())
-    }
-
-    /// `None` if it does not answer: its health says why.
-    async fn scrape(&self, target: &Target) -> Option<Scrape> {
-        let Where::Url(url) = &target.at else { return None };
-        let url = format!("{}/metrics", url.trim_end_matches('/'));
-        let answer = self.http.get(url).send().await.ok()?.error_for_status().ok()?;
-        Some(Scrape::parse(&answer.text().await.ok()?))
     }
 
     async fn groups(&self) -> Result<Vec<GroupSeen>, String> {

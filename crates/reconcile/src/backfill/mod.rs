@@ -58,10 +58,12 @@ pub struct Done {
     pub ticks: u64,
     /// Rows that become dead letters.
     pub rejected: u64,
-    /// Ticks that the pipeline has taken before.
+    /// Ticks that the pipeline has taken before, or that another file of the folder brings.
     pub repeated: u64,
     /// Of a repeated document: rows that `market_ticks` has of it.
     pub stored: u64,
+    /// The file of the folder that has the same bytes and is published in its place.
+    pub same_as: Option<PathBuf>,
     /// Why it cannot be read, or is rejected.
     pub problem: Option<String>,
     /// Place of its message.
@@ -88,6 +90,7 @@ impl Done {
                 0
             },
             stored: planned.stored,
+            same_as: planned.same_as.clone(),
             problem: document.problem.clone().or_else(|| unstored(planned)),
             partition: None,
             offset: None,
@@ -97,6 +100,12 @@ impl Done {
 
 /// What to look at if a document was taken, and none of its rows is stored.
 fn unstored(planned: &Planned) -> Option<String> {
+    if let Some(file) = &planned.same_as {
+        return Some(format!(
+            "has the same bytes as {} of this folder, which is published once",
+            file.display()
+        ));
+    }
     let is_unstored = planned.outcome == Outcome::Repeated && planned.stored == 0 && planned.document.ticks > 0;
     is_unstored.then(|| {
         "is in a raw topic, and market_ticks has no row of it yet: if that stays so, `dp dlq list` or `dp reconcile` says why"
@@ -215,9 +224,9 @@ impl Reads {
         match format_of(&found.path, &bytes) {
             Some(format) => self.parse(format, &bytes, &mut document),
             None => {
-                document.problem = Some(
-                    "fits no known format (`dp ingest --as` sets one; it publishes captured trades, too)".to_owned(),
-                );
+                let unknown =
+                    || "fits no known format (`dp ingest --as` sets one; it publishes captured trades, too)".to_owned();
+                document.problem = Some(markets::archive_problem(&bytes).unwrap_or_else(unknown));
             }
         }
         document
@@ -345,6 +354,7 @@ mod tests {
             document: example("miso_20251102_da_expost_lmp.csv"),
             outcome,
             stored: 3,
+            same_as: None,
         };
         let (new, old) = (
             Done::of(&planned(Outcome::Published)),
@@ -358,5 +368,12 @@ mod tests {
             ..planned(Outcome::Repeated)
         });
         assert!(lost.problem.is_some_and(|problem| problem.contains("no row")));
+        let twice = Done::of(&Planned {
+            stored: 0,
+            same_as: Some("first.csv".into()),
+            ..planned(Outcome::Repeated)
+        });
+        let said = twice.problem.unwrap();
+        assert!(said.contains("first.csv") && !said.contains("raw topic"), "{said}");
     }
 }

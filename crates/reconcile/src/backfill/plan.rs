@@ -77,6 +77,8 @@ pub struct Planned {
     pub outcome: Outcome,
     /// Rows that `market_ticks` has of it.
     pub stored: u64,
+    /// Of a repeated document: the file of the folder before it that has the same bytes and is published.
+    pub same_as: Option<PathBuf>,
 }
 
 /// Decides about the documents, the oldest delivery day first; those without a tick last. `market` leaves out other markets.
@@ -91,14 +93,14 @@ pub fn plan(documents: Vec<Document>, known: &Known, market: Option<&str>) -> Ve
     };
     let mut documents: Vec<Document> = documents.into_iter().filter(is_wanted).collect();
     documents.sort_by(|a, b| (a.first.is_none(), a.first, &a.file).cmp(&(b.first.is_none(), b.first, &b.file)));
-    let mut taken = known.in_log.clone();
+    let mut published = BTreeMap::new();
     documents
         .into_iter()
-        .map(|document| decide(document, known, &mut taken))
+        .map(|document| decide(document, known, &mut published))
         .collect()
 }
 
-fn decide(document: Document, known: &Known, taken: &mut BTreeSet<Content>) -> Planned {
+fn decide(document: Document, known: &Known, published: &mut BTreeMap<Content, PathBuf>) -> Planned {
     let stored = document
         .content
         .as_ref()
@@ -106,15 +108,22 @@ fn decide(document: Document, known: &Known, taken: &mut BTreeSet<Content>) -> P
         .and_then(|(content, id)| known.stored.get(&(content.tenant.clone(), id.clone())))
         .copied()
         .unwrap_or(0);
-    let outcome = match (&document.content, &document.format) {
-        (Some(content), Some(_)) if stored > 0 || !taken.insert(content.clone()) => Outcome::Repeated,
-        (Some(_), Some(_)) => Outcome::Published,
-        _ => Outcome::Skipped,
+    let (outcome, same_as) = match (&document.content, &document.format) {
+        (Some(content), Some(_)) if stored > 0 || known.in_log.contains(content) => (Outcome::Repeated, None),
+        (Some(content), Some(_)) => match published.get(content) {
+            Some(file) => (Outcome::Repeated, Some(file.clone())),
+            None => {
+                published.insert(content.clone(), document.file.clone());
+                (Outcome::Published, None)
+            }
+        },
+        _ => (Outcome::Skipped, None),
     };
     Planned {
         document,
         outcome,
         stored,
+        same_as,
     }
 }
 
@@ -192,6 +201,8 @@ mod tests {
             planned.iter().map(|planned| planned.stored).collect::<Vec<_>>(),
             [0, 5, 0, 0]
         );
+        let same: Vec<_> = planned.into_iter().map(|planned| planned.same_as).collect();
+        assert_eq!(same, [None, None, None, Some("new".into())]);
     }
 
     #[test]

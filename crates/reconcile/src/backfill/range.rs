@@ -98,7 +98,7 @@ fn replay_orders(orders: &Orders) -> ReplayOrders {
             market: None,
             since: Some(orders.from),
             until: orders.to,
-            replayed: false,
+            closed: false,
         },
         offsets: Vec::new(),
         limit: LETTERS,
@@ -171,7 +171,7 @@ mod tests {
         assert!(!report(Some(some_left), None).is_ok());
         assert!(
             !report(Some(Replayed::default()), Some(Repaired::default())).is_ok(),
-            "not quiet"
+            "it has no verdict"
         );
     }
 }

@@ -71,10 +71,16 @@ fn summary(report: &Report) -> String {
     let of = |outcome| report.documents.iter().filter(|done| done.outcome == outcome).count();
     let ticks: u64 = report.documents.iter().map(|done| done.ticks).sum();
     let (sent, repeated, skipped) = (of(Outcome::Published), of(Outcome::Repeated), of(Outcome::Skipped));
+    let same = report.documents.iter().filter(|done| done.same_as.is_some()).count();
     let verb = if report.dry_run { "would be sent" } else { "sent" };
+    let twice = match same {
+        0 => String::new(),
+        same => format!("{same} with the bytes of another file; "),
+    };
     format!(
-        "{sent} document(s) {verb} with {} ticks; {repeated} taken before; {skipped} skipped",
-        number(ticks)
+        "{sent} document(s) {verb} with {} ticks; {} taken before; {twice}{skipped} skipped",
+        number(ticks),
+        repeated - same
     )
 }
 
@@ -119,6 +125,7 @@ mod tests {
             rejected: 0,
             repeated: 0,
             stored: 0,
+            same_as: None,
             problem: (outcome == Outcome::Skipped).then(|| "fits no known format".to_owned()),
             partition: None,
             offset: None,
@@ -171,7 +178,10 @@ mod tests {
         let report = RangeReport {
             dry_run: false,
             letters: Some(Default::default()),
-            stores: Some(Default::default()),
+            stores: Some(crate::repair::report::Report {
+                settled: true,
+                ..Default::default()
+            }),
         };
         let text = range(&report);
         assert!(

@@ -1,9 +1,9 @@
 //! A bar and the ticks of its window: which ticks it counts and why, whether the stream computed it or `restate` recomputed
 //! it from the table, and whether its numbers follow from its ticks. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Interval, Kind, Micros, Vintage, Window};
+use domain::{Interval, Kind, Micros, Origin, Vintage, Window};
 use serde::Serialize;
 
 use super::logs::RawRecord;
@@ -35,8 +35,10 @@ pub struct TracedTick {
     pub counted: Counted,
     /// Numbers of the bar that come from this tick: open, high, low, close.
     pub gives: Vec<&'static str>,
-    /// Whether the log clock had closed the window before the tick was read. Such a tick makes a revision.
+    /// Whether the log clock had closed the window before the tick was read. Such a tick makes a revision, unless it is `without_effect`.
     pub after_close: bool,
+    /// Whether the price that counted in its interval until then stays: it is of a better vintage or a later origin, or has the same values.
+    pub without_effect: bool,
 }
 
 /// How the newest version was computed.
@@ -155,6 +157,7 @@ pub fn assemble(
         .filter_map(|tick| detour(tick, window, &ticks, clock(tick)?, products))
         .collect();
     because.sort_by_key(|detour| detour.enriched.offset);
+    let without_effect = without_effect(ticks.iter().collect());
     let traced = ticks.iter().map(|tick| {
         let counted = counted(tick);
         let mut gives = Vec::new();
@@ -173,6 +176,7 @@ pub fn assemble(
             counted,
             gives,
             after_close: clock(tick).is_some_and(|clock| clock >= closes),
+            without_effect: without_effect.contains(&tick.tick_id),
         }
     });
     Ok(Parts {
@@ -182,10 +186,40 @@ pub fn assemble(
     })
 }
 
+fn rank(tick: &TickRow) -> (Vintage, Origin<'_>) {
+    (Vintage::of(tick.version.as_deref(), Kind::Interval), tick.origin())
+}
+
+/// The ids of the prices that were below the one that counted in their interval when they were enriched, or repeated it.
+fn without_effect(mut ticks: Vec<&TickRow>) -> BTreeSet<String> {
+    ticks.retain(|tick| tick.is_of_interval && tick.enriched.is_some());
+    ticks.sort_by_key(|tick| tick.enriched.as_ref().map(|place| place.offset));
+    // ClickHouse prints equal numbers alike. No volume adds what a volume of 0 adds.
+    let values = |tick: &TickRow| {
+        let volume = tick.volume.clone().filter(|volume| volume != "0");
+        (rank(tick).0, tick.price.clone(), volume, tick.priced_seconds())
+    };
+    let mut standing: BTreeMap<(Micros, Option<Interval>), &TickRow> = BTreeMap::new();
+    let mut without_effect = BTreeSet::new();
+    for tick in ticks {
+        let key = (tick.event_time.0, tick.product().nominal());
+        let Some(stands) = standing.get_mut(&key) else {
+            standing.insert(key, tick);
+            continue;
+        };
+        if rank(tick) < rank(stands) || values(tick) == values(stands) {
+            without_effect.insert(tick.tick_id.clone());
+        }
+        if rank(tick) > rank(stands) {
+            *stands = tick;
+        }
+    }
+    without_effect
+}
+
 /// The id of the price that counts of each interval (start and length): the one of the best vintage, of equal ones the last
 /// origin.
 fn standing<'t>(ticks: impl Iterator<Item = &'t TickRow>) -> Vec<String> {
-    let rank = |tick: &'t TickRow| (Vintage::of(tick.version.as_deref(), Kind::Interval), tick.origin());
     let mut standing: BTreeMap<(Micros, Option<Interval>), &'t TickRow> = BTreeMap::new();
     for tick in ticks.filter(|tick| tick.is_of_interval) {
         let stands = standing
@@ -242,7 +276,7 @@ pub fn notes(trace: &BarTrace, revision: i32) -> Vec<String> {
         .ticks
         .iter()
         .filter(in_version)
-        .filter(|tick| tick.after_close)
+        .filter(|tick| tick.after_close && !tick.without_effect)
         .count();
     if i64::try_from(after).ok() != Some(i64::from(revision)) {
         notes.push(format!(
@@ -380,6 +414,50 @@ pub(crate) mod tests {
         let ticks = [of(1, Some("final")), of(2, Some("preliminary")), of(3, None)];
         assert_eq!(standing(ticks.iter()), ["raw/0/1/0"]);
         assert_eq!(standing(ticks[1..].iter()), ["raw/0/2/0"]);
+    }
+
+    #[test]
+    fn a_price_that_replaces_none_is_no_revision() {
+        let of = |offset, digits: &str, version: &str| TickRow {
+            version: Some(version.to_owned()),
+            ..price(offset, 0, digits)
+        };
+        let other_volume = |volume: Option<&str>, tick: TickRow| TickRow {
+            volume: volume.map(str::to_owned),
+            ..tick
+        };
+        let shorter = TickRow {
+            interval_end: Some(At(8_000_000)),
+            ..of(8, "7", "final")
+        };
+        let ticks = [
+            other_volume(None, of(1, "2", "preliminary")),
+            other_volume(Some("0"), of(2, "2", "preliminary")),
+            of(3, "7", "preliminary"),
+            of(4, "2", "preliminary"),
+            of(5, "7", "final"),
+            of(6, "7", "final"),
+            of(7, "2", "preliminary"),
+            shorter,
+        ];
+        let without_effect = without_effect(ticks.iter().collect());
+        assert_eq!(
+            without_effect.into_iter().collect::<Vec<_>>(),
+            ["raw/0/2/0", "raw/0/6/0", "raw/0/7/0"]
+        );
+
+        let window = Interval::OneMinute.window_of(0);
+        let (mut bar, _) = traced();
+        (bar.revision, bar.last_enriched_offset) = (1, 106);
+        bar.numbers = recompute(&[&ticks[5]]).unwrap().unwrap();
+        let clocks = BTreeMap::from([(105, 60 * MINUTE), (106, 60 * MINUTE)]);
+        let parts = assemble(&bar, window, ticks[4..6].to_vec(), &clocks, &products()).unwrap();
+        let found: Vec<(Counted, bool, bool)> = parts
+            .ticks
+            .iter()
+            .map(|tick| (tick.counted, tick.after_close, tick.without_effect))
+            .collect();
+        assert_eq!(found, [(Counted::Replaced, true, false), (Counted::Yes, true, true)]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct CurveVersion {
     pub cause: String,
     /// The newest quote of its interval.
     pub origin: String,
+    /// Since when it is known: `as_of` of `GET /curves/{curve_id}` finds it from then on.
+    pub known_at: At,
     /// Position in the topic of curve snapshots.
     pub place: Place,
     pub ingested_at: At,
@@ -92,9 +94,9 @@ pub struct CurveTrace {
     /// The last trade date of its quotes.
     pub day: Date,
     pub definition: String,
-    /// The versions that the table still has, newest first.
+    /// The versions that the table still has and that were known at the time, newest first.
     pub versions: Vec<CurveVersion>,
-    /// Of the newest version, as the rest.
+    /// Of the first of them, as the rest.
     pub points: Vec<CurvePoint>,
     pub inputs: Vec<CurveInput>,
     pub raw: Vec<RawRecord>,
@@ -112,8 +114,10 @@ pub struct Snapshot<'a> {
     pub tenant_id: &'a str,
     pub curve_id: &'a str,
     pub horizon: &'a str,
-    /// The newest one at or before this time.
+    /// The newest one as it was known at this time.
     pub at: Option<Micros>,
+    /// The newest one at or before this time, with the revisions that came later.
+    pub is_revised: bool,
 }
 
 impl Snapshot<'_> {
@@ -125,18 +129,26 @@ impl Snapshot<'_> {
         )
     }
 
-    /// The versions of the newest time, not after `at`.
+    /// Whether a version counts that is known since this time.
+    fn counts(&self, known_at: Micros) -> bool {
+        self.is_revised || self.at.is_none_or(|at| known_at <= at)
+    }
+
+    /// All versions of the newest time that has one that counts.
     fn versions(&self, names: &Names) -> String {
         let table = names.table("curve_snapshots");
         let until = self
             .at
-            .map(|at| format!(" AND as_of <= {}", moment(at)))
+            .map(|at| match self.is_revised {
+                true => format!(" AND as_of <= {}", moment(at)),
+                false => format!(" AND as_of <= {0} AND log_clock <= {0}", moment(at)),
+            })
             .unwrap_or_default();
         let of = format!("{} AND horizon = {}", self.of_curve(), literal(self.horizon));
         format!(
             "SELECT toString(toUnixTimestamp64Micro(as_of)) AS as_of_, toString(market) AS market_, toString(day) AS day_, \
              toString(definition) AS definition_, points, inputs, toString(version) AS version_, toString(revision) AS revision_, \
-             toString(cause) AS cause_, origin, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_, \
+             toString(cause) AS cause_, origin, toString(toUnixTimestamp64Micro(log_clock)) AS known_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_, \
              toString(toUnixTimestamp64Micro(ingested_at)) AS ingested_ FROM {table} WHERE {of} \
              AND as_of = (SELECT max(as_of) FROM {table} WHERE {of}{until}) ORDER BY version DESC, src_offset DESC"
         )
@@ -144,18 +156,20 @@ impl Snapshot<'_> {
 }
 
 impl Session<'_> {
-    /// Traces the newest snapshot of a curve to a horizon, or the newest one at or before a time.
+    /// Traces the newest snapshot of a curve to a horizon, or the newest one as it was known at a time.
     ///
     /// # Errors
     /// The curve has no such snapshot, the snapshot cannot be read, or a server does not answer.
     pub async fn curve(&self, asked: Snapshot<'_>) -> anyhow::Result<CurveTrace> {
         let names = &self.connection.names;
         let rows = self.clickhouse.query_json(&asked.versions(names)).await;
-        let rows = rows.context("read the versions of the curve snapshot")?;
+        let mut rows = rows.context("read the versions of the curve snapshot")?;
+        let later = known_later(asked, &mut rows)?;
         let Some(newest) = rows.first() else {
             return Err(self.no_snapshot(asked).await?);
         };
         let mut trace = trace(asked, newest)?;
+        trace.notes.extend(later);
         trace.versions = rows
             .iter()
             .map(|row| version(row, names))
@@ -200,6 +214,7 @@ impl Session<'_> {
             curve_id: curve,
             horizon,
             at,
+            ..
         } = asked;
         let sql = format!(
             "SELECT toString(tenant_id) AS tenant_, toString(curve_id) AS name_, toString(toUnixTimestamp64Micro(min(as_of))) AS first_ \
@@ -212,7 +227,9 @@ impl Session<'_> {
         let none = "no curve has one yet: `dp curve list` shows the curves that are defined, `dp ingest FILE` brings their quotes, and a snapshot \
                     is made when a tick comes after the interval of these";
         let hint = self.instead(&sql, tenant, none).await?;
-        let until = at.map(|at| format!(" at or before {}", At(at))).unwrap_or_default();
+        let until = at
+            .map(|at| format!(" that was known at {}", At(at)))
+            .unwrap_or_default();
         Ok(anyhow::anyhow!(
             "curve {curve} of tenant {tenant} has no snapshot to horizon {horizon}{until}: {hint}"
         ))
@@ -241,6 +258,19 @@ impl Tables<'_> {
     }
 }
 
+/// Removes the versions that do not count, and says how many they are.
+fn known_later(asked: Snapshot<'_>, rows: &mut Vec<Map<String, Value>>) -> anyhow::Result<Option<String>> {
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows.drain(..) {
+        all.push((number::<Micros>(&row, "known_")?, row));
+    }
+    let found = all.len();
+    let known = all.into_iter().filter(|(known_at, _)| asked.counts(*known_at));
+    rows.extend(known.map(|(_, row)| row));
+    let later = found - rows.len();
+    Ok((later > 0).then(|| format!("{later} revision(s) of it came later: --revised shows the newest")))
+}
+
 /// The trace of a row, without what is read elsewhere.
 fn trace(asked: Snapshot<'_>, row: &Map<String, Value>) -> anyhow::Result<CurveTrace> {
     let as_of = At(number(row, "as_of_")?);
@@ -262,7 +292,7 @@ fn trace(asked: Snapshot<'_>, row: &Map<String, Value>) -> anyhow::Result<CurveT
         .map_or_else(Vec::new, |weights| weights.differences(&quotes, asked.horizon == "all"));
     if asked.at.is_some_and(|at| at != as_of.0) {
         notes.push(format!(
-            "no snapshot has the time {}: this is the newest one before it",
+            "no snapshot of the time {} was known then: this is the newest one before it",
             At(asked.at.unwrap_or_default())
         ));
     }
@@ -321,6 +351,7 @@ fn version(row: &Map<String, Value>, names: &Names) -> anyhow::Result<CurveVersi
         revision: number(row, "revision_")?,
         cause: text(row, "cause_")?.to_owned(),
         origin: text(row, "origin")?.to_owned(),
+        known_at: At(number(row, "known_")?),
         place: Place {
             topic: names.curves.clone(),
             partition: number(row, "src_partition_")?,
@@ -387,6 +418,43 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_revision_of_later_is_left_out_and_told_unless_it_is_asked_for() {
+        let versions = || -> Vec<Map<String, Value>> {
+            let known = ["90000000", "61000000", "60000000"];
+            let row = |(version, known): (usize, &str)| {
+                let columns = [("known_", known.to_owned()), ("version_", version.to_string())];
+                columns
+                    .map(|(name, value)| (name.to_owned(), value.into()))
+                    .into_iter()
+                    .collect()
+            };
+            known.into_iter().enumerate().map(row).collect()
+        };
+        for (at, is_revised, first, told) in [
+            (Some(61_000_000), false, "1", Some("1 revision(s)")),
+            (Some(60_000_000), false, "2", Some("2 revision(s)")),
+            (Some(60_000_000), true, "0", None),
+            (None, false, "0", None),
+        ] {
+            let asked = Snapshot {
+                tenant_id: "t",
+                curve_id: "C",
+                horizon: "all",
+                at,
+                is_revised,
+            };
+            let mut rows = versions();
+            let Ok(note) = known_later(asked, &mut rows) else {
+                unreachable!("the rows can be read");
+            };
+            assert_eq!(rows[0]["version_"], first, "{asked:?}");
+            assert_eq!(note.is_some(), told.is_some());
+            let has = |note: &String| told.is_some_and(|told| note.contains(told));
+            assert!(note.as_ref().is_none_or(has), "{note:?}");
+        }
+    }
+
+    #[test]
     fn a_quote_has_its_hours_and_what_the_points_give_for_it() {
         let mut row = Map::new();
         let points = r#"[{"contract":"2027-01","block":"flat","delivery_start":"2027-01-01T00:00:00-05:00",
@@ -408,6 +476,7 @@ pub(super) mod tests {
             curve_id: "C",
             horizon: "all",
             at: Some(61_000_000),
+            is_revised: false,
         };
         let Ok(traced) = trace(asked, &row) else {
             unreachable!("the row can be read");

@@ -45,8 +45,8 @@ pub fn curve(trace: &CurveTrace) -> String {
         out.line(
             2,
             &format!(
-                "version {} (revision {}, {})",
-                version.version, version.revision, version.cause
+                "version {} (revision {}, {}), known at {}",
+                version.version, version.revision, version.cause, version.known_at
             ),
         );
         out.line(
@@ -133,6 +133,7 @@ mod tests {
                 revision: 1,
                 cause: "late".to_owned(),
                 origin: "raw/0/4/0".to_owned(),
+                known_at: At(0),
                 place: Place {
                     topic: "curves".to_owned(),
                     partition: 1,
@@ -168,7 +169,7 @@ mod tests {
             "contradictory, residual 0.25, 2159 h",
             "not within these points",
             "(no row)",
-            "version 7 (revision 1, late)",
+            "version 7 (revision 1, late), known at 1970-01-01T00:00:00",
             "newest quote raw/0/4/0; curves topic curves/1/9",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

@@ -75,6 +75,8 @@ pub struct TickRow {
     pub tenant_id: String,
     pub instrument_id: String,
     pub event_time: At,
+    /// End of the interval of a price, if its source states one.
+    pub interval_end: Option<At>,
     /// The producer's sequence, if it sends one.
     pub sequence: Option<i64>,
     pub price: String,
@@ -102,6 +104,12 @@ impl TickRow {
             Kind::Trade
         };
         Product::of(&self.product, kind)
+    }
+
+    /// For how many seconds its price counts in averages.
+    pub fn priced_seconds(&self) -> u16 {
+        let end = self.interval_end.map(|At(end)| end);
+        self.product().priced_seconds(self.event_time.0, end)
     }
 
     /// The sort key of ticks in a bar.

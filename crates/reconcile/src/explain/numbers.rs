@@ -57,7 +57,7 @@ pub fn recompute(ticks: &[&TickRow]) -> anyhow::Result<Option<Numbers>> {
             None => Decimal::ZERO,
         };
         volume += i128::from(traded.unscaled());
-        let delivered = TimeWeighted::of_sum(price.unscaled().into(), 1, tick.product().nominal());
+        let delivered = TimeWeighted::of(price, tick.priced_seconds());
         weighted.price_seconds += delivered.price_seconds;
         weighted.seconds += delivered.seconds;
         turnover = match turnover.checked_add(price.turnover(traded)) {
@@ -154,6 +154,7 @@ pub(crate) mod tests {
             tenant_id: "t".to_owned(),
             instrument_id: "i".to_owned(),
             event_time: At(event_time),
+            interval_end: None,
             sequence: None,
             price: price.to_owned(),
             volume: volume.map(str::to_owned),
@@ -191,6 +192,20 @@ pub(crate) mod tests {
         let bar = recompute(&ticks.iter().collect::<Vec<_>>()).unwrap().unwrap();
         assert_eq!((&*bar.close, &*bar.last_tick), ("7", "raw/0/2/0"));
         assert_eq!(recompute(&[]).unwrap(), None);
+    }
+
+    /// 100 × 8 s + 25 × 292 s.
+    #[test]
+    fn the_average_weighs_each_price_by_its_own_interval() {
+        let price = |offset, start: i64, end: i64, digits| TickRow {
+            product: "rt5".to_owned(),
+            is_of_interval: true,
+            interval_end: Some(At(end * 1_000_000)),
+            ..tick(offset, start * 1_000_000, digits, None)
+        };
+        let prices = [price(1, 0, 8, "100"), price(2, 8, 300, "25")];
+        let bar = recompute(&prices.iter().collect::<Vec<_>>()).unwrap().unwrap();
+        assert_eq!(bar.twap.as_deref(), Some("27"));
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl Instrument<'_> {
 const PLACES: &str = "toString(feed) AS feed_, toString(raw_partition) AS raw_partition_, toString(raw_offset) AS raw_offset_, \
     toString(raw_index) AS raw_index_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_";
 const TICK: &str = "toString(tenant_id) AS tenant_, toString(instrument_id) AS instrument_, \
-    toString(toUnixTimestamp64Micro(timestamp)) AS time_, toString(price) AS price_, \
+    toString(toUnixTimestamp64Micro(timestamp)) AS time_, \
+    if(isNull(interval_end), NULL, toString(toUnixTimestamp64Micro(interval_end))) AS end_, toString(price) AS price_, \
     if(isNull(volume), NULL, toString(volume)) AS volume_, toString(toUnixTimestamp64Micro(appended_at)) AS appended_, \
     toString(product) AS product_, toString(kind) AS kind_, version AS version_, if(isNull(sequence), NULL, toString(sequence)) AS sequence_";
 
@@ -336,6 +337,10 @@ fn tick(row: &Row) -> anyhow::Result<TickRow> {
         tenant_id: text(row, "tenant_")?.to_owned(),
         instrument_id: text(row, "instrument_")?.to_owned(),
         event_time: At(number(row, "time_")?),
+        interval_end: optional(row, "end_")
+            .map(|end| end.parse().map(At))
+            .transpose()
+            .context("ClickHouse returned an end that is not a number")?,
         sequence: optional(row, "sequence_")
             .map(|sequence| sequence.parse())
             .transpose()

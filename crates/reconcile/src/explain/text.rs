@@ -236,8 +236,12 @@ impl Lines {
         if !traced.gives.is_empty() {
             words.push_str(&format!("; gives the bar's {}", traced.gives.join(", ")));
         }
-        if traced.after_close && matches!(traced.counted, Counted::Yes | Counted::Replaced) {
-            words.push_str("; arrived after the window had closed: a REVISION");
+        if matches!(traced.counted, Counted::Yes | Counted::Replaced) {
+            words.push_str(match (traced.without_effect, traced.after_close) {
+                (true, _) => "; the price that counted until then stays: no revision",
+                (false, true) => "; arrived after the window had closed: a REVISION",
+                (false, false) => "",
+            });
         }
         self.line(5, &words);
         self.places(5, tick);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every form comes from the function with which its stage makes it.
 
-use aggregation::core::texts::Texts;
+use aggregation::core::interner::Texts;
 use aggregation::core::window_state::{Contribution, WindowState};
 use codec::{Record, json};
 use domain::instrument::KEY_SEPARATOR;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tick_id::TickId;
+use crate::tick_id::TickId;
 
 /// A record that the log requires as a row.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tick_id::Period;
+use crate::tick_id::Period;
 use crate::verify::blocks::BlockKey;
 use crate::verify::{Check, Subject, VerifyReport, Wrong, WrongRow};
 
@@ -20,8 +20,10 @@ pub struct OfTable {
     pub by_topic: Vec<WrongRow>,
     /// Blocks of offsets of the topic that differ.
     pub blocks: Vec<BlockKey>,
-    /// Differing blocks whose rows were not looked at one by one.
+    /// Wrong rows that were only counted.
     pub unseen: u64,
+    /// Whether there may be more of those.
+    pub at_least: bool,
 }
 
 impl OfTable {
@@ -77,15 +79,18 @@ pub struct Findings {
     pub lacks_ticks: bool,
     /// The same of `market_ticks`: derived prices cannot be judged.
     pub lacks_quotes: bool,
-    /// Whether messages were in flight: what follows from them cannot be judged, and rows after a writer's position are its own.
+    /// Whether messages that are compared were in flight: nothing that is missing or other proves that it was lost or changed.
     pub in_flight: bool,
+    /// Whether messages are arriving: rows after a writer's position are its own.
+    pub arrives: bool,
 }
 
 impl Findings {
     /// Those of a comparison, limited to rows of this period.
     pub fn of(report: &VerifyReport, period: &Period) -> Findings {
         let mut findings = Findings {
-            in_flight: !report.quiet,
+            in_flight: !report.settled,
+            arrives: !report.settled || report.arrived > 0,
             ..Findings::default()
         };
         for check in report.checks.iter().filter(|check| !check.ok) {
@@ -105,7 +110,8 @@ impl Findings {
             Subject::RawRows(table) => self.tables.entry(table).or_default().by_raw_log = rows(),
             Subject::SourceRows(table) => {
                 let of = self.tables.entry(table).or_default();
-                (of.by_topic, of.blocks, of.unseen) = (rows(), found.blocks.clone(), unseen);
+                (of.by_topic, of.blocks) = (rows(), found.blocks.clone());
+                (of.unseen, of.at_least) = (unseen, found.at_least);
                 let lacks = unseen > 0 || found.rows.iter().any(|row| row.wrong == Wrong::Missing);
                 self.lacks_ticks |= table == ENRICHED && lacks;
                 self.lacks_quotes |= table == MARKET && lacks;

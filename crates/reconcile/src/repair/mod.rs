@@ -7,8 +7,8 @@
 //! from its record by the encoder of the table's writer ([`table`]): one row for each record ([`rows`]), or the versions that the table keeps
 //! ([`versions`]). A price is written by the rebuild of its projection ([`prices`]).
 //! Invariants: nothing is invented: a row whose record the log no longer holds is named and left. A repair that runs twice, or is
-//! killed, changes nothing more. It may run while the pipeline runs: each insert is made under an own claim (INV-8), and positions
-//! are never stored.
+//! killed, changes nothing more. It may run while the pipeline runs: only rows up to the cut of the comparison are written, each insert is
+//! made under an own claim (INV-8), and positions are never stored.
 //! Failure: a server that does not answer is an error, and what was written stays. What cannot be repaired is in the report.
 
 pub mod choice;
@@ -19,7 +19,6 @@ pub mod report;
 mod rows;
 mod table;
 pub mod text;
-pub mod tick_id;
 mod versioned;
 mod versions;
 
@@ -35,11 +34,12 @@ use ops::threads::reading;
 use stream::StreamError;
 use stream::kafka::reader::LogReader;
 
+use crate::tick_id::Period;
+use crate::verify::cut::Cut;
 use crate::verify::{self, Depth, VerifyOptions, VerifyReport};
 use findings::Findings;
 use plan::{Left, Plan, Stage, Step, Stores, plan};
 use report::{Reasons, Report, parts};
-use tick_id::Period;
 
 /// How often a stage runs: what the first run leaves may be found by the second.
 const RUNS: u32 = 3;
@@ -55,7 +55,7 @@ pub struct Orders {
     pub to: Option<Micros>,
     /// Whether to write.
     pub repair: bool,
-    /// How long a comparison waits until no message is in flight.
+    /// How long a comparison waits until what it compares is in the stores.
     pub wait: Duration,
 }
 
@@ -71,6 +71,7 @@ pub async fn run(connection: &Connection, orders: &Orders) -> anyhow::Result<Rep
         orders,
         clients,
         period,
+        cut: Cut::default(),
         reasons: Reasons::new(),
         report: Report {
             repair: orders.repair,
@@ -86,7 +87,7 @@ pub async fn run(connection: &Connection, orders: &Orders) -> anyhow::Result<Rep
             repair.report.left = left(plan, &found, orders, &repair.reasons);
             return Ok(repair.report);
         };
-        let written = repair.carry_out(&plan, stage, found.in_flight).await?;
+        let written = repair.carry_out(&plan, stage, found.arrives).await?;
         if orders.repair && written > 0 {
             *runs.entry(stage).or_default() += 1;
             found = repair.compare().await?;
@@ -124,10 +125,7 @@ fn left(plan: Plan, found: &Findings, orders: &Orders, reasons: &Reasons) -> Vec
             let reason = reasons.get(&row.text).or_else(|| reasons.get(&row.origin));
             let why = match (reason, orders.repair) {
                 (Some(reason), _) => reason.clone(),
-                (None, true) => {
-                    "it was not written, or was lost again: run the repair again when no message is in flight"
-                        .to_owned()
-                }
+                (None, true) => "it was not written, or was lost again: run the repair again".to_owned(),
                 (None, false) => continue,
             };
             left.push(Left {
@@ -148,6 +146,8 @@ struct Repair<'a> {
     orders: &'a Orders,
     clients: Clients,
     period: Period,
+    /// Of the last comparison.
+    cut: Cut,
     reasons: Reasons,
     report: Report,
 }
@@ -165,7 +165,8 @@ impl Repair<'_> {
     }
 
     fn remember(&mut self, report: &VerifyReport) {
-        self.report.quiet = report.quiet;
+        self.cut = report.cut.clone();
+        self.report.settled = report.settled;
         for note in &report.notes {
             if !self.report.notes.contains(note) {
                 self.report.notes.push(note.clone());
@@ -174,17 +175,17 @@ impl Repair<'_> {
     }
 
     /// Carries out one stage of the plan; returns how many rows it wrote, or would write.
-    async fn carry_out(&mut self, plan: &Plan, stage: Stage, in_flight: bool) -> anyhow::Result<u64> {
+    async fn carry_out(&mut self, plan: &Plan, stage: Stage, arrives: bool) -> anyhow::Result<u64> {
         let mut all = 0;
         for step in plan.steps.iter().filter(|step| step.stage() == stage) {
-            let (place, written) = self.step(step, in_flight).await?;
+            let (place, written) = self.step(step, arrives).await?;
             self.report.wrote(place, written);
             all += written;
         }
         Ok(all)
     }
 
-    async fn step(&mut self, step: &Step, in_flight: bool) -> anyhow::Result<(&'static str, u64)> {
+    async fn step(&mut self, step: &Step, arrives: bool) -> anyhow::Result<(&'static str, u64)> {
         let (connection, writes) = (self.connection, self.orders.repair);
         let (clickhouse, reasons, notes) = (&self.clients.clickhouse, &mut self.reasons, &mut self.report.notes);
         Ok(match step {
@@ -194,13 +195,14 @@ impl Repair<'_> {
                     table,
                     blocks,
                     period: &self.period,
-                    in_flight,
+                    cut: &self.cut,
+                    arrives,
                 };
                 let written = rows::ticks(connection, clickhouse, chosen, reasons).await;
                 (table, written.with_context(|| format!("repair {table}"))?)
             }
             Step::Versions { table, rows } => {
-                let lost = versions::Lost { table, rows, in_flight };
+                let lost = versions::Lost { table, rows, arrives };
                 let written = versions::versions(connection, clickhouse, lost, writes, reasons).await;
                 (table, written.with_context(|| format!("repair {table}"))?)
             }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: only rows that the log still has are written. Bars, derived prices, snapshots of curves and latest prices follow from ticks:
 //! while a table of ticks lacks rows that can be written again, they are left, and compared again afterwards. Copies in Redis follow from
-//! PostgreSQL. While messages are in flight, latest prices are left: a newer tick may be on its way.
+//! PostgreSQL. While messages that are compared are in flight, only missing rows are written, and nothing is called wrong: it may be right soon.
 //! What is not repaired is named with the reason.
 
 use serde::Serialize;
@@ -118,11 +118,13 @@ pub struct Plan {
 
 const CHANGED_TICK: &str = "rows of ticks are never replaced: delete this one (`dp sql --write`), and the next repair writes it as the log has it";
 const SURPLUS_TICK: &str = "rows are only added: delete every copy of it (`dp sql --write`); if the log has the row, the next repair writes it once";
+const UNDECIDED: &str = "ticks were in flight, so that nothing proves that it is wrong: leave it as it is, and run the command again \
+    (--wait; `dp health` shows what falls behind)";
 const FOLLOWS: &str = "it follows from ticks that a table lacks: it is compared again once they are written (--store all, without --from and --to)";
-const PRICE_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again when the system is \
-    quiet (--wait), or `dp projection rebuild latest_price --full`, which needs no quiet";
-const COPY_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again when the system is \
-    quiet (--wait), or `dp cache refresh`, which needs no quiet";
+const PRICE_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again \
+    (--wait), or `dp projection rebuild latest_price --full`, which does not wait";
+const COPY_IN_FLIGHT: &str = "ticks were in flight, so that nothing proves that it is wrong: run the command again \
+    (--wait), or `dp cache refresh`, which does not wait";
 const COPY_FOLLOWS: &str = "it is a copy of PostgreSQL, where the price is wrong, too: repair that first (--store all)";
 
 /// Decides what is repaired.
@@ -130,10 +132,10 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
     let mut plan = Plan::default();
     if stores.clickhouse {
         for (table, of) in &findings.tables {
-            plan.ticks(table, of);
+            plan.ticks(table, of, findings.in_flight);
         }
         for (table, of) in &findings.versions {
-            plan.versions(table, of, findings.waits(table));
+            plan.versions(table, of, (findings.waits(table), findings.in_flight));
         }
     }
     if stores.postgres {
@@ -145,6 +147,7 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
     for other in findings.others.iter().filter(|other| stores.contain(other.subject)) {
         let why = match other.subject {
             Subject::Log => "a repair writes to stores, never to the log",
+            _ if findings.in_flight => UNDECIDED,
             _ => SURPLUS_TICK,
         };
         plan.left.extend(other.named.iter().map(|row| Left {
@@ -168,7 +171,7 @@ impl Plan {
         });
     }
 
-    fn ticks(&mut self, table: &'static str, of: &OfTable) {
+    fn ticks(&mut self, table: &'static str, of: &OfTable, in_flight: bool) {
         let missing = of.repairable().count() as u64;
         if missing > 0 || of.unseen > 0 {
             self.steps.push(Step::Rows {
@@ -181,6 +184,7 @@ impl Plan {
             let is_in_topic = || of.repairable().any(|known| known.key == row.key);
             match row.wrong {
                 Wrong::Missing if is_in_topic() || of.unseen > 0 => {}
+                _ if in_flight => self.leave(table, &row.text, UNDECIDED),
                 Wrong::Missing => self.leave(
                     table,
                     &row.text,
@@ -192,15 +196,18 @@ impl Plan {
         }
     }
 
-    fn versions(&mut self, table: &'static str, of: &OfVersions, waits: bool) {
-        match waits {
-            true => of.rows.iter().for_each(|row| self.leave(table, &row.text, FOLLOWS)),
-            false if of.rows.is_empty() => {}
-            // A row that nothing explains may have a newer version in the log.
-            false => self.steps.push(Step::Versions {
-                table,
-                rows: of.rows.clone(),
-            }),
+    fn versions(&mut self, table: &'static str, of: &OfVersions, (waits, in_flight): (bool, bool)) {
+        let mut rows = Vec::new();
+        for row in &of.rows {
+            match row.wrong {
+                _ if waits => self.leave(table, &row.text, FOLLOWS),
+                Wrong::Different | Wrong::Surplus if in_flight => self.leave(table, &row.text, UNDECIDED),
+                // A row that nothing explains may have a newer version in the log.
+                _ => rows.push(row.clone()),
+            }
+        }
+        if !rows.is_empty() {
+            self.steps.push(Step::Versions { table, rows });
         }
         if of.unseen > 0 {
             let more = format!("{} more rows", of.unseen);
@@ -270,6 +277,7 @@ mod tests {
             by_topic,
             blocks: vec![block()],
             unseen,
+            at_least: false,
         }
     }
 
@@ -283,6 +291,33 @@ mod tests {
 
     fn versions(table: &'static str, rows: Vec<WrongRow>) -> BTreeMap<&'static str, OfVersions> {
         [(table, OfVersions { rows, unseen: 0 })].into()
+    }
+
+    #[test]
+    fn while_ticks_are_in_flight_nothing_is_named_for_deletion() {
+        let wrong = |wrong| row(wrong, &["raw/0/1/0"], TICK);
+        let rows = || vec![wrong(Wrong::Different), wrong(Wrong::Surplus)];
+        let other = Other {
+            subject: Subject::Positions("market_ticks"),
+            check: "rows beyond the end of the topic".to_owned(),
+            total: 1,
+            named: vec!["raw/0/1/0".to_owned()],
+        };
+        let mut findings = Findings {
+            tables: [("market_ticks", table(rows(), Vec::new(), 0))].into(),
+            versions: versions("bars", rows()),
+            others: vec![other],
+            in_flight: true,
+            ..Findings::default()
+        };
+        let found = plan(&findings, Stores::ALL);
+        assert!(found.steps.is_empty());
+        assert_eq!(found.left.len(), 5);
+        assert!(found.left.iter().all(|left| left.why == UNDECIDED), "{:?}", found.left);
+        findings.in_flight = false;
+        let found = plan(&findings, Stores::ALL);
+        assert!(found.left.iter().any(|left| left.why == SURPLUS_TICK));
+        assert_eq!(found.steps.len(), 1);
     }
 
     #[test]

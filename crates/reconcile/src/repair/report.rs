@@ -35,14 +35,16 @@ pub struct Part {
     pub surplus: u64,
     /// Rows with other values.
     pub different: u64,
-    /// Blocks of offsets, or rows with versions, that differ and were not looked at one by one.
+    /// Rows that are wrong and were only counted.
     pub unseen: u64,
+    /// Whether there may be more of those.
+    pub at_least: bool,
     /// The first rows.
     pub rows: Vec<Listed>,
 }
 
 impl Part {
-    fn of(place: &str, rows: &[&WrongRow], unseen: u64) -> Part {
+    fn of(place: &str, rows: &[&WrongRow], (unseen, at_least): (u64, bool)) -> Part {
         let count = |wrong| rows.iter().filter(|row| row.wrong == wrong).count() as u64;
         let listed = |row: &&WrongRow| Listed {
             wrong: row.wrong,
@@ -56,6 +58,7 @@ impl Part {
             surplus: count(Wrong::Surplus),
             different: count(Wrong::Different),
             unseen,
+            at_least,
             rows: rows.iter().take(LISTED).map(listed).collect(),
         }
     }
@@ -73,11 +76,11 @@ pub fn parts(findings: &Findings, stores: Stores) -> Vec<Part> {
             findings
                 .tables
                 .iter()
-                .map(|(table, of)| Part::of(table, &of.all(), of.unseen)),
+                .map(|(table, of)| Part::of(table, &of.all(), (of.unseen, of.at_least))),
         );
         for (table, of) in &findings.versions {
             let rows: Vec<&WrongRow> = of.rows.iter().collect();
-            parts.push(Part::of(table, &rows, of.unseen));
+            parts.push(Part::of(table, &rows, (of.unseen, false)));
         }
     }
     for (is_chosen, place, rows) in [
@@ -85,7 +88,7 @@ pub fn parts(findings: &Findings, stores: Stores) -> Vec<Part> {
         (stores.redis, "Redis", &findings.redis),
     ] {
         if is_chosen {
-            parts.push(Part::of(place, &rows.iter().collect::<Vec<_>>(), 0));
+            parts.push(Part::of(place, &rows.iter().collect::<Vec<_>>(), (0, false)));
         }
     }
     parts.retain(|part| !part.is_right());
@@ -106,8 +109,8 @@ pub struct Written {
 pub struct Report {
     /// Whether rows were to be written, or only named.
     pub repair: bool,
-    /// Whether no message was in flight during the last comparison.
-    pub quiet: bool,
+    /// Whether everything that the last comparison compares was in the stores.
+    pub settled: bool,
     /// What was wrong at the beginning.
     pub found: Vec<Part>,
     /// What was written; without a repair, what would be, as far as it is known one by one.
@@ -122,7 +125,7 @@ impl Report {
     /// Whether everything agrees now.
     pub fn is_ok(&self) -> bool {
         let is_repaired = self.repair || self.found.is_empty();
-        self.quiet && is_repaired && self.left.is_empty()
+        self.settled && is_repaired && self.left.is_empty()
     }
 
     /// Adds the numbers of a step.
@@ -179,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_right_only_if_the_system_was_quiet_and_nothing_is_left() {
+    fn a_report_is_right_only_if_nothing_was_in_flight_and_nothing_is_left() {
         let clean = Report {
-            quiet: true,
+            settled: true,
             ..Report::default()
         };
         assert!(clean.is_ok());
@@ -194,7 +197,13 @@ mod tests {
         };
         assert!(!found.is_ok(), "nothing was repaired");
         assert!(Report { repair: true, ..found }.is_ok());
-        assert!(!Report { quiet: false, ..clean }.is_ok());
+        assert!(
+            !Report {
+                settled: false,
+                ..clean
+            }
+            .is_ok()
+        );
     }
 
     #[test]

@@ -10,10 +10,11 @@ use stores::ClickHouse;
 use super::choice::Candidate;
 use super::report::Reasons;
 use super::table::Table;
-use super::tick_id::{Period, TickId};
+use crate::tick_id::{Period, TickId};
 use crate::verify::Depth;
 use crate::verify::blocks::BlockKey;
 use crate::verify::canonical::SourceText;
+use crate::verify::cut::Cut;
 use crate::verify::gaps::Gaps;
 use crate::verify::table_checks::TableChecks;
 
@@ -31,8 +32,10 @@ pub(super) struct Chosen<'a> {
     pub(super) blocks: &'a [BlockKey],
     /// Ticks.
     pub(super) period: &'a Period,
+    /// How far the topic was compared.
+    pub(super) cut: &'a Cut,
     /// Whether rows after the writer's position are left to it.
-    pub(super) in_flight: bool,
+    pub(super) arrives: bool,
 }
 
 /// Writes the chosen rows that a table of ticks lacks; returns how many.
@@ -50,6 +53,7 @@ pub(super) async fn ticks(
         connection,
         clickhouse,
         gaps: &gaps,
+        cut: chosen.cut,
         depth: Depth::REPAIRED,
     };
     let log = checks.source_log(spec, text).await?;
@@ -61,7 +65,7 @@ pub(super) async fn ticks(
     let (mut written, mut seen) = (0, 0);
     for (partition, places) in places {
         let mut candidates = candidates(places, chosen.period);
-        if chosen.in_flight {
+        if chosen.arrives {
             let position = table.position(partition).await?;
             let own = candidates.extract_if(.., |candidate| candidate.offset >= position);
             reasons.extend(own.map(|candidate| (candidate.tick.to_string(), IN_FLIGHT.to_owned())));

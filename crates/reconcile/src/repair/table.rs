@@ -25,7 +25,7 @@ use stream::kafka::reader::LogReader;
 use stream::table_writer::{RowEncoder as _, RowError, RowOutcome};
 
 use super::choice::{Candidate, Choice, Chooser, Present, stretches};
-use super::tick_id::TickId;
+use crate::tick_id::TickId;
 
 /// Records that are looked up and inserted together: their query stays below the limit of the server (256 KiB).
 const BATCH: usize = 4_000;

@@ -16,7 +16,7 @@ const WIDTH: usize = 80;
 /// The report.
 pub fn shown(report: &Report) -> String {
     let mut lines = Vec::new();
-    if report.found.is_empty() && report.left.is_empty() {
+    if report.found.is_empty() && report.left.is_empty() && report.settled {
         lines.push("every store has what the log requires".to_owned());
     }
     if !report.found.is_empty() {
@@ -45,6 +45,9 @@ pub fn shown(report: &Report) -> String {
 fn verdict(report: &Report) -> &'static str {
     match (report.is_ok(), report.repair) {
         (true, _) => "all stores agree with the log",
+        _ if !report.settled => {
+            "ticks were in flight, so nothing is decided: run it again, with a larger --wait if needed"
+        }
         (false, true) => "not everything agrees with the log",
         (false, false) => "nothing was changed; --repair writes again what can be",
     }
@@ -53,10 +56,12 @@ fn verdict(report: &Report) -> &'static str {
 fn counts(parts: &[Part]) -> String {
     let rows = parts.iter().map(|part| {
         let mut row = vec![part.place.clone()];
-        row.extend([part.missing, part.surplus, part.different, part.unseen].map(number));
+        row.extend([part.missing, part.surplus, part.different].map(number));
+        let least = if part.at_least { "≥ " } else { "" };
+        row.push(format!("{least}{}", number(part.unseen)));
         row
     });
-    table(&["store", "missing", "surplus", "different", "not looked at"], 1, rows)
+    table(&["store", "missing", "surplus", "different", "only counted"], 1, rows)
 }
 
 fn rows(part: &Part) -> Vec<String> {
@@ -135,7 +140,7 @@ mod tests {
     fn report() -> Report {
         Report {
             repair: true,
-            quiet: true,
+            settled: true,
             found: vec![Part {
                 place: "market_ticks".to_owned(),
                 missing: 1_200,
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn a_clean_report_says_so_and_one_without_repair_names_the_option() {
         let clean = Report {
-            quiet: true,
+            settled: true,
             ..Report::default()
         };
         let text = shown(&clean);
@@ -194,5 +199,27 @@ mod tests {
             ..report()
         };
         assert!(shown(&dry).contains("can be written again") && shown(&dry).contains("--repair"));
+    }
+
+    #[test]
+    fn rows_that_are_only_counted_have_a_number_and_a_run_with_ticks_in_flight_has_no_verdict() {
+        let many = Report {
+            found: vec![Part {
+                place: "market_ticks".to_owned(),
+                different: 130_892,
+                unseen: 274_114,
+                at_least: true,
+                ..Part::default()
+            }],
+            settled: false,
+            ..Report::default()
+        };
+        let text = shown(&many);
+        assert!(text.contains("only counted") && text.contains("≥ 274,114"), "{text}");
+        assert!(text.ends_with("with a larger --wait if needed"), "{text}");
+        assert!(
+            !shown(&Report::default()).contains("every store has"),
+            "nothing is decided"
+        );
     }
 }

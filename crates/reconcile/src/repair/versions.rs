@@ -34,7 +34,7 @@ pub(super) struct Lost<'a> {
     pub(super) table: &'static str,
     pub(super) rows: &'a [WrongRow],
     /// Whether rows after the writer's position are left to it.
-    pub(super) in_flight: bool,
+    pub(super) arrives: bool,
 }
 
 /// A row of the comparison, with its key.
@@ -86,7 +86,7 @@ pub(super) async fn versions(
     let mut progress = Progress::new(&format!("repairing {name}"), partitions.len() as u64, "partitions");
     let mut written = 0;
     for (done, (partition, chosen)) in (1..).zip(partitions) {
-        let end = match lost.in_flight {
+        let end = match lost.arrives {
             true => table.position(partition).await?,
             false => i64::MAX,
         };

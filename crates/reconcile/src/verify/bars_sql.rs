@@ -7,13 +7,16 @@
 //! the delay of its last row.) A window closes at a whole minute plus the delay, so one step for each minute of the log clock
 //! and each delay is enough.
 //! The arithmetic uses exact decimals and 256-bit integers. A bar of an earlier release has no time-weighted average or no cause; its other
-//! values are compared.
+//! values are compared. One that counted nominal lengths, or prices without effect as revisions, is a difference (docs/bars.md).
+
+use std::collections::BTreeMap;
 
 use domain::Interval;
 use domain::product::LONGEST_AHEAD;
 use service::Names;
 use stores::clickhouse::literal;
 
+use super::ranges::Range;
 use crate::products::Products;
 use crate::sql::VINTAGE;
 
@@ -55,6 +58,54 @@ impl Expired {
     }
 }
 
+/// How far behind the end of the log a bar may be read: more offsets than arrive during a query.
+const ARRIVING: i64 = 1_000_000;
+
+/// Which bars have changed since the cut: those of these offsets `[from, to)` of each enriched partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Bounds(BTreeMap<i32, (i64, i64)>);
+
+impl Bounds {
+    /// Every bar of a tick at or after these ends.
+    pub(super) fn of(cut: BTreeMap<i32, i64>) -> Bounds {
+        Bounds(
+            cut.into_iter()
+                .map(|(partition, end)| (partition, (end, i64::MAX)))
+                .collect(),
+        )
+    }
+
+    /// If the log, read after the bars, has not all of their last ticks: leaves those out that it cannot have, and returns true.
+    pub(super) fn tightened(&mut self, last: &BTreeMap<i32, i64>, now: &[Range]) -> bool {
+        let mut is_other = false;
+        for range in now {
+            let Some((from, to)) = self.0.get_mut(&range.lane.partition) else {
+                continue;
+            };
+            if last.get(&range.lane.partition).is_some_and(|last| *last >= range.end) {
+                // While ticks arrive, the next query may find newer ones.
+                let arriving = if range.end > *from { ARRIVING } else { 0 };
+                (*to, is_other) = (range.end.saturating_add(arriving), true);
+            }
+        }
+        is_other
+    }
+
+    /// SQL that is true for a bar of the partition `src` whose newest version has the offset `last_`.
+    fn sql(&self) -> String {
+        if self.0.is_empty() {
+            return "0".to_owned();
+        }
+        let partitions = array("Int32", self.0.keys());
+        let bound = |bounds: String| format!("transform(src, {partitions}, {bounds}, toInt64({}))", i64::MAX);
+        format!(
+            "(last_ >= {} AND last_ < {})",
+            bound(array("Int64", self.0.values().map(|(from, _)| *from))),
+            bound(array("Int64", self.0.values().map(|(_, to)| *to)))
+        )
+    }
+}
+
 /// The parameters of the query.
 pub struct Question<'a> {
     /// Names of the tables.
@@ -65,12 +116,14 @@ pub struct Question<'a> {
     pub intervals: &'a [Interval],
     /// SQL condition that selects instruments.
     pub part: String,
-    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation.
+    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation, and those since the cut.
     pub passed: &'a str,
     /// Partitions in which an accepted gap may explain a difference.
     pub excused: Vec<i32>,
     /// Partitions that have expired rows.
     pub expired: &'a [Expired],
+    /// Bars that have changed since the cut.
+    pub(super) bounds: &'a Bounds,
     /// Number of differences that are listed.
     pub named: usize,
 }
@@ -80,13 +133,15 @@ impl Question<'_> {
     pub fn sql(&self) -> String {
         let named = self.named;
         format!(
-            "SELECT toString(countIf(notEmpty(wanted) AND NOT excuse AND NOT expired)) AS expected, \
-             toString(countIf(notEmpty(newest) AND NOT excuse AND NOT expired)) AS found, toString(countIf(excuse)) AS excused, \
+            "SELECT toString(countIf(notEmpty(wanted) AND NOT moved AND NOT excuse AND NOT expired)) AS expected, \
+             toString(countIf(notEmpty(newest) AND NOT moved AND NOT excuse AND NOT expired)) AS found, toString(countIf(excuse)) AS excused, \
              toString(countIf(expired)) AS expired_bars, toString(countIf(differs AND NOT excuse AND NOT expired)) AS differing, \
+             toString(countIf(moved)) AS moved_bars, \
+             arrayMap((p, o) -> [toString(p), toString(o)], (maxMapIf([src], [last_], moved) AS lasts).1, lasts.2) AS last, \
              groupArrayIf({named})(key, expired) AS expired_examples, \
              groupArrayIf({named})([key, wanted, newest], differs AND NOT excuse AND NOT expired) AS examples FROM (\
              SELECT *, [tenant, instrument, label, toString(fromUnixTimestamp64Micro(start, 'UTC'))] AS key, \
-             wanted != newest AS differs, differs AND has({excused}, src) AS excuse, \
+             {moved} AS moved, wanted != newest AND NOT moved AS differs, differs AND has({excused}, src) AS excuse, \
              differs AND NOT excuse AND start < lost_until AND (empty(wanted) OR last_ < wanted_last OR newest_rows > wanted_rows OR of_prices) \
              AS expired FROM (\
              SELECT tenant, instrument, label, start, any(src_) AS src, max(may_close_) AS may_close, max(of_prices_) AS of_prices, \
@@ -102,6 +157,7 @@ impl Question<'_> {
              FROM ({wanted} UNION ALL {newest}) GROUP BY tenant, instrument, label, start))",
             excused = array("Int32", self.excused.iter()),
             lost_until = self.lost_until(),
+            moved = self.bounds.sql(),
             wanted = self.wanted(),
             newest = self.newest(),
         )
@@ -135,16 +191,20 @@ impl Question<'_> {
         )
     }
 
-    /// Every row that belongs to bars, and whether its numbers count. Of the prices of one interval (start and length), only
-    /// the last one counts. `again_` says what a row is to the earlier prices of its interval, and is empty without one.
+    /// Every row that belongs to bars, and whether its numbers count. Of the prices of one interval (start and nominal length), only
+    /// the last one counts, for the `seconds` between its start and its end. `again_` says what a row is to the earlier prices of its interval,
+    /// and is empty without one; a row with `nothing` (the price that counts stays) is neither a revision nor a cause.
     fn ticks(&self) -> String {
         format!(
             "SELECT tenant_id, instrument_id, price, volume, src_partition, src_offset, toUnixTimestamp64Micro(timestamp) AS micros, \
              {EDGE} AS edge, {delay} AS delay, {nominal} AS nominal, \
+             intDiv(least(nominal, greatest(toInt64(0), ifNull(toUnixTimestamp64Micro(interval_end), micros + nominal) - micros)), 1000000) AS seconds, \
              kind = 'trade' OR ({VINTAGE}, {ORIGIN}) = max(({VINTAGE}, {ORIGIN})) OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal) AS counts, \
-             maxIf((1, {VINTAGE}, {ORIGIN}), kind != 'trade') OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal ORDER BY src_offset \
+             maxIf((1, {VINTAGE}, {ORIGIN}, price, ifNull(volume, 0), seconds), kind != 'trade') OVER (PARTITION BY tenant_id, instrument_id, timestamp, kind, nominal ORDER BY src_offset \
              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier, \
-             multiIf(earlier.1 = 0, '', ({VINTAGE}, {ORIGIN}) < (earlier.2, earlier.3), 'outranked', \
+             multiIf(earlier.1 = 0, '', \
+             ({VINTAGE}, {ORIGIN}) < (earlier.2, earlier.3), 'nothing', \
+             {VINTAGE} = earlier.2 AND price = earlier.4 AND ifNull(volume, 0) = earlier.5 AND seconds = earlier.6, 'nothing', \
              {VINTAGE} > earlier.2, 'vintage', 'correction') AS again_ \
              FROM {enriched} WHERE {part}{passed}",
             delay = self.products.sql(|rule| rule.close_after),
@@ -170,11 +230,11 @@ impl Question<'_> {
              minIf(price, counts) AS low_, argMaxIf(price, edge, counts) AS close_, \
              sumIf(toDecimal128(ifNull(volume, 0), 8), counts) AS volume_, \
              sumIf(toDecimal128(price, 8) * toDecimal128(ifNull(volume, 0), 8), counts) AS turnover_, \
-             sumIf(toInt256(reinterpretAsInt64(price)) * intDiv(nominal, 1000000), counts) AS price_seconds_, \
-             sumIf(intDiv(nominal, 1000000), counts) AS priced_seconds_, countIf(counts) AS count_, minIf(edge, counts) AS first_, maxIf(edge, counts) AS last_, \
+             sumIf(toInt256(reinterpretAsInt64(price)) * seconds, counts) AS price_seconds_, \
+             sumIf(seconds, counts) AS priced_seconds_, countIf(counts) AS count_, minIf(edge, counts) AS first_, maxIf(edge, counts) AS last_, \
              max(src_offset) AS last_offset_, any(src_partition) AS src_, count() AS rows_, \
-             countIf(passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, \
-             argMax(multiIf(again_ != '', again_, passed >= micros - positiveModulo(micros, kept.2) + kept.2, 'late', 'live'), src_offset) AS cause_, argMax(delay, src_offset) AS delay_, max(nominal) > 0 AS of_prices_ \
+             countIf(again_ != 'nothing' AND passed >= micros - positiveModulo(micros, kept.2) + kept.2) AS revision_, \
+             argMaxIf(multiIf(again_ != '', again_, passed >= micros - positiveModulo(micros, kept.2) + kept.2, 'late', 'live'), src_offset, again_ != 'nothing') AS cause_, argMax(delay, src_offset) AS delay_, max(nominal) > 0 AS of_prices_ \
              FROM (SELECT ticks.*, steps.passed AS passed FROM ({ticks}) AS ticks ASOF LEFT JOIN ({steps}) AS steps \
              ON ticks.src_partition = steps.sp AND ticks.delay = steps.delay AND ticks.src_offset >= steps.first) \
              ARRAY JOIN arrayFilter(i -> i.2 >= nominal, arrayZip({labels}, {lengths})) AS kept \
@@ -230,4 +290,44 @@ fn array<T: ToString>(of: &str, values: impl Iterator<Item = T>) -> String {
     let values: Vec<String> = values.map(|value| value.to_string()).collect();
     // Without the cast, an empty array has no type.
     format!("CAST([{}], 'Array({of})')", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::blocks::Lane;
+    use super::*;
+
+    fn now(end: i64) -> [Range; 1] {
+        [Range {
+            lane: Lane {
+                topic: "enriched".into(),
+                partition: 2,
+            },
+            first: 0,
+            end,
+            is_cut: false,
+            gaps: Vec::new(),
+        }]
+    }
+
+    #[test]
+    fn a_bar_of_a_tick_that_the_log_does_not_have_has_not_changed_meanwhile() {
+        let cut = || Bounds::of([(2, 50)].into());
+        let last = |offset| [(2, offset)].into();
+        assert!(!cut().tightened(&last(59), &now(60)), "its tick arrived");
+        let (mut still, mut busy) = (cut(), cut());
+        assert!(still.tightened(&last(59), &now(50)) && busy.tightened(&last(3_000_000), &now(60)));
+        assert_eq!(still, Bounds([(2, (50, 50))].into()));
+        assert_eq!(busy, Bounds([(2, (50, 60 + ARRIVING))].into()));
+    }
+
+    #[test]
+    fn without_a_cut_no_bar_has_changed() {
+        assert_eq!(Bounds::of(BTreeMap::new()).sql(), "0");
+        let bounds = Bounds::of([(2, 50)].into()).sql();
+        assert!(
+            bounds.starts_with("(last_ >= transform(src, CAST([2], 'Array(Int32)'), CAST([50], "),
+            "{bounds}"
+        );
+    }
 }

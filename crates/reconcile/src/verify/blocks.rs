@@ -86,6 +86,84 @@ impl Blocks {
             .cloned()
             .collect()
     }
+
+    /// Number of rows of a block.
+    pub fn rows_of(&self, block: &BlockKey) -> u64 {
+        self.sums.get(block).map_or(0, |sum| sum.rows)
+    }
+}
+
+/// Divides these blocks: the first ones, which have at most about so many rows on each side, and the others.
+pub fn divided(
+    mut blocks: Vec<BlockKey>,
+    expected: &Blocks,
+    found: &Blocks,
+    most: u64,
+) -> (Vec<BlockKey>, Vec<BlockKey>) {
+    let mut rows = 0;
+    let is_within = |block: &BlockKey| {
+        rows += expected.rows_of(block).max(found.rows_of(block));
+        rows <= most
+    };
+    let others = blocks.split_off(blocks.iter().map(is_within).take_while(|is_within| *is_within).count());
+    (blocks, others)
+}
+
+/// Number of differences that these differing blocks have at least: one each, or as many as rows were lost or added.
+pub fn at_least(blocks: &[BlockKey], expected: &Blocks, found: &Blocks) -> u64 {
+    let of = |block: &BlockKey| expected.rows_of(block).abs_diff(found.rows_of(block)).max(1);
+    blocks.iter().map(of).sum()
+}
+
+/// A row of which only the hashes are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hashed {
+    /// Of its id.
+    pub id: u64,
+    /// Of its text.
+    pub text: u64,
+}
+
+impl Hashed {
+    /// The hashes, as ClickHouse's `xxHash64` gives them.
+    pub fn of(id: &str, text: &str) -> Hashed {
+        Hashed {
+            id: xxh64(id.as_bytes(), 0),
+            text: xxh64(text.as_bytes(), 0),
+        }
+    }
+}
+
+/// How many differences [`compare_rows`] would name.
+pub fn count_differences(mut expected: Vec<Hashed>, mut found: Vec<Hashed>) -> u64 {
+    expected.sort_unstable();
+    found.sort_unstable();
+    let (mut expected, mut found) = (expected.as_slice(), found.as_slice());
+    let mut count = 0;
+    while let Some(id) = expected
+        .first()
+        .into_iter()
+        .chain(found.first())
+        .map(|row| row.id)
+        .min()
+    {
+        let (wanted, stored) = (taken(&mut expected, id), taken(&mut found, id));
+        count += match (wanted.is_empty(), stored.is_empty()) {
+            (false, false) => {
+                let other = stored.iter().filter(|row| !wanted.contains(row)).count() as u64;
+                other + u64::from(wanted.len() != stored.len())
+            }
+            _ => 1,
+        };
+    }
+    count
+}
+
+/// Takes the rows with this id from the beginning of sorted ones.
+fn taken<'r>(rows: &mut &'r [Hashed], id: u64) -> &'r [Hashed] {
+    let (taken, rest) = rows.split_at(rows.partition_point(|row| row.id <= id));
+    *rows = rest;
+    taken
 }
 
 /// A row with its id.
@@ -259,7 +337,37 @@ mod tests {
         );
     }
 
+    #[test]
+    fn blocks_beyond_the_limit_are_counted_by_the_rows_that_they_lack() {
+        let text = |range: std::ops::Range<i64>| -> Vec<(i64, String)> {
+            range.map(|offset| (offset, format!("row {offset}"))).collect()
+        };
+        let (expected, found) = (blocks(&text(0..3 * BLOCK)), blocks(&text(0..2 * BLOCK + 56)));
+        let all: Vec<BlockKey> = (0..3).map(|number| BlockKey { lane: lane(), number }).collect();
+        let most = u64::try_from(2 * BLOCK).unwrap();
+        let (first, others) = divided(all.clone(), &expected, &found, most);
+        assert_eq!((first.len(), others.len()), (2, 1));
+        assert_eq!(at_least(&others, &expected, &found), 200);
+        assert_eq!(at_least(&all[..1], &expected, &found), 1);
+        assert_eq!(divided(all.clone(), &expected, &found, u64::MAX), (all, Vec::new()));
+    }
+
     proptest! {
+        /// What is only counted is counted as it would be named: lost, doubled and changed rows, in any order.
+        #[test]
+        fn differences_are_counted_as_they_are_named(
+            expected in proptest::collection::vec((0u8..12, 0u8..3), 0..40),
+            found in proptest::collection::vec((0u8..12, 0u8..3), 0..40),
+        ) {
+            let rows = |of: &[(u8, u8)]| -> Vec<Row> {
+                of.iter().map(|(id, price)| row(&id.to_string(), &price.to_string())).collect()
+            };
+            let hashed = |rows: &[Row]| rows.iter().map(|row| Hashed::of(&row.id, &row.text)).collect();
+            let (expected, found) = (rows(&expected), rows(&found));
+            let named = compare_rows(&columns(), &expected, &found).len() as u64;
+            prop_assert_eq!(count_differences(hashed(&expected), hashed(&found)), named);
+        }
+
         /// Removing, doubling or changing a row makes exactly its block differ. The order of rows does not matter.
         #[test]
         fn one_wrong_row_makes_exactly_its_block_differ(

@@ -1,7 +1,7 @@
 //! Compares the dead letter topic with the expected dead letters (INV-5).
 //!
 //! Stages are at-least-once, so a dead letter may be stored twice. Its headers name the rejected message, which identifies it.
-//! A letter that was replayed is not compared: the parser may accept its message by now, and only the replay counts.
+//! A letter that was replayed or given up is not compared: the parser may accept its message by now, and only the replay counts, if any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,7 @@ pub struct ExpectedLetter {
 pub struct Letters {
     /// Every copy, by the location of the rejected message.
     pub by_place: BTreeMap<Place, Vec<Letter>>,
-    /// Rejected messages whose letters were replayed, with the rows of the replay; empty means the whole message.
+    /// Rejected messages whose letters were replayed or given up, with the rows of the letter; empty means the whole message.
     pub replayed: BTreeMap<Place, RowRanges>,
     /// Records whose headers do not name a message.
     pub nameless: Vec<String>,

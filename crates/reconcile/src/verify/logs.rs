@@ -11,13 +11,17 @@ use domain::{LastOrigin, Origin, RowRanges, Tick};
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, Partition, StreamError};
 
-use super::blocks::{BLOCK, BlockKey, Blocks, Row};
+use super::blocks::{BLOCK, BlockKey, Blocks};
 use super::canonical::{RawText, SourceText};
 use super::dead_letters::{ExpectedLetter, Place};
 use super::gaps::{self, Hole};
 use super::ranges::Range;
 use super::raw_walk::{Counts, RawWalk};
 use crate::raw::Rules;
+use ops::progress::Progress;
+
+/// Progress is shown at each of these offsets.
+const SHOWN_EVERY: u64 = 512;
 
 /// The raw topics, and normalization's rules for them.
 pub struct RawLog {
@@ -50,11 +54,19 @@ impl RawLog {
     pub fn expect(&mut self, texts: &[RawText]) -> Result<RawExpectation, StreamError> {
         let mut expected = RawExpectation::default();
         let mut text = String::new();
+        let messages = self.ranges.iter().map(|range| range.end - range.first).sum::<i64>();
+        let mut progress = Progress::new("reading the raw log", u64::try_from(messages).unwrap_or(0), "messages");
         for index in 0..self.ranges.len() {
             let Some(range) = self.ranges.get(index).cloned() else {
                 continue;
             };
+            let (topic, partition) = (range.lane.topic.to_string(), range.lane.partition);
+            let (before, detail) = (expected.counts.messages, format!("{topic}[{partition}]"));
             let walk = self.walk(&range, &mut |tick| {
+                let read = u64::try_from(tick.origin.offset - range.first).unwrap_or(0);
+                if read.is_multiple_of(SHOWN_EVERY) {
+                    progress.set(before + read, &detail);
+                }
                 for of in texts {
                     of.write(tick, &mut text);
                     let blocks = expected.blocks.entry(of.table).or_default();
@@ -62,7 +74,7 @@ impl RawLog {
                 }
             })?;
             expected.counts.add(&walk.counts);
-            let (topic, partition) = (range.lane.topic.to_string(), range.lane.partition);
+            progress.set(expected.counts.messages, &detail);
             expected.letters.extend(
                 walk.letters
                     .into_iter()
@@ -72,6 +84,7 @@ impl RawLog {
                 range.first = walk.first_offset.unwrap_or(range.end);
             }
         }
+        progress.finish();
         Ok(expected)
     }
 
@@ -92,13 +105,18 @@ impl RawLog {
         Ok(blocks)
     }
 
-    /// The rows of these blocks without those in the holes. Reads the log a second time.
+    /// Passes (tick id, text) of the rows of these blocks, without those in the holes, to `show`. Reads the log a second time.
     ///
     /// # Errors
     /// Kafka does not answer.
-    pub fn rows(&self, of: &RawText, blocks: &[BlockKey], holes: &[Hole]) -> Result<Vec<Row>, StreamError> {
-        let wanted: BTreeSet<&BlockKey> = blocks.iter().collect();
-        let mut rows = Vec::new();
+    pub fn each_in(
+        &self,
+        of: &RawText,
+        blocks: &[BlockKey],
+        holes: &[Hole],
+        show: &mut dyn FnMut(&str, &str),
+    ) -> Result<(), StreamError> {
+        let (wanted, mut text): (BTreeSet<&BlockKey>, _) = (blocks.iter().collect(), String::new());
         for range in self
             .ranges
             .iter()
@@ -112,16 +130,12 @@ impl RawLog {
                 });
                 let is_expected = range.counts(tick.origin.offset) && !gaps::swallows(holes, tick, self.partitions);
                 if is_wanted && is_expected {
-                    let mut text = String::new();
                     of.write(tick, &mut text);
-                    rows.push(Row {
-                        id: tick.origin.to_string(),
-                        text,
-                    });
+                    show(&tick.origin.to_string(), &text);
                 }
             })?;
         }
-        Ok(rows)
+        Ok(())
     }
 
     fn walk(&self, range: &Range, emit: &mut dyn FnMut(&Tick<'_>)) -> Result<RawWalk, StreamError> {
@@ -173,21 +187,6 @@ impl SourceLog {
         Ok((blocks, foreign))
     }
 
-    /// The rows of these blocks. Reads the log a second time.
-    ///
-    /// # Errors
-    /// Kafka does not answer.
-    pub fn rows(&self, blocks: &[BlockKey]) -> Result<Vec<Row>, StreamError> {
-        let mut rows = Vec::new();
-        self.each_in(blocks, &mut |_, _, id, text| {
-            rows.push(Row {
-                id: id.to_owned(),
-                text: text.to_owned(),
-            });
-        })?;
-        Ok(rows)
-    }
-
     /// For each partition, offset and tick id of every record in these blocks that becomes a row.
     ///
     /// # Errors
@@ -200,8 +199,11 @@ impl SourceLog {
         Ok(places)
     }
 
-    // Passes (partition, offset, tick id, text) of the rows of these blocks to `show`.
-    fn each_in(&self, blocks: &[BlockKey], show: &mut dyn FnMut(i32, i64, &str, &str)) -> Result<(), StreamError> {
+    /// Passes (partition, offset, tick id, text) of the rows of these blocks to `show`. Reads the log a second time.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn each_in(&self, blocks: &[BlockKey], show: &mut dyn FnMut(i32, i64, &str, &str)) -> Result<(), StreamError> {
         for range in &self.ranges {
             let wanted: BTreeSet<i64> = blocks
                 .iter()

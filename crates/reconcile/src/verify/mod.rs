@@ -4,7 +4,9 @@
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! `derived` and `curves` share `versions`.
+//! `venues` tells differences that follow from a setting of this shell.
 //! `refill` tells rows that are lost from rows that are still being written again.
+//! Ticks may arrive meanwhile: a run compares up to a [`cut`] that it takes at its beginning, when [`passed`] has seen every stage pass it.
 //! Failure: a server that does not answer and a missing table are errors. A difference is never an error.
 //! Absent on purpose: repairs ([`crate::repair`] makes them from what is found here).
 
@@ -13,11 +15,13 @@ mod bars_sql;
 pub mod blocks;
 pub mod canonical;
 pub(crate) mod curves;
+pub mod cut;
 pub mod dead_letters;
 pub(crate) mod derived;
 pub mod gaps;
 pub mod logs;
-pub mod quiet;
+mod outside;
+pub mod passed;
 pub mod ranges;
 pub mod raw_walk;
 pub mod record;
@@ -27,6 +31,7 @@ pub mod served;
 pub(crate) mod table_checks;
 pub mod tables;
 pub mod text;
+mod venues;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -44,12 +49,14 @@ pub use report::{Check, Differences, Subject, VerifyReport, Wrong, WrongRow};
 
 use crate::raw::Rules;
 use canonical::RawText;
+use cut::Cut;
 use dead_letters::Letters;
 use gaps::Gaps;
 use logs::{RawExpectation, RawLog};
 use ops::connection::Connection;
+use ops::progress::waiting;
 use ops::threads::reading;
-use quiet::Quiet;
+use passed::Passed;
 use refill::Refill;
 use table_checks::TableChecks;
 
@@ -78,7 +85,7 @@ impl Depth {
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
-    /// How long to wait until no message is in flight.
+    /// How long to wait until everything that follows from the cut is in the stores.
     pub wait: Duration,
     /// How much is looked at one by one.
     pub depth: Depth,
@@ -100,7 +107,7 @@ impl Default for VerifyOptions {
 pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
     let clients = clients(connection)?;
     let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
-    let deadline = Instant::now() + options.wait;
+    let (deadline, mut loaded_runs) = (Instant::now() + options.wait, 0);
     loop {
         let wait = deadline.saturating_duration_since(Instant::now());
         let left = VerifyOptions { wait, ..*options };
@@ -108,10 +115,11 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
         if report.is_ok() {
             return Ok(report);
         }
+        loaded_runs += u32::from(report.arrived > 0);
         let short = refill::short(connection, &clickhouse).await?;
         if short.is_empty() {
-            // A table may have been filled during the comparison.
-            let may_be_over = report.quiet && Instant::now() < deadline;
+            // A table may have been filled during the comparison. Under load tables grow anyway, so one more comparison has to do.
+            let may_be_over = report.settled && loaded_runs < 2 && Instant::now() < deadline;
             if may_be_over && refill::has_grown(&rows, &refill::rows(&clickhouse, &connection.names).await?) {
                 continue;
             }
@@ -122,7 +130,7 @@ pub async fn run(connection: &Connection, options: &VerifyOptions) -> anyhow::Re
             continue;
         }
         // What is still being written is missing only for now.
-        report.quiet &= ended == Refill::Stalled;
+        report.settled &= ended == Refill::Stalled;
         report.notes.extend(refill::in_words(ended, &short));
         return Ok(report);
     }
@@ -137,13 +145,14 @@ async fn compare(
     let names = &connection.names;
     let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
     let mut report = VerifyReport::default();
-    // Services that have just started create the tables of their generation; the writers are quiet only when they have them.
-    wait_until_quiet(connection, options, &mut report).await?;
+    // Services that have just started create the tables of their generation; the writers have passed the cut only when they have them.
+    wait_for_the_cut(connection, options, &mut report).await?;
+    let cut = report.cut.clone();
     check_tables(&clickhouse, names).await?;
     let rows = refill::rows(&clickhouse, names).await?;
 
     let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
-    let (raw, expected, found) = read_raw(connection, &gaps).await?;
+    let (raw, expected, found) = read_raw(connection, &gaps, &cut).await?;
     equations(&expected, &mut report);
     letters(connection, (&raw, &expected, &found), &gaps, &mut report);
 
@@ -151,27 +160,59 @@ async fn compare(
         connection,
         clickhouse: &clickhouse,
         gaps: &gaps,
+        cut: &cut,
         depth: options.depth,
     };
     let raw = std::sync::Arc::new(raw);
     for table in TABLES {
-        checks.all_of(table, &raw, &expected, &mut report).await?;
+        let compares = format!("comparing {}", table.name);
+        waiting(&compares, checks.all_of(table, &raw, &expected, &mut report)).await?;
     }
 
-    let mut newest = served::newest(&clickhouse, names, &gaps).await?;
+    prices(connection, clients, &gaps, &mut report).await?;
+    gaps.report(&mut report);
+    report.arrived = ranges::arrived(connection, &cut).await?.messages();
+    if report.arrived > 0 {
+        report.notes.push(format!(
+            "{} raw message(s) arrived during the run: they, and what follows from them, are not compared",
+            report.arrived
+        ));
+    }
+    if report.checks.iter().any(|check| !check.ok) {
+        let unknown = venues::unknown(&clickhouse, names, &raw.rules.config.venues).await?;
+        report.notes.extend(unknown);
+    }
+    Ok((report, rows))
+}
+
+/// The latest prices of both stores that serve them.
+async fn prices(
+    connection: &Connection,
+    clients: &Clients,
+    gaps: &Gaps,
+    report: &mut VerifyReport,
+) -> anyhow::Result<()> {
+    let names = &connection.names;
+    let clickhouse = clients.clickhouse().map_err(|error| anyhow::anyhow!(error))?;
+    let reads = "comparing the latest prices";
+    let mut newest = waiting(reads, served::newest(&clickhouse, names, (gaps, &report.cut))).await?;
     report.notes.extend(served::ahead_of_the_clock(&newest, wall_clock()));
     let postgres = clients.postgres().map_err(|error| anyhow::anyhow!(error))?;
-    let in_postgres = served::in_postgres(&postgres, names).await?;
-    let excuse = gaps.excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
-    served::believe(&mut newest, &in_postgres, &excuse, connection.settings.topic_partitions);
-    report.checks.push(served::compare_postgres(&newest, &in_postgres));
+    let in_postgres = waiting(reads, served::in_postgres(&postgres, names)).await?;
     let redis = clients.redis().map_err(|error| anyhow::anyhow!(error))?;
-    report
-        .checks
-        .push(served::check_redis(&redis, &newest, &in_postgres).await?);
-    gaps.report(&mut report);
-    still_quiet(connection, &raw, &mut report).await?;
-    Ok((report, rows))
+    let in_redis = waiting(reads, served::in_redis(&redis)).await?;
+    let arrived = ranges::arrived(connection, &report.cut).await?;
+    let excuse = gaps.excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
+    let partitions = connection.settings.topic_partitions;
+    served::believe(&mut newest, &in_postgres, &arrived, &excuse, partitions);
+    let of_postgres = served::compare_postgres(&newest, &in_postgres, &arrived);
+    let of_redis = served::compare_redis(&newest, &in_postgres, &in_redis, &arrived);
+    for ((check, changed), store) in [(of_postgres, "PostgreSQL"), (of_redis, "Redis")] {
+        report.checks.push(check);
+        let what = format!("latest price(s) in {store}");
+        report.notes.extend(versions::moved(&what, changed));
+    }
+    Ok(())
 }
 
 /// Explains a missing table here, because every later query would fail on it with a less helpful error.
@@ -196,7 +237,7 @@ fn clients(connection: &Connection) -> anyhow::Result<Clients> {
         .context("connect to the stores")
 }
 
-async fn wait_until_quiet(
+async fn wait_for_the_cut(
     connection: &Connection,
     options: &VerifyOptions,
     report: &mut VerifyReport,
@@ -206,53 +247,38 @@ async fn wait_until_quiet(
         connection.names.clone(),
         options.wait,
     );
-    let waited = reading(move || quiet::wait(&bootstrap, &names, wait)).await;
+    let waits = format!(
+        "waiting up to {} s until every stage has passed what is in the log now",
+        wait.as_secs()
+    );
+    let waited = waiting(&waits, reading(move || passed::wait(&bootstrap, &names, wait))).await;
     let address = &connection.settings.kafka_bootstrap;
-    let (quiet, on_the_way) =
+    let (cut, passed, on_the_way) =
         waited.with_context(|| format!("query Kafka at {address}: is it running (`dp status`)?"))?;
-    let why = quiet::in_words(&on_the_way);
-    match quiet {
-        Quiet::Yes => report.quiet = true,
-        Quiet::Stalled => {
-            report.quiet = true;
-            report.notes.push(format!(
-                "no offset changes any more, but {why}: a service is down (`dp health`), or a member of the group that no longer \
-                 owned the partition has committed an older offset; then nothing is missing, and the next message corrects it"
-            ));
-        }
-        Quiet::No => report.notes.push(format!(
-            "the system is not quiet after {} s: {}; messages in flight are reported as missing below",
+    let why = passed::in_words(&on_the_way);
+    report.settled = passed != Passed::No;
+    match passed {
+        Passed::Yes => {}
+        Passed::Stalled => report.notes.push(format!(
+            "no offset changes any more, but {why}: a service is down (`dp health`), or a member of the group that no longer \
+             owned the partition has committed an older offset; then nothing is missing, and the next message corrects it"
+        )),
+        Passed::No => report.notes.push(format!(
+            "after {} s, not all that was in the log when the run began is in the stores{}{why}; what is in flight is reported as missing below",
             wait.as_secs(),
-            if why.is_empty() {
-                "topics are still growing"
-            } else {
-                &why
-            }
+            if why.is_empty() { "" } else { ": " },
         )),
     }
-    report.on_the_way = on_the_way;
-    Ok(())
-}
-
-// Messages that arrived during the comparison were not read from the raw log, but may already count in bars and prices.
-async fn still_quiet(connection: &Connection, raw: &RawLog, report: &mut VerifyReport) -> anyhow::Result<()> {
-    let (bootstrap, topics) = (
-        connection.settings.kafka_bootstrap.clone(),
-        connection.names.raw.clone(),
-    );
-    let now = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
-    let ends = |ranges: &[ranges::Range]| ranges.iter().map(|range| range.end).collect::<Vec<_>>();
-    if ends(&now) != ends(&raw.ranges) {
-        report.quiet = false;
-        report
-            .notes
-            .push("messages arrived during the comparison: they may have caused the differences".to_owned());
-    }
+    (report.cut, report.on_the_way) = (cut, on_the_way);
     Ok(())
 }
 
 /// The dead letters are read first, because a replay settles what became of the rejected message.
-async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLog, RawExpectation, Letters)> {
+async fn read_raw(
+    connection: &Connection,
+    gaps: &Gaps,
+    cut: &Cut,
+) -> anyhow::Result<(RawLog, RawExpectation, Letters)> {
     let mut reader = Reader::new(&connection.env);
     let config: Config = normalization::config::read(&mut reader);
     reader.finish()?;
@@ -261,11 +287,12 @@ async fn read_raw(connection: &Connection, gaps: &Gaps) -> anyhow::Result<(RawLo
         connection.settings.kafka_bootstrap.clone(),
         connection.names.raw.clone(),
     );
-    let (gaps, group) = (gaps.clone(), connection.names.group("normalization"));
+    let (gaps, cut, group) = (gaps.clone(), cut.clone(), connection.names.group("normalization"));
     let (partitions, dlq) = (connection.settings.topic_partitions, connection.names.dlq.clone());
     reading(move || {
         let found = dead_letters::read(&bootstrap, &dlq)?;
         let mut ranges = ranges::ranges(&bootstrap, &topics)?;
+        cut.shorten(&mut ranges);
         gaps.leave_out(&group, &mut ranges);
         let mut raw = RawLog {
             partitions,

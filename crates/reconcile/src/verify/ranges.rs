@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use ops::connection::Connection;
+use ops::threads::reading;
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, Message, Partition, StreamError};
 
 use super::blocks::Lane;
+use super::cut::{Arrived, Cut};
 
 /// The part of a partition that is compared.
 #[derive(Debug, Clone)]
@@ -90,4 +93,17 @@ pub fn ranges(bootstrap: &Brokers, topics: &[String]) -> Result<Vec<Range>, Stre
         }
     }
     Ok(ranges)
+}
+
+/// The ticks that have arrived since the cut. What a store names is judged by them only if they are asked for after it was read.
+///
+/// # Errors
+/// As [`ranges`].
+pub(super) async fn arrived(connection: &Connection, cut: &Cut) -> anyhow::Result<Arrived> {
+    let (bootstrap, topics) = (
+        connection.settings.kafka_bootstrap.clone(),
+        connection.names.raw.clone(),
+    );
+    let now = reading(move || ranges(&bootstrap, &topics)).await?;
+    Ok(cut.arrived(now.iter().map(|range| (range.partition(), range.end)).collect()))
 }

@@ -31,7 +31,7 @@ fn finished(started_at: Micros, finished_at: Micros, outcome: &anyhow::Result<Ve
         finished_at,
         result: match outcome {
             Err(_) => VerifyResult::CouldNotRun,
-            Ok(report) if !report.quiet => VerifyResult::Undecided,
+            Ok(report) if !report.settled => VerifyResult::Undecided,
             Ok(report) if report.is_ok() => VerifyResult::Ok,
             Ok(_) => VerifyResult::Differs,
         },
@@ -49,9 +49,9 @@ mod tests {
     #[test]
     fn differences_count_only_with_a_verdict_and_an_error_is_no_difference() {
         let named = ["row 1", "row 2", "row 3"].map(str::to_owned).into_iter().collect();
-        let report = |quiet, checks| {
+        let report = |settled, checks| {
             Ok(VerifyReport {
-                quiet,
+                settled,
                 checks,
                 ..VerifyReport::default()
             })

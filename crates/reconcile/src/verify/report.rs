@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::blocks::BlockKey;
-use super::quiet::OnTheWay;
+use super::cut::Cut;
+use super::passed::OnTheWay;
 
 /// Differences that are listed for each check; the others are only counted.
 pub const NAMED: usize = 20;
@@ -62,6 +63,8 @@ pub enum Subject {
 pub struct Differences {
     /// Number of differences, listed or not.
     pub total: u64,
+    /// Whether there may be more than `total`: not every row was counted.
+    pub at_least: bool,
     /// The first ones: one sentence each, with the row and what is wrong with it.
     pub named: Vec<String>,
     /// The wrong rows as far as they were looked at one by one ([`Depth`](super::Depth)).
@@ -73,6 +76,14 @@ pub struct Differences {
 }
 
 impl Differences {
+    /// So many differences, none of them named.
+    pub fn counted(total: u64) -> Differences {
+        Differences {
+            total,
+            ..Differences::default()
+        }
+    }
+
     /// Adds a difference.
     pub fn add(&mut self, difference: String) {
         self.total += 1;
@@ -90,6 +101,7 @@ impl Differences {
     /// Adds the differences of another query.
     pub fn merge(&mut self, other: Differences) {
         self.total += other.total;
+        self.at_least |= other.at_least;
         let room = NAMED.saturating_sub(self.named.len());
         self.named.extend(other.named.into_iter().take(room));
         self.rows.extend(other.rows);
@@ -159,21 +171,26 @@ impl Check {
 /// The outcome of `dp verify`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Whether no message was in flight during the comparison.
-    pub quiet: bool,
-    /// Messages that were still in flight when the wait ended. Empty if every message was read and every late tick was in
+    /// Whether everything that follows from the cut of the run was in the stores before they were compared.
+    pub settled: bool,
+    /// Messages before the cut that were still in flight when the wait ended. Empty if every message was read and every late tick was in
     /// its bars.
     pub on_the_way: Vec<OnTheWay>,
+    /// Raw messages that arrived after the cut. They are not compared.
+    pub arrived: u64,
     /// The checks, in the order of the pipeline.
     pub checks: Vec<Check>,
     /// What an operator should know in addition to the checks.
     pub notes: Vec<String>,
+    /// How far each topic is compared.
+    #[serde(skip)]
+    pub cut: Cut,
 }
 
 impl VerifyReport {
-    /// Whether the system was quiet and everything agrees.
+    /// Whether all that the run compares was in the stores, and agrees.
     pub fn is_ok(&self) -> bool {
-        self.quiet && self.checks.iter().all(|check| check.ok)
+        self.settled && self.checks.iter().all(|check| check.ok)
     }
 }
 

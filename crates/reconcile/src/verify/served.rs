@@ -1,7 +1,7 @@
 //! Compares the served prices in Postgres and Redis with the newest tick of every instrument. Ticks are ordered by event
 //! time, then vintage, then the producer's sequence (a tick without one comes first), then origin.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use domain::Micros;
@@ -11,6 +11,7 @@ use service::Names;
 use stores::clickhouse::literal;
 use stores::{ClickHouse, Postgres, Redis, redis};
 
+use super::cut::{Arrived, Cut};
 use super::gaps::{self, Excuse, Gaps};
 use super::report::{Check, Differences, Subject, Wrong, WrongRow};
 use super::tables::{count, parts};
@@ -47,14 +48,18 @@ pub struct Served {
     age: i64,
 }
 
-/// The newest tick of every instrument.
+/// The newest tick of every instrument, up to the cut.
 ///
 /// # Errors
 /// ClickHouse does not answer.
-pub async fn newest(clickhouse: &ClickHouse, names: &Names, gaps: &Gaps) -> anyhow::Result<BTreeMap<Key, Price>> {
+pub async fn newest(
+    clickhouse: &ClickHouse,
+    names: &Names,
+    (gaps, cut): (&Gaps, &Cut),
+) -> anyhow::Result<BTreeMap<Key, Price>> {
     let table = names.table("enriched_ticks");
     let parts = parts(count(clickhouse, &table).await?);
-    let passed = gaps.condition(&names.group("projection"), &names.enriched);
+    let passed = gaps.condition(&names.group("projection"), &names.enriched) + &cut.condition(&names.enriched);
     let mut newest = BTreeMap::new();
     for part in 0..parts {
         let sql = format!(
@@ -142,9 +147,15 @@ pub fn ahead_of_the_clock(newest: &BTreeMap<Key, Price>, now: Micros) -> Option<
 
 /// If accepted gaps have kept ticks from the table that projection has read, expects projection's price instead. Does this
 /// for at most as many prices as the gaps can explain.
-pub fn believe(newest: &mut BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>, excuse: &Excuse, partitions: i32) {
+pub fn believe(
+    newest: &mut BTreeMap<Key, Price>,
+    served: &BTreeMap<Key, Served>,
+    arrived: &Arrived,
+    excuse: &Excuse,
+    partitions: i32,
+) {
     let mut left = excuse.results;
-    for (key, found) in served {
+    for (key, found) in served.iter().filter(|(_, found)| !has_changed(&found.price, arrived)) {
         let is_excused = || {
             excuse
                 .partitions
@@ -157,10 +168,23 @@ pub fn believe(newest: &mut BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>
     }
 }
 
-/// Compares the prices in Postgres.
-pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>) -> Check {
+/// Whether a price is that of a tick that arrived since the cut.
+fn has_changed([_, _, _, tick_id, ..]: &Price, arrived: &Arrived) -> bool {
+    arrived.has(tick_id)
+}
+
+/// Compares the prices in Postgres; the second value is the number of those that have changed since the cut. `arrived` are the ticks since, up
+/// to a time after `served` was read.
+pub fn compare_postgres(
+    newest: &BTreeMap<Key, Price>,
+    served: &BTreeMap<Key, Served>,
+    arrived: &Arrived,
+) -> (Check, u64) {
     let mut differences = Differences::default();
-    for (key, price) in newest {
+    let changed = served.iter().filter(|(_, found)| has_changed(&found.price, arrived));
+    let changed: BTreeSet<&Key> = changed.map(|(key, _)| key).collect();
+    let is_compared = |key: &Key| !changed.contains(key);
+    for (key, price) in newest.iter().filter(|(key, _)| is_compared(key)) {
         match served.get(key) {
             None => differences.add_row(wrong(
                 Wrong::Missing,
@@ -177,19 +201,25 @@ pub fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Se
             Some(_) => {}
         }
     }
-    let extra = served.iter().filter(|(key, _)| !newest.contains_key(*key));
+    let extra = served
+        .iter()
+        .filter(|(key, _)| !newest.contains_key(*key) && is_compared(key));
     differences.extend(extra.map(|(key, found)| {
         let text = format!("{} is served, but has no tick: {}", name(key), all(&found.price));
         wrong(Wrong::Surplus, key, &found.price, text)
     }));
-    let (expected, found) = (newest.len() as u64, served.len() as u64);
-    Check::new(
+    let count = |all: usize, known: usize| (all - known) as u64;
+    let expected = count(
+        newest.len(),
+        changed.iter().filter(|key| newest.contains_key(**key)).count(),
+    );
+    let check = Check::new(
         "Postgres: latest price of each instrument",
         expected,
-        found,
+        count(served.len(), changed.len()),
         differences,
-    )
-    .about(Subject::Postgres)
+    );
+    (check.about(Subject::Postgres), changed.len() as u64)
 }
 
 /// A wrong price, with the tick of this one.
@@ -202,15 +232,11 @@ fn wrong(wrong: Wrong, (tenant, instrument): &Key, [_, _, _, tick_id, ..]: &Pric
     }
 }
 
-/// Compares the prices in Redis. A missing key is a difference only if it cannot have expired.
+/// The prices in Redis, by their keys.
 ///
 /// # Errors
 /// Redis does not answer.
-pub async fn check_redis(
-    redis: &Redis,
-    newest: &BTreeMap<Key, Price>,
-    served: &BTreeMap<Key, Served>,
-) -> anyhow::Result<Check> {
+pub async fn in_redis(redis: &Redis) -> anyhow::Result<BTreeMap<String, String>> {
     let mut keys: Vec<String> = redis
         .scan(&redis::key::every_latest_price())
         .await
@@ -226,16 +252,32 @@ pub async fn check_redis(
                 .filter_map(|(key, value)| Some((key.clone(), value?))),
         );
     }
-    let ages: BTreeMap<&Key, i64> = served.iter().map(|(key, served)| (key, served.age)).collect();
-    Ok(compare_redis(newest, &ages, &found))
+    Ok(found)
 }
 
-fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, found: &BTreeMap<String, String>) -> Check {
+/// Compares the prices in Redis; the second value is the number of those that have changed since the cut. A missing key is a difference only if
+/// it cannot have expired. `arrived` are the ticks since, up to a time after `found` was read.
+pub fn compare_redis(
+    newest: &BTreeMap<Key, Price>,
+    served: &BTreeMap<Key, Served>,
+    found: &BTreeMap<String, String>,
+    arrived: &Arrived,
+) -> (Check, u64) {
     let mut differences = Differences::default();
-    let mut expected = found.len() as u64;
+    let is_new = |value: &String| read(value).is_some_and(|price| has_changed(&price, arrived));
+    let changed: BTreeSet<&String> = found
+        .iter()
+        .filter(|(_, value)| is_new(value))
+        .map(|(name, _)| name)
+        .collect();
+    let compared = (found.len() - changed.len()) as u64;
+    let mut expected = compared;
     let mut known: BTreeMap<String, ()> = BTreeMap::new();
     for (key, price) in newest {
         let name = redis::Key::latest_price(&key.0, &key.1).to_string();
+        if changed.contains(&name) {
+            continue;
+        }
         let mut add = |kind, text| differences.add_row(wrong(kind, key, price, text));
         match found.get(&name).map(|value| read(value)) {
             Some(Some(value)) if value == *price => {}
@@ -245,7 +287,7 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
             ),
             Some(None) => add(Wrong::Different, format!("key {name} does not contain a price")),
             // A price that is missing in Postgres as well is a difference in both checks.
-            None if ages.get(key).is_none_or(|age| *age < KEY_LIFE) => {
+            None if served.get(key).is_none_or(|served| served.age < KEY_LIFE) => {
                 expected += 1;
                 add(Wrong::Missing, format!("key {name} is missing: {}", all(price)));
             }
@@ -253,7 +295,8 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
         }
         known.insert(name, ());
     }
-    for (name, value) in found.iter().filter(|(name, _)| !known.contains_key(*name)) {
+    let is_extra = |name: &String| !known.contains_key(name) && !changed.contains(name);
+    for (name, value) in found.iter().filter(|(name, _)| is_extra(name)) {
         expected -= 1;
         let origin = read(value).map_or_else(String::new, |[_, _, _, tick_id, ..]| tick_id);
         differences.add_row(WrongRow {
@@ -263,13 +306,13 @@ fn compare_redis(newest: &BTreeMap<Key, Price>, ages: &BTreeMap<&Key, i64>, foun
             text: format!("key {name} exists, but its instrument has no tick"),
         });
     }
-    Check::new(
+    let check = Check::new(
         "Redis: latest price of each instrument",
         expected,
-        found.len() as u64,
+        compared,
         differences,
-    )
-    .about(Subject::Redis)
+    );
+    (check.about(Subject::Redis), changed.len() as u64)
 }
 
 // The fields as strings. Numbers keep their digits.
@@ -319,7 +362,9 @@ fn shown(name: &str, value: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
+    use super::super::cut::tests::{ends, raw_cut};
     use super::*;
 
     const JSON: &str = r#"{"standing":"x","tenant_id":"t","instrument_id":"i","price":-31.55,"volume":null,"event_time":"1970-01-01T00:00:01.000000Z","tick_id":"f/0/1/2","market":"PJM","product":"rth","currency":"USD","unit":"MWh"}"#;
@@ -333,9 +378,77 @@ mod tests {
     }
 
     fn redis(newest: &BTreeMap<Key, Price>, age: i64, keys: &[&str]) -> Vec<String> {
-        let ages = newest.keys().map(|key| (key, age)).collect();
+        let served = |price: &Price| Served {
+            price: price.clone(),
+            age,
+        };
+        let served = newest.iter().map(|(key, price)| (key.clone(), served(price))).collect();
         let found = keys.iter().map(|key| ((*key).to_owned(), JSON.to_owned())).collect();
-        compare_redis(newest, &ages, &found).differences.named
+        compare_redis(newest, &served, &found, &Arrived::default())
+            .0
+            .differences
+            .named
+    }
+
+    fn compare_postgres(newest: &BTreeMap<Key, Price>, served: &BTreeMap<Key, Served>) -> Check {
+        super::compare_postgres(newest, served, &Arrived::default()).0
+    }
+
+    #[test]
+    fn a_price_of_a_tick_that_arrived_meanwhile_is_not_compared_and_any_other_is() {
+        let of = |tick: &str| {
+            let mut price = price("7");
+            price[3] = tick.to_owned();
+            price
+        };
+        let key = |instrument: &str| ("t".to_owned(), instrument.to_owned());
+        // The served price of `lost` is older than the cut, `new` had no tick before it, and the log has no tick of `ghost`.
+        let served: BTreeMap<Key, Served> = [
+            ("moved", "raw/0/12/0"),
+            ("lost", "raw/0/3/0"),
+            ("new", "raw/0/11/0"),
+            ("ghost", "raw/0/99/0"),
+        ]
+        .map(|(instrument, tick)| {
+            (
+                key(instrument),
+                Served {
+                    price: of(tick),
+                    age: 0,
+                },
+            )
+        })
+        .into();
+        let newest: BTreeMap<Key, Price> = [
+            (key("moved"), of("raw/0/8/0")),
+            (key("lost"), of("raw/0/9/0")),
+            (key("absent"), of("raw/0/2/0")),
+        ]
+        .into();
+        let arrived = raw_cut(10).arrived(ends(&[("raw", 0, 20)]));
+        let (check, changed) = super::compare_postgres(&newest, &served, &arrived);
+        let wrong: Vec<(&str, Wrong)> = check
+            .differences
+            .rows
+            .iter()
+            .map(|row| (row.key[1].as_str(), row.wrong))
+            .collect();
+        let all = [
+            ("absent", Wrong::Missing),
+            ("lost", Wrong::Different),
+            ("ghost", Wrong::Surplus),
+        ];
+        assert_eq!((wrong.as_slice(), changed), (&all[..], 2));
+        assert_eq!((check.expected, check.found), (2, 2));
+
+        let in_redis = |(key, served): (&Key, &Served)| {
+            let json = JSON.replace("f/0/1/2", &served.price[3]).replace("-31.55", "7");
+            (redis::Key::latest_price(&key.0, &key.1).to_string(), json)
+        };
+        let found = served.iter().map(in_redis).collect();
+        let (copies, changed) = compare_redis(&newest, &served, &found, &arrived);
+        assert_eq!((copies.differences.total, changed), (3, 2), "{copies:?}");
+        assert_eq!((copies.expected, copies.found), (2, 2));
     }
 
     #[test]
@@ -354,7 +467,7 @@ mod tests {
                     results,
                 },
             );
-            believe(&mut newest, &served, &excuse, 1);
+            believe(&mut newest, &served, &Arrived::default(), &excuse, 1);
             compare_postgres(&newest, &served).differences.total
         };
         assert_eq!(believed(&[0], 3), 0);

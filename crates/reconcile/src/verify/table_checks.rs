@@ -11,13 +11,14 @@ use stream::StreamError;
 
 use super::Depth;
 use super::bars;
-use super::blocks::{self, BlockKey, Blocks, Row};
+use super::blocks::{self, BlockKey, Blocks, Hashed, Row};
 use super::canonical::{Column, RawText, SourceText};
 use super::curves::Curves;
+use super::cut::Cut;
 use super::derived::Derived;
 use super::gaps::{Gaps, Hole};
 use super::logs::{RawExpectation, RawLog, SourceLog};
-use super::ranges;
+use super::ranges::{self, Range};
 use super::report::{Check, Differences, Subject, VerifyReport};
 use super::tables::{self, Place, Table};
 use super::versions::Versions;
@@ -30,8 +31,15 @@ pub(crate) struct TableChecks<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) clickhouse: &'a ClickHouse,
     pub(crate) gaps: &'a Gaps,
+    pub(crate) cut: &'a Cut,
     pub(crate) depth: Depth,
 }
+
+/// Passes (tick id, text) of the rows that the log requires in these blocks.
+type InLog = dyn Fn(&[BlockKey], &mut dyn FnMut(&str, &str)) -> Result<(), StreamError> + Send + Sync;
+
+/// Largest number of rows of a table whose differences are counted without looking at them one by one. A row needs 32 bytes.
+const COUNTED: u64 = 2_000_000;
 
 impl TableChecks<'_> {
     fn names(&self) -> &Names {
@@ -85,15 +93,12 @@ impl TableChecks<'_> {
         }
         let (log, in_holes) = (Arc::clone(raw), holes.clone());
         let base = text.table;
-        let differences = self
-            .compare(&table, &expected, &found, move |blocks| {
-                log.rows(&text, &blocks, &in_holes)
-            })
-            .await?;
+        let in_log: Arc<InLog> = Arc::new(move |blocks, show| log.each_in(&text, blocks, &in_holes, show));
+        let differences = self.compare(&table, &expected, &found, in_log).await?;
         let title = format!("{name}: ticks match the raw log");
         let check = Check::new(title, expected.rows(), found.rows(), differences);
         report.checks.push(check.about(Subject::RawRows(base)));
-        let outside = table.outside().await?;
+        let outside = table.outside(async || self.ranges(&self.names().raw).await).await?;
         let title = format!("{name}: rows without a raw message");
         let check = Check::new(title, 0, outside.total, outside);
         report.checks.push(check.about(Subject::Positions(base)));
@@ -120,9 +125,9 @@ impl TableChecks<'_> {
         .await
         .with_context(|| format!("read {topic}"))?;
         let found = table.blocks().await?;
-        let differences = self
-            .compare(&table, &expected, &found, move |blocks| log.rows(&blocks))
-            .await?;
+        let in_log: Arc<InLog> =
+            Arc::new(move |blocks, show| log.each_in(blocks, &mut |_, _, id, text| show(id, text)));
+        let differences = self.compare(&table, &expected, &found, in_log).await?;
         let title = format!("{name}: rows match the records of {topic}");
         let check = Check::new(title, expected.rows(), found.rows(), differences);
         report.checks.push(check.about(Subject::SourceRows(spec.name)));
@@ -130,9 +135,15 @@ impl TableChecks<'_> {
             format!("{topic}: records that are unreadable or have no raw message"),
             0,
             foreign,
-            Differences::default(),
+            Differences::counted(foreign),
         ));
-        positions(spec, &table, report).await
+        self.positions(spec, &table, report).await
+    }
+
+    /// The current ranges of these topics.
+    async fn ranges(&self, topics: &[String]) -> anyhow::Result<Vec<Range>> {
+        let (bootstrap, topics) = (self.connection.settings.kafka_bootstrap.clone(), topics.to_vec());
+        reading(move || ranges::ranges(&bootstrap, &topics)).await
     }
 
     /// The source topic of a table as far as it is compared now.
@@ -145,6 +156,7 @@ impl TableChecks<'_> {
         // The raw topics come last, so that their ends cover every tick that is read below.
         let (mut ranges, raw) =
             reading(move || Ok((ranges::ranges(&asked.0, &asked.1)?, ranges::ranges(&asked.0, &asked.2)?))).await?;
+        self.cut.shorten(&mut ranges);
         self.gaps
             .leave_out(&self.names().writer_group(spec.service), &mut ranges);
         let accepted_before = self
@@ -181,13 +193,9 @@ impl TableChecks<'_> {
     async fn bars(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
         let names = self.names();
         let name = names.table(spec.name);
-        let (bootstrap, topics) = (
-            self.connection.settings.kafka_bootstrap.clone(),
-            vec![self.source_topic(spec).clone()],
-        );
-        let ranges = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
+        let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
         let table = self.table(&name, &[], Place::Source, &ranges).await?;
-        positions(spec, &table, report).await?;
+        self.positions(spec, &table, report).await?;
         let enriched = names.table("enriched_ticks");
         let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
         let mut reader = Reader::new(&self.connection.env);
@@ -196,15 +204,18 @@ impl TableChecks<'_> {
             clickhouse: self.clickhouse,
             names,
             gaps: self.gaps,
+            cut: self.cut,
             products: &products,
             intervals: &products.intervals(),
             parts,
             expired: &self.expired(&enriched).await?,
             named: self.depth.bars,
         };
-        let (check, expired) = bars.check().await?;
+        let (check, notes) = bars
+            .check(async || self.ranges(std::slice::from_ref(&names.enriched)).await)
+            .await?;
         report.checks.push(check);
-        report.notes.extend(expired);
+        report.notes.extend(notes);
         let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
         let title = format!("{name}: versions with conflicting contents");
         let check = Check::new(title, 0, versions.total, versions);
@@ -215,13 +226,9 @@ impl TableChecks<'_> {
     /// Checks the source offsets of a table whose rows follow from many ticks.
     async fn offsets(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
         let name = self.names().table(spec.name);
-        let (bootstrap, topics) = (
-            self.connection.settings.kafka_bootstrap.clone(),
-            vec![self.source_topic(spec).clone()],
-        );
-        let ranges = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
+        let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
         let table = self.table(&name, &[], Place::Source, &ranges).await?;
-        positions(spec, &table, report).await
+        self.positions(spec, &table, report).await
     }
 
     /// Compares a table of versions with the ticks that they follow from, and checks their source offsets.
@@ -232,6 +239,7 @@ impl TableChecks<'_> {
             connection: self.connection,
             clickhouse: self.clickhouse,
             gaps: self.gaps,
+            cut: self.cut,
             expired: &expired,
             named: self.depth.bars,
             spec,
@@ -248,11 +256,7 @@ impl TableChecks<'_> {
     /// Partitions that have expired rows. A partition counts only if retention has cut its log too: while the log has the
     /// record, a row is missing, not expired.
     async fn expired(&self, table: &str) -> anyhow::Result<Vec<bars::Expired>> {
-        let (bootstrap, topics) = (
-            self.connection.settings.kafka_bootstrap.clone(),
-            vec![self.names().enriched.clone()],
-        );
-        let ranges = reading(move || ranges::ranges(&bootstrap, &topics)).await?;
+        let ranges = self.ranges(std::slice::from_ref(&self.names().enriched)).await?;
         let mut expired = tables::expired(self.clickhouse, table).await?;
         expired.retain(|one| {
             let cut = ranges.iter().find(|range| range.lane.partition == one.partition);
@@ -261,13 +265,14 @@ impl TableChecks<'_> {
         Ok(expired)
     }
 
-    /// The differences between two sides: compares blocks, then the rows of differing blocks.
+    /// The differences between two sides: compares blocks, then the rows of differing blocks. Of the first blocks they are named, of the
+    /// others only counted.
     async fn compare(
         &self,
         table: &Table<'_>,
         expected: &Blocks,
         found: &Blocks,
-        rows: impl FnOnce(Vec<BlockKey>) -> Result<Vec<Row>, StreamError> + Send + 'static,
+        in_log: Arc<InLog>,
     ) -> anyhow::Result<Differences> {
         let mut differing = expected.differing(found);
         let mut differences = Differences {
@@ -279,10 +284,32 @@ impl TableChecks<'_> {
         }
         let rest = differing.split_off(differing.len().min(self.depth.blocks));
         let in_table = table.rows(&differing).await?;
-        let in_log = reading(move || rows(differing)).await?;
-        differences.extend(blocks::compare_rows(table.columns, &in_log, &in_table));
-        // The other blocks have at least one difference each. They are not listed: a table may lack most of its rows.
-        differences.total += rest.len() as u64;
+        let read = Arc::clone(&in_log);
+        let wanted = reading(move || {
+            let mut rows = Vec::new();
+            read(&differing, &mut |id, text| {
+                rows.push(Row {
+                    id: id.to_owned(),
+                    text: text.to_owned(),
+                });
+            })?;
+            Ok(rows)
+        })
+        .await?;
+        differences.extend(blocks::compare_rows(table.columns, &wanted, &in_table));
+        let (counted, estimated) = blocks::divided(rest, expected, found, COUNTED);
+        if !counted.is_empty() {
+            let in_table = table.hashed(&counted).await?;
+            let wanted = reading(move || {
+                let mut rows = Vec::new();
+                in_log(&counted, &mut |id, text| rows.push(Hashed::of(id, text)))?;
+                Ok(rows)
+            })
+            .await?;
+            differences.total += blocks::count_differences(wanted, in_table);
+        }
+        differences.at_least = !estimated.is_empty();
+        differences.total += blocks::at_least(&estimated, expected, found);
         Ok(differences)
     }
 
@@ -291,7 +318,7 @@ impl TableChecks<'_> {
         name: &'t str,
         columns: &'t [Column],
         place: Place,
-        ranges: &'t [ranges::Range],
+        ranges: &'t [Range],
     ) -> anyhow::Result<Table<'t>> {
         let parts = tables::parts(tables::count(self.clickhouse, name).await?);
         Ok(Table {
@@ -304,16 +331,23 @@ impl TableChecks<'_> {
             parts,
         })
     }
-}
 
-async fn positions(spec: &'static TableSpec, table: &Table<'_>, report: &mut VerifyReport) -> anyhow::Result<()> {
-    let doubled = table.doubled().await?;
-    let title = format!("{}: source offsets with more than one row", table.name);
-    let check = Check::new(title, 0, doubled.total, doubled);
-    report.checks.push(check.about(Subject::Positions(spec.name)));
-    let outside = table.outside().await?;
-    let title = format!("{}: rows beyond the end of the topic", table.name);
-    let check = Check::new(title, 0, outside.total, outside);
-    report.checks.push(check.about(Subject::Positions(spec.name)));
-    Ok(())
+    /// Checks that no source offset has two rows, and that none is beyond the end of the topic.
+    async fn positions(
+        &self,
+        spec: &'static TableSpec,
+        table: &Table<'_>,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
+        let doubled = table.doubled().await?;
+        let title = format!("{}: source offsets with more than one row", table.name);
+        let check = Check::new(title, 0, doubled.total, doubled);
+        report.checks.push(check.about(Subject::Positions(spec.name)));
+        let topic = std::slice::from_ref(self.source_topic(spec));
+        let outside = table.outside(async || self.ranges(topic).await).await?;
+        let title = format!("{}: rows beyond the end of the topic", table.name);
+        let check = Check::new(title, 0, outside.total, outside);
+        report.checks.push(check.about(Subject::Positions(spec.name)));
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@ use stores::ClickHouse;
 use stores::clickhouse::literal;
 
 use super::bars_sql::Expired;
-use super::blocks::{BLOCK, BlockKey, Blocks, Lane, Row, Sum};
+use super::blocks::{BLOCK, BlockKey, Blocks, Hashed, Lane, Row, Sum};
 use super::canonical::{self, Column};
 use super::gaps::{self, Hole};
 use super::ranges::Range;
@@ -25,14 +25,14 @@ pub enum Place {
 }
 
 impl Place {
-    fn partition(self) -> &'static str {
+    pub(super) fn partition(self) -> &'static str {
         match self {
             Place::Raw => "raw_partition",
             Place::Source => "src_partition",
         }
     }
 
-    fn offset(self) -> &'static str {
+    pub(super) fn offset(self) -> &'static str {
         match self {
             Place::Raw => "raw_offset",
             Place::Source => "src_offset",
@@ -48,7 +48,7 @@ impl Place {
     }
 
     // With `is_whole`, from offset 0 and without gaps; else from `first` of each range.
-    fn within(self, ranges: &[Range], is_whole: bool) -> String {
+    pub(super) fn within(self, ranges: &[Range], is_whole: bool) -> String {
         let offset = self.offset();
         let parts: Vec<String> = ranges
             .iter()
@@ -98,6 +98,9 @@ pub struct Table<'a> {
 /// Rows that one query reads: ClickHouse needs a few seconds for them on two cores.
 const ROWS_AT_ONCE: u64 = 1_000_000;
 
+/// Blocks whose rows one query reads: about 65,000 rows.
+const BLOCKS_AT_ONCE: usize = 256;
+
 /// Number of queries for so many rows, so that no query exceeds its timeout or the server's memory.
 pub fn parts(rows: u64) -> u64 {
     1 + rows / ROWS_AT_ONCE
@@ -110,10 +113,7 @@ impl Table<'_> {
     /// ClickHouse does not answer, or the table does not exist.
     pub async fn blocks(&self) -> anyhow::Result<Blocks> {
         let (place, name) = (self.place, self.name);
-        let topic = match place {
-            Place::Raw => "toString(feed)".to_owned(),
-            Place::Source => literal(self.ranges.first().map_or("", |range| &range.lane.topic)),
-        };
+        let topic = self.topic();
         let mut blocks = Blocks::default();
         for part in 0..self.parts {
             let sql = format!(
@@ -153,27 +153,14 @@ impl Table<'_> {
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn rows(&self, blocks: &[BlockKey]) -> anyhow::Result<Vec<Row>> {
-        let wanted: Vec<String> = blocks
-            .iter()
-            .map(|block| {
-                let (offset, start) = (self.place.offset(), block.number * BLOCK);
-                format!(
-                    "({} AND {offset} >= {start} AND {offset} < {})",
-                    self.place.is_in(&block.lane),
-                    start + BLOCK
-                )
-            })
-            .collect();
-        if wanted.is_empty() {
+        if blocks.is_empty() {
             return Ok(Vec::new());
         }
         let sql = format!(
-            "SELECT tick_id AS id, {} AS text FROM {} WHERE ({}) AND {}{}",
+            "SELECT tick_id AS id, {} AS text FROM {} WHERE {}",
             canonical::sql(self.columns),
             self.name,
-            wanted.join(" OR "),
-            self.place.within(self.ranges, false),
-            gaps::outside(self.holes),
+            self.within_blocks(blocks),
         );
         let rows = self
             .clickhouse
@@ -190,23 +177,56 @@ impl Table<'_> {
             .collect()
     }
 
-    /// Rows whose position is in no log: it is beyond the end, or in a topic that is not read.
+    /// The rows of these blocks by their hashes.
     ///
     /// # Errors
     /// ClickHouse does not answer.
-    pub async fn outside(&self) -> anyhow::Result<Differences> {
-        let (name, place) = (self.name, self.place);
-        let sql = format!(
-            "SELECT concat({}, ' was written from offset ', toString(src_offset), ' of partition ', toString(src_partition)) AS row, \
-             toString(count() OVER ()) AS total FROM {name} WHERE NOT {} LIMIT {NAMED}",
-            named_by(name),
-            place.within(self.ranges, true),
-        );
-        let what = match place {
-            Place::Raw => "but no raw topic has this message",
-            Place::Source => "but the topic ends before that offset",
-        };
-        named(self.clickhouse, &sql, |row| format!("{row}, {what}")).await
+    pub async fn hashed(&self, blocks: &[BlockKey]) -> anyhow::Result<Vec<Hashed>> {
+        let mut all = Vec::new();
+        for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
+            let sql = format!(
+                "SELECT toString(xxHash64(tick_id)) AS id, toString(xxHash64({})) AS text FROM {} WHERE {}",
+                canonical::sql(self.columns),
+                self.name,
+                self.within_blocks(blocks),
+            );
+            let rows = self.clickhouse.query_json(&sql).await;
+            for row in rows.with_context(|| format!("read checksums of rows of {}", self.name))? {
+                all.push(Hashed {
+                    id: number(&row, "id")?,
+                    text: number(&row, "text")?,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    fn within_blocks(&self, blocks: &[BlockKey]) -> String {
+        let wanted: Vec<String> = blocks
+            .iter()
+            .map(|block| {
+                let (offset, start) = (self.place.offset(), block.number * BLOCK);
+                format!(
+                    "({} AND {offset} >= {start} AND {offset} < {})",
+                    self.place.is_in(&block.lane),
+                    start + BLOCK
+                )
+            })
+            .collect();
+        format!(
+            "({}) AND {}{}",
+            wanted.join(" OR "),
+            self.place.within(self.ranges, false),
+            gaps::outside(self.holes)
+        )
+    }
+
+    /// SQL of the topic of a row.
+    pub(super) fn topic(&self) -> String {
+        match self.place {
+            Place::Raw => "toString(feed)".to_owned(),
+            Place::Source => literal(self.ranges.first().map_or("", |range| &range.lane.topic)),
+        }
     }
 
     /// Source offsets with more than one row (INV-6).
@@ -265,7 +285,7 @@ impl Table<'_> {
 }
 
 /// The name of a row: its tick, or what it is about if it follows from many ticks.
-fn named_by(table: &str) -> &'static str {
+pub(super) fn named_by(table: &str) -> &'static str {
     if table.starts_with("bars") {
         "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ' version ', toString(version))"
     } else if table.starts_with("derived_prices") {

@@ -3,7 +3,7 @@
 use ops::hints::localized;
 use ops::present::{grouped, table};
 
-use super::quiet;
+use super::passed;
 use super::report::{Check, VerifyReport};
 
 /// The report as text: one table, the differences, the notes.
@@ -23,7 +23,7 @@ pub fn shown(report: &VerifyReport) -> String {
     }
     text.push_str(&format!(
         "\nin flight: {}",
-        match quiet::in_words(&report.on_the_way) {
+        match passed::in_words(&report.on_the_way) {
             none if none.is_empty() => "nothing".to_owned(),
             some => some,
         }
@@ -32,9 +32,15 @@ pub fn shown(report: &VerifyReport) -> String {
         text.push_str(&format!("\nnote: {}", localized(note)));
     }
     text.push_str(&localized(match report.is_ok() {
+        true if report.arrived > 0 => {
+            "\nAll stores agree with the raw log, up to its end when the run began: no tick is lost or doubled."
+        }
         true => "\nAll stores agree with the raw log: no tick is lost or doubled.",
-        false if report.quiet => "\nThere are differences. `dp reconcile` shows which of them can be repaired.",
-        false => "\nTicks were still in flight: run it again, with a larger --wait if needed.",
+        false if report.settled => "\nThere are differences. `dp reconcile` shows which of them can be repaired.",
+        false => {
+            "\nTicks that the log had when the run began were still in flight, so nothing is decided: `dp health` shows what falls behind. \
+             Run it again, with a larger --wait if needed."
+        }
     }));
     text
 }
@@ -50,7 +56,8 @@ fn named(check: &Check) -> String {
         ),
         total => {
             let total = grouped(i64::try_from(total).unwrap_or(i64::MAX));
-            format!("\n{}: {total} difference(s)", check.name)
+            let least = if differences.at_least { "at least " } else { "" };
+            format!("\n{}: {least}{total} difference(s)", check.name)
         }
     };
     for difference in &differences.named {
@@ -58,7 +65,9 @@ fn named(check: &Check) -> String {
     }
     let unnamed = differences.total - (differences.named.len() as u64).min(differences.total);
     if unnamed > 0 {
-        text.push_str(&format!("\n  … and {unnamed} more"));
+        let unnamed = grouped(i64::try_from(unnamed).unwrap_or(i64::MAX));
+        let least = if differences.at_least { "at least " } else { "" };
+        text.push_str(&format!("\n  … and {least}{unnamed} more"));
     }
     text.push('\n');
     text
@@ -67,13 +76,14 @@ fn named(check: &Check) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::quiet::{Behind, OnTheWay};
+    use crate::verify::Differences;
+    use crate::verify::passed::{Behind, OnTheWay};
 
     #[test]
     fn a_difference_is_shown_with_its_check_and_a_count() {
         let differences = (0..25).map(|number| format!("row {number}")).collect();
         let report = VerifyReport {
-            quiet: true,
+            settled: true,
             on_the_way: vec![OnTheWay {
                 group: "restate".to_owned(),
                 messages: 12,
@@ -87,6 +97,7 @@ mod tests {
             }],
             checks: vec![Check::new("market_ticks", 1_000_000, 999_975, differences)],
             notes: vec!["something".to_owned()],
+            ..VerifyReport::default()
         };
         let counts = named(&Check::new("bars", 3, 4, [].into_iter().collect()));
         assert!(
@@ -105,5 +116,26 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_number_that_is_not_whole_says_so() {
+        let mut differences: Differences = (0..25).map(|number| number.to_string()).collect();
+        (differences.total, differences.at_least) = (400_000, true);
+        let text = named(&Check::new("market_ticks", 1, 1, differences));
+        assert!(text.contains("market_ticks: at least 400,000 difference(s)"), "{text}");
+        assert!(text.contains("… and at least 399,980 more"), "{text}");
+    }
+
+    #[test]
+    fn a_run_under_load_agrees_up_to_its_beginning() {
+        let report = |settled, arrived| VerifyReport {
+            settled,
+            arrived,
+            ..VerifyReport::default()
+        };
+        assert!(shown(&report(true, 0)).ends_with("the raw log: no tick is lost or doubled."));
+        assert!(shown(&report(true, 9)).contains("up to its end when the run began"));
+        assert!(shown(&report(false, 9)).contains("nothing is decided"));
     }
 }

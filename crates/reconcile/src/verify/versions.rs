@@ -14,6 +14,7 @@ use service::writer::TableSpec;
 use stores::ClickHouse;
 
 use super::bars_sql::Expired;
+use super::cut::{Arrived, Cut};
 use super::gaps::Gaps;
 use super::ranges;
 use super::report::{Check, Differences, Subject, WrongRow};
@@ -54,6 +55,8 @@ pub(super) struct Compared {
     pub unknown: u64,
     /// Rows whose ticks, or which themselves, may have expired.
     pub expired: u64,
+    /// Rows that have changed since the cut.
+    pub moved: u64,
     /// Rows of an earlier definition.
     pub earlier: u64,
     /// Rows that say they are known since before their ticks were appended.
@@ -74,6 +77,7 @@ impl Compared {
         self.doubtful.extend(other.doubtful);
         self.unknown += other.unknown;
         self.expired += other.expired;
+        self.moved += other.moved;
         self.earlier += other.earlier;
         self.early += other.early;
         self.gone.merge(other.gone);
@@ -84,6 +88,12 @@ impl Compared {
 pub(super) struct Outcome {
     pub checks: Vec<Check>,
     pub notes: Vec<String>,
+}
+
+/// A note on rows that are not compared because they have changed during the run.
+pub(super) fn moved(rows: &str, count: u64) -> Option<String> {
+    let why = "ticks that arrived during the run have changed them";
+    (count > 0).then(|| format!("{count} {rows} are not compared: {why}"))
 }
 
 /// Notes on what is not compared: numbers of rows with the reason, and names with an accepted gap.
@@ -103,6 +113,8 @@ pub(super) struct Versions<'a> {
     pub clickhouse: &'a ClickHouse,
     /// Accepted gaps.
     pub gaps: &'a Gaps,
+    /// How far ticks are compared.
+    pub cut: &'a Cut,
     /// Partitions of `enriched_ticks` that have expired rows.
     pub expired: &'a [Expired],
     /// Wrong rows that are named.
@@ -120,10 +132,15 @@ impl Versions<'_> {
         self.names().table(self.spec.name)
     }
 
-    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation.
+    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation, and those since the cut.
     pub(super) fn passed(&self) -> String {
         let names = self.names();
-        self.gaps.condition(&names.group("aggregation"), &names.enriched)
+        self.gaps.condition(&names.group("aggregation"), &names.enriched) + &self.cut.condition(&names.enriched)
+    }
+
+    /// The ticks that have arrived since the cut. Rows that were read before name no others that the log has.
+    pub(super) async fn arrived(&self) -> anyhow::Result<Arrived> {
+        ranges::arrived(self.connection, self.cut).await
     }
 
     /// Rows before this time may have lost ticks, of which they use those of the time `back` before them.

@@ -74,13 +74,13 @@ fn ask(server: &'static str, address: String, trust: Trust) -> Answer {
 /// `left` are the seconds until it expires.
 fn problem(server: &str, address: &str, left: i64) -> Option<String> {
     let when = match left {
-        ..=0 => "has expired".to_owned(),
-        1..DAY => "expires within a day".to_owned(),
-        DAY..SOON => format!("expires in {} days", left / DAY),
+        ..=0 => "has expired; new connections fail".to_owned(),
+        1..DAY => "expires within a day; after that, new connections fail".to_owned(),
+        DAY..SOON => format!("expires in {} days; after that, new connections fail", left / DAY),
         _ => return None,
     };
     Some(format!(
-        "the certificate of {server} at {address} {when}: new connections are refused from then on; renew it, and let the server read it"
+        "the certificate of {server} at {address} {when}. Renew it and reload the server"
     ))
 }
 
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_certificate_is_a_problem_from_three_days_before_it_expires() {
         let said = |left| {
-            problem("clickhouse", "c:8443", left).map(|text| text.split(": ").next().unwrap_or_default().to_owned())
+            problem("clickhouse", "c:8443", left).map(|text| text.split("; ").next().unwrap_or_default().to_owned())
         };
         assert_eq!(said(3 * DAY), None);
         for (left, when) in [

@@ -17,6 +17,17 @@ use crate::names::Names;
 use crate::settings::{Settings, mask};
 
 /// Bounds one query to a broker, below the time-out of a check, so that blocking threads do not pile up.
+/// Codes of a broker that answers and refuses this client.
+const REFUSALS: [&str; 8] = [
+    "kafka_login_refused",
+    "kafka_token_refused",
+    "kafka_mechanism_refused",
+    "kafka_right_missing",
+    "kafka_certificate_refused",
+    "kafka_client_certificate_refused",
+    "kafka_client_certificate_missing",
+    "kafka_listener_is_tls",
+];
 const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
 
 impl Clients {
@@ -125,9 +136,10 @@ where
                     Some(remedy) => format!("{}; {remedy}", error.summary()),
                     None => error.summary(),
                 };
-                match error.is_timeout() {
-                    true => Wrong::Silent(summary),
-                    false => Wrong::Failed(summary),
+                match (error.is_timeout(), error.is_refusal()) {
+                    (true, _) => Wrong::Silent(summary),
+                    (false, true) => Wrong::Refused(summary),
+                    (false, false) => Wrong::Failed(summary),
                 }
             })
         })
@@ -155,6 +167,7 @@ fn kafka(probe: &Arc<Probe>, settings: &Settings, names: &Names) -> (&'static st
 fn wrong(error: &StreamError) -> Wrong {
     match error.code() {
         probe::TIMEOUT => Wrong::Silent(error.to_string()),
+        code if REFUSALS.contains(&code) => Wrong::Refused(error.to_string()),
         _ => Wrong::Failed(error.to_string()),
     }
 }
@@ -164,6 +177,14 @@ fn wrong(error: &StreamError) -> Wrong {
 mod tests {
     use super::*;
     use crate::settings::{Env, load};
+
+    #[test]
+    fn a_broker_that_refuses_the_login_is_not_down() {
+        let of = |code| wrong(&StreamError::fatal(code, "why"));
+        assert_eq!(of("kafka_login_refused"), Wrong::Refused("why".to_owned()));
+        assert_eq!(of("kafka_unavailable"), Wrong::Failed("why".to_owned()));
+        assert_eq!(of(probe::TIMEOUT), Wrong::Silent("why".to_owned()));
+    }
 
     #[tokio::test]
     async fn a_configured_schema_registry_is_checked_and_has_a_breaker() {

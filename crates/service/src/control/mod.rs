@@ -156,7 +156,7 @@ impl Control {
                         topic,
                         offset = record.offset,
                         reason,
-                        "a record is no order, and is ignored"
+                        "a record is not an order, and is ignored"
                     );
                 }
             })?;

@@ -80,7 +80,7 @@ pub fn parse(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Change, String>
             value.len()
         ));
     }
-    let order = serde_json::from_slice(value).map_err(|error| format!("its value is no order: {error}"))?;
+    let order = serde_json::from_slice(value).map_err(|error| format!("its value is not an order: {error}"))?;
     Ok((stage, Some(order)))
 }
 
@@ -186,13 +186,13 @@ mod tests {
         for (key, value, reason) in [
             (None, PAUSED, "has no key"),
             (Some("enrich"), PAUSED, "the stages are normalization, "),
-            (Some("enrichment"), "", "no order"),
-            (Some("enrichment"), "stop", "no order"),
+            (Some("enrichment"), "", "not an order"),
+            (Some("enrichment"), "stop", "not an order"),
             (Some("enrichment"), r#"{"paused":false}"#, "since"),
             (
                 Some("enrichment"),
                 r#"{"paused":false,"since":"today","by":"ann"}"#,
-                "no order",
+                "not an order",
             ),
             (
                 Some("enrichment"),

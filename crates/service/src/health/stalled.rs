@@ -81,13 +81,17 @@ impl Stalls {
     }
 }
 
-/// The groups whose partitions this process reads; those that restore their state or are paused are left out.
-pub(super) fn seen(lags: &[(String, PartitionLag)], workers: &[(Arc<WorkerStatus>, bool)]) -> Vec<Seen> {
+/// The groups whose partitions this process reads, by the workers' groups: several may read one topic. Those that restore their state or are paused are left out.
+pub(super) fn seen(
+    lags: &[(String, PartitionLag)],
+    workers: &[(Arc<WorkerStatus>, bool)],
+    groups: &BTreeMap<String, String>,
+) -> Vec<Seen> {
     let mut seen: BTreeMap<&String, Seen> = BTreeMap::new();
     for (group, lag) in lags {
         let reads = |status: &WorkerStatus| {
             let is_due = status.restoring().is_empty() && !status.is_pause_ordered();
-            is_due && status.assigned().contains(&lag.partition)
+            is_due && groups.get(status.name()) == Some(group) && status.assigned().contains(&lag.partition)
         };
         let Some((worker, critical)) = workers.iter().find(|(status, _)| reads(status)) else {
             continue;

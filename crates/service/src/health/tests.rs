@@ -3,6 +3,7 @@
 use super::*;
 use crate::life::Threads;
 use std::sync::atomic::{AtomicBool, Ordering};
+use stream::Partition;
 
 const BREAKER: crate::settings::BreakerSettings = crate::settings::BreakerSettings {
     failure_threshold: 5,
@@ -142,4 +143,30 @@ fn a_writer_that_waits_for_its_store_only_degrades() {
     health.add_worker(WorkerStatus::new("clickhouse-writer"), false);
     assert_eq!(health.report().level, Level::Degraded);
     assert_eq!(health.is_ready(), Ok(()));
+}
+
+#[test]
+fn the_lag_of_a_group_without_a_worker_here_is_no_matter_of_this_process() {
+    let health = Health::new(Shutdown::default());
+    // Both groups read the same topic; the stage of derived prices is switched off.
+    let groups = ["aggregation-local-curves", "aggregation-local-derived"];
+    let lag = |group: &str| {
+        let of_partition = PartitionLag {
+            partition: Partition {
+                topic: "legs".into(),
+                number: 0,
+            },
+            committed: None,
+            start: 0,
+            end: 10,
+        };
+        (group.to_owned(), of_partition)
+    };
+    health.add_worker(WorkerStatus::new("curves"), false);
+    health.join("curves", groups[0]);
+    health.set_lag(&groups.map(lag));
+    let report = health.report();
+    let shown: Vec<_> = report.checks["partitions"].lag.iter().collect();
+    assert_eq!(shown, [(&groups[0].to_owned(), &10)]);
+    assert!(health.runs(groups[0]) && !health.runs(groups[1]));
 }

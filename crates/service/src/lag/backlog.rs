@@ -107,7 +107,9 @@ impl Backlogs {
             let mut known = before.map_or_else(|| Known::new(seen, now), |before| before.after(seen, now));
             let trouble = known.trouble(now);
             let kind = trouble.map(|(kind, _)| kind);
-            if kind != known.told {
+            // A lag that neither grows nor shrinks because nothing is read is no end of a trouble.
+            let goes_on = seen.lag == 0 || before.is_none_or(|before| before.committed != seen.committed);
+            if kind != known.told && (kind.is_some() || goes_on) {
                 news.push(News {
                     reader: seen.reader.clone(),
                     trouble: kind,
@@ -126,18 +128,25 @@ impl Backlogs {
         self.known.retain(|(group, _), _| !is_paused(group));
     }
 
-    /// The groups of this service that fall behind, each with an explanation, for health. One that is stalled is found by
-    /// `crate::health`, which knows what its workers have handled.
-    pub(crate) fn falling_behind(&self, prefix: &str, now: Instant) -> Vec<String> {
+    /// The groups of this service that fall behind, or that stand still while this process reads none of their partitions, each with an
+    /// explanation, for health. One that stands still and is read here is found by `crate::health`, which knows what its workers have
+    /// handled.
+    pub(crate) fn problems(&self, prefix: &str, is_read_here: impl Fn(&str) -> bool, now: Instant) -> Vec<String> {
         let own = self.known.iter().filter(|((group, _), _)| group.starts_with(prefix));
-        own.filter_map(|((group, topic), known)| match known.trouble(now) {
-            Some((Trouble::FallsBehind, lasts)) => Some(format!(
-                "consumer group {group} falls behind: {} messages of {topic} wait, more at each report for {} s; `dp capacity` \
-                 shows what it could handle; give it more CPU, or start a replica",
-                known.lag,
-                lasts.as_secs()
-            )),
-            _ => None,
+        own.filter_map(|((group, topic), known)| {
+            let (trouble, lasts) = known.trouble(now)?;
+            let (lag, seconds) = (known.lag, lasts.as_secs());
+            match trouble {
+                Trouble::FallsBehind => Some(format!(
+                    "consumer group {group} falls behind: {lag} messages of {topic} wait, more at each report for {seconds} s. If another \
+                     check names a server, cure that first; else `dp capacity` shows what it could handle: more CPU, or a replica"
+                )),
+                Trouble::Stalled if !is_read_here(group) => Some(format!(
+                    "consumer group {group} is stalled: {lag} messages of {topic} wait, nothing has been committed for {seconds} s, and \
+                     this process reads none of its partitions; `dp kafka groups` shows who does. If nobody does, restart the service"
+                )),
+                Trouble::Stalled => None,
+            }
         })
         .collect()
     }
@@ -209,20 +218,61 @@ mod tests {
     }
 
     #[test]
+    fn a_lag_that_stands_still_because_nothing_is_read_is_no_end_of_a_trouble() {
+        let steps = told(&[
+            (0, 9_000, 1),
+            (30, 12_000, 2),
+            (60, 15_000, 3),
+            (90, 15_000, 3),
+            (120, 15_000, 3),
+            (150, 100, 15_000),
+        ]);
+        let (behind, stalled) = (Some(Trouble::FallsBehind), Some(Trouble::Stalled));
+        assert_eq!(
+            steps,
+            [
+                vec![],
+                vec![],
+                vec![(behind, 60)],
+                vec![],
+                vec![(stalled, 60)],
+                vec![(None, 0)]
+            ]
+        );
+    }
+
+    #[test]
+    fn health_names_an_own_group_that_stands_still_if_nothing_of_it_is_read_here() {
+        let (start, mut backlogs) = (Instant::now(), Backlogs::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for second in [0, 60] {
+            backlogs.observe(&seen(300, 7), at(second));
+        }
+        let own = backlogs.problems("enrichment-", |_| false, at(60));
+        assert!(
+            own.len() == 1 && own[0].contains("enrichment-local is stalled: 300 messages of normalized"),
+            "{own:?}"
+        );
+        let none = Vec::<String>::new();
+        assert_eq!(backlogs.problems("enrichment-", |_| true, at(60)), none);
+        assert_eq!(backlogs.problems("projection-", |_| false, at(60)), none);
+    }
+
+    #[test]
     fn health_names_only_own_groups_that_fall_behind() {
         let (start, mut backlogs) = (Instant::now(), Backlogs::default());
         let at = |seconds| start + Duration::from_secs(seconds);
         for (second, lag) in [(0, 20_000), (60, 30_000)] {
             backlogs.observe(&seen(lag, i64::try_from(second).unwrap()), at(second));
         }
-        let own = backlogs.falling_behind("enrichment-", at(60));
+        let own = backlogs.problems("enrichment-", |_| true, at(60));
         assert_eq!(own.len(), 1, "{own:?}");
         assert!(
             own[0].contains("enrichment-local falls behind: 30000 messages of normalized"),
             "{own:?}"
         );
-        assert_eq!(backlogs.falling_behind("projection-", at(60)), Vec::<String>::new());
+        assert_eq!(backlogs.problems("projection-", |_| true, at(60)), Vec::<String>::new());
         backlogs.forget(|group| group == "enrichment-local");
-        assert_eq!(backlogs.falling_behind("enrichment-", at(60)), Vec::<String>::new());
+        assert_eq!(backlogs.problems("enrichment-", |_| true, at(60)), Vec::<String>::new());
     }
 }

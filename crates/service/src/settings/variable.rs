@@ -189,7 +189,7 @@ pub const OTHER_PROGRAMS: [Other; 4] = [
         name: "DATA_PROC_SAMPLE_DATA",
         program: "tests",
         default: "../shared/data",
-        meaning: "folder of real market documents",
+        meaning: "folder of real documents for tests, next to the clone; tests that need it are skipped if it is missing",
         in_file: false,
     },
 ];

@@ -81,7 +81,7 @@ pub fn filter(text: &str) -> Result<String, String> {
         return Ok(lower);
     }
     let shown: String = text.chars().take(64).collect();
-    let invalid = |reason: &str| format!("'{}' is no log level{reason}; use {}", shown.escape_debug(), known());
+    let invalid = |reason: &str| format!("'{}' is not a log level{reason}; use {}", shown.escape_debug(), known());
     // A bare word that is no level would be the name of a module, and nothing else would be logged.
     let is_item = |item: &str| item.contains('=') || LEVELS.contains(&item.to_ascii_lowercase().as_str());
     // The parser of filters panics on some texts that have spaces and characters of several bytes.
@@ -225,7 +225,7 @@ impl Levels {
             Change::Reset => &state.base,
             Change::Set(filter, _) => filter,
         };
-        let new = EnvFilter::try_new(new).map_err(|error| format!("'{new}' is no log level: {error}"))?;
+        let new = EnvFilter::try_new(new).map_err(|error| format!("'{new}' is not a log level: {error}"))?;
         let before = state.shown();
         // Under a filter that hides warnings the line is written on the other side of the change.
         let is_written = tracing::enabled!(Level::WARN);
@@ -293,11 +293,14 @@ mod tests {
     fn what_is_wrong_with_a_body_is_named() {
         for (body, reason) in [
             ("{}", "level is missing: error, warn, info, debug, trace"),
-            (r#"{"level":"loud"}"#, "'loud' is no log level; use error, warn, info"),
-            (r#"{"level":""}"#, "'' is no log level"),
-            (r#"{"level":"infoo,stream=debug"}"#, "is no log level"),
-            (r#"{"level":" ü=debug"}"#, "is no log level"),
-            (r#"{"level":"stream=loud"}"#, "is no log level or list of levels"),
+            (
+                r#"{"level":"loud"}"#,
+                "'loud' is not a log level; use error, warn, info",
+            ),
+            (r#"{"level":""}"#, "'' is not a log level"),
+            (r#"{"level":"infoo,stream=debug"}"#, "is not a log level"),
+            (r#"{"level":" ü=debug"}"#, "is not a log level"),
+            (r#"{"level":"stream=loud"}"#, "is not a log level or list of levels"),
             (r#"{"level":"debug","for_seconds":0}"#, "from 1 to 86400, got 0"),
             (r#"{"level":"debug","for_seconds":86401}"#, "from 1 to 86400, got 86401"),
             (r#"{"level":"debug","reset":true}"#, "reset needs no level"),

@@ -19,7 +19,7 @@ pub struct CurveQuestion {
     pub curve_id: String,
     /// `1m`, `3m`, `6m`, `1y` or `all`.
     pub horizon: String,
-    /// The latest time of the snapshot.
+    /// A version counts if neither its time nor its log clock is later.
     pub as_of: Micros,
 }
 
@@ -29,6 +29,8 @@ pub struct CurveQuestion {
 pub struct StoredCurve {
     pub market: String,
     pub as_of: Micros,
+    /// Since when the version is known.
+    pub known_at: Micros,
     /// A date.
     pub day: String,
     pub method: String,
@@ -43,7 +45,7 @@ pub struct StoredCurve {
     pub origin: String,
 }
 
-/// The newest version of the newest snapshot at or before a time; `None` if there is none.
+/// The newest snapshot at or before a time, in the newest version that was known by then; `None` if there is none.
 ///
 /// # Errors
 /// The error of the server.
@@ -59,12 +61,13 @@ pub async fn curve_snapshot(
 
 fn statement(database: &str, table: &str, question: &CurveQuestion) -> String {
     format!(
-        "SELECT toString(market) AS market, toUnixTimestamp64Micro(as_of) AS as_of, toString(day) AS day, toString(method) AS method, \
+        "SELECT toString(market) AS market, toUnixTimestamp64Micro(as_of) AS as_of, \
+         toUnixTimestamp64Micro(log_clock) AS known_at, toString(day) AS day, toString(method) AS method, \
          toString(definition) AS definition, points, inputs, version, revision, toString(cause) AS cause, origin \
          FROM {database}.{table} \
          WHERE tenant_id = {tenant} AND curve_id = {curve} AND horizon = {horizon} \
-         AND as_of <= {as_of} \
-         ORDER BY as_of DESC, version DESC LIMIT 1 BY as_of LIMIT {MOST_TAKEN_BACK} \
+         AND as_of <= {as_of} AND log_clock <= {as_of} \
+         ORDER BY as_of DESC, version DESC, src_offset DESC LIMIT 1 BY as_of LIMIT {MOST_TAKEN_BACK} \
          SETTINGS prefer_column_name_to_alias = 1",
         tenant = literal(&question.tenant_id),
         curve = literal(&question.curve_id),
@@ -85,12 +88,14 @@ mod tests {
             horizon: "all".to_owned(),
             as_of: Micros::MAX,
         };
+        let until = time_literal(question.as_of);
         let sql = statement("db", "curve_snapshots_g2", &question);
         assert!(sql.contains(&format!("tenant_id = {}", literal("o'neil"))), "{sql}");
         for part in [
             "db.curve_snapshots_g2",
             "(toInt64(10413791999999999), 'UTC')",
             "horizon = 'all'",
+            &format!("AND as_of <= {until} AND log_clock <= {until} ORDER BY"),
         ] {
             assert!(sql.contains(part), "{sql}");
         }

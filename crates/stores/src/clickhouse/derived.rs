@@ -70,6 +70,31 @@ pub async fn derived_prices(
         .await
 }
 
+/// A row of [`has_derived_prices`].
+#[derive(Debug, Deserialize)]
+struct Found {
+    found: u8,
+}
+
+/// Whether a tenant has any value of a series, of any time.
+///
+/// # Errors
+/// The error of the server.
+pub async fn has_derived_prices(
+    clickhouse: &ClickHouse,
+    table: &str,
+    (tenant_id, series): (&str, &str),
+) -> Result<bool, StoreError> {
+    let sql = format!(
+        "SELECT toUInt8(1) AS found FROM {}.{table} WHERE tenant_id = {} AND series = {} LIMIT 1",
+        clickhouse.database(),
+        literal(tenant_id),
+        literal(series)
+    );
+    let rows: Vec<Found> = clickhouse.rows("look for a derived series", &sql).await?;
+    Ok(rows.iter().any(|row| row.found == 1))
+}
+
 fn statement(database: &str, table: &str, question: &DerivedQuestion) -> String {
     let leg = |place: &str| {
         format!(

@@ -316,7 +316,7 @@ impl FencedTable {
     pub async fn insert(&self, claims: &[Claim], blocks: Vec<Block>) -> Result<(), InsertError> {
         let rows: usize = blocks.iter().map(Block::rows).sum();
         if claims.is_empty() || !(1..=MAX_ROWS).contains(&rows) {
-            let message = format!("{rows} rows under {} claims are no insert", claims.len());
+            let message = format!("{rows} rows under {} claims are not an insert", claims.len());
             return Err(StoreError::fatal(Store::ClickHouse, "insert", "invalid_data", message).into());
         }
         let number = self.inserts.fetch_add(1, Ordering::Relaxed);

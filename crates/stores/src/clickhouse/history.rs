@@ -5,7 +5,8 @@
 //! aggregation's core ([`ORDER_OF_TICKS`], `History::rows`). `revision` counts the rows appended when the largest append time
 //! of the partition had already reached the window's close, or reached it with the row itself.
 //! The version is also computed: the offset of the last row, and whether the clock had reached the close with it. So is the cause: what
-//! that row is to the prices of its interval before it ([`CAUSE`]).
+//! the last row is to the prices of its interval before it ([`CAUSE`]). A row that replaces no price ([`WITHOUT_EFFECT`]) has the version, but
+//! is no revision and no cause.
 //! Failure: nothing is retried here. If the requested row is not in the window, the result has the offset of the last row
 //! that is, or there is no result: the caller compares.
 
@@ -31,10 +32,17 @@ const ORDER_OF_TICKS: &str =
 pub const VINTAGE: &str = "splitByChar('.', lower(ifNull(toString(version), ''))) AS words, \
     transform(words[1], ['preliminary', 'unverified', 'verified', 'final', 'corrected'], [1, 2, 3, 4, 5], 0) AS stage, \
     if(stage = 0, words[1], words[2]) AS digits, \
-    (stage * 1000000 + if(match(digits, '^[0-9]{1,6}$'), toInt32OrZero(digits), 0)) * 2 - (words[-1] = 'superseded') AS vintage";
-/// `domain::BarCause` of a row: `earlier` is (1, its vintage, its origin) of the best price of the interval before it, or begins with 0.
-const CAUSE: &str = "multiIf(earlier.1 = 0, if(is_after, 'late', 'live'), \
-    (vintage, origin) < (earlier.2, earlier.3), 'outranked', vintage > earlier.2, 'vintage', 'correction')";
+    (stage * 1000000 + if(match(digits, '^[0-9]{1,6}$'), toInt32OrZero(digits), 0)) * 2 \
+    - if(words[-1] = 'superseded', 20000001, 0) AS vintage";
+/// `domain::Product::priced_seconds` of a row.
+const SECONDS: &str = "intDiv(greatest(least(ifNull(toUnixTimestamp64Micro(interval_end) - micros, nominal), nominal), toInt64(0)), 1000000)";
+/// Whether a row leaves what counts in its interval as it was: it is below the price that counts, or has the vintage and the values of that
+/// one. `earlier` is (1, vintage, origin, price, volume, seconds) of the best price of the interval before the row, or begins with 0.
+const WITHOUT_EFFECT: &str = "(earlier.1 = 1 AND ((vintage, origin) < (earlier.2, earlier.3) \
+    OR (vintage = earlier.2 AND price = earlier.4 AND volume = earlier.5 AND seconds = earlier.6)))";
+/// `domain::BarCause` of a row with effect.
+const CAUSE: &str =
+    "multiIf(earlier.1 = 0, if(is_after, 'late', 'live'), vintage > earlier.2, 'vintage', 'correction')";
 /// For a window that was already closed at every row of the partition.
 const FROM_THE_START: i64 = 0;
 /// For a window that no row has closed.
@@ -102,10 +110,16 @@ pub struct RestatedRow {
     market: String,
     revision: i64,
     cause: String,
+    without_effect: u8,
     last_appended_at: Micros,
 }
 
 impl RestatedRow {
+    /// Whether the last row replaces no price: the cause is then that of an earlier row.
+    pub fn ends_without_effect(&self) -> bool {
+        self.without_effect != 0
+    }
+
     /// The bar of the requested window with index [`RestatedRow::number`]; `None` if a sum or a price is out of range for a bar.
     /// Its version is that of the rows, not of the request: a record that names another row cannot create different content for
     /// the same version. A close by the wall clock or by a later row is accepted once its time has come.
@@ -277,12 +291,12 @@ impl History {
              argMinIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS open_sequence, \
              argMaxIf(tuple(sequence), {ORDER_OF_TICKS}, counts).1 AS close_sequence, \
              maxIf(micros, counts) AS close_time, argMaxIf(origin, {ORDER_OF_TICKS}, counts) AS last, \
-             argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(is_after) AS revision, \
+             argMaxIf(market, {ORDER_OF_TICKS}, counts) AS market, countIf(is_after AND NOT {WITHOUT_EFFECT}) AS revision, \
              toUInt8(argMax(is_after, src_offset)) AS is_closed, argMax(delay, src_offset) AS close_after, \
-             argMax({CAUSE}, src_offset) AS cause, \
+             argMaxIf({CAUSE}, src_offset, NOT {WITHOUT_EFFECT}) AS cause, toUInt8(argMax({WITHOUT_EFFECT}, src_offset)) AS without_effect, \
              max(appended) AS last_appended_at \
              FROM (SELECT *, is_trade OR (vintage, origin) = max((vintage, origin)) OVER (PARTITION BY number, is_trade, nominal, micros) AS counts, \
-             maxIf((1, vintage, origin), NOT is_trade) OVER (PARTITION BY number, is_trade, nominal, micros ORDER BY src_offset \
+             maxIf((1, vintage, origin, price, volume, seconds), NOT is_trade) OVER (PARTITION BY number, is_trade, nominal, micros ORDER BY src_offset \
              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier, src_offset >= first_after AS is_after FROM ({rows}) AS rows INNER JOIN ({asked}) AS windows \
              USING (tenant_id, instrument_id, length, start, delay) WHERE src_offset <= upto) GROUP BY number",
             rows = self.rows(partition, windows, &asked),
@@ -309,7 +323,7 @@ impl History {
              toUnixTimestamp64Micro(timestamp) AS micros, sequence, toString(feed) AS feed, raw_partition, raw_offset, raw_index, \
              (feed, raw_partition, raw_offset, raw_index) AS origin, toString(market) AS market, src_offset, \
              reinterpretAsInt64(price) AS price, ifNull(reinterpretAsInt64(volume), 0) AS volume, \
-             toUnixTimestamp64Micro(appended_at) AS appended, kind = 'trade' AS is_trade, {VINTAGE}, {delay} AS delay, {nominal} AS nominal, intDiv(nominal, 1000000) AS seconds, \
+             toUnixTimestamp64Micro(appended_at) AS appended, kind = 'trade' AS is_trade, {VINTAGE}, {delay} AS delay, {nominal} AS nominal, {SECONDS} AS seconds, \
              arrayJoin(CAST({lengths:?}, 'Array(Int64)')) AS length, micros - positiveModulo(micros, length) AS start \
              FROM {database}.{table} WHERE src_partition = {partition} AND src_offset <= {upto} \
              AND timestamp >= fromUnixTimestamp64Micro(toInt64({from}), 'UTC') \

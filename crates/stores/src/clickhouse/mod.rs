@@ -37,7 +37,7 @@ use security::{Secret, Trust};
 
 pub use bars::{BarKey, StoredBar, newest_bars};
 pub use curves::{CurveQuestion, StoredCurve, curve_snapshot};
-pub use derived::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices};
+pub use derived::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices, has_derived_prices};
 pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};
 pub use gaps::AcceptedGap;
@@ -45,6 +45,7 @@ pub use history::{History, HistoryLimits, Oldest, ProductClose, RestatedRow};
 pub use merged::{Merged, MergedQuestion, StoredMerged, merged_bars};
 pub use migrations::{migrate, newest_version, pending};
 pub use native::Block;
+pub use promise::unfit_columns;
 pub use rows::Layout;
 
 use domain::Micros;

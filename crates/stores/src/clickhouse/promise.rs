@@ -189,36 +189,100 @@ fn engine(found: &Table, table: &str) -> Result<(), StoreError> {
 }
 
 async fn columns(clickhouse: &ClickHouse, layout: &Layout, table: &str) -> Result<(), StoreError> {
+    let found = columns_of(clickhouse, table).await?;
+    let Some(first) = misfits(&found, layout, table).into_iter().next() else {
+        return Ok(());
+    };
+    Err(refused(format!(
+        "{}: run `dp sql --write \"{}\"`. It fills no value into older rows: if the column was dropped or changed by hand, follow \
+         docs/runbooks/incident-corruption.md instead, which has the table written again from its topic",
+        first.problem, first.statement
+    )))
+}
+
+async fn columns_of(clickhouse: &ClickHouse, table: &str) -> Result<Vec<Column>, StoreError> {
     let sql = format!(
         "SELECT name, type, default_kind FROM system.columns WHERE database = {} AND table = {}",
         literal(clickhouse.database()),
         literal(table)
     );
-    let found: Vec<Column> = clickhouse.rows(OPERATION, &sql).await?;
+    clickhouse.rows(OPERATION, &sql).await
+}
+
+/// A column that cannot take what the writer stores there.
+struct Misfit {
+    problem: String,
+    /// With it, the writer goes on.
+    statement: String,
+}
+
+fn misfits(found: &[Column], layout: &Layout, table: &str) -> Vec<Misfit> {
     let found: BTreeMap<&str, &Column> = found.iter().map(|column| (column.name.as_str(), column)).collect();
-    for (name, kind) in layout.fields() {
-        match found.get(name) {
-            None => {
-                return Err(refused(format!(
-                    "column {name} of table {table} is missing: run ALTER TABLE {table} ADD COLUMN {name} {kind}"
-                )));
-            }
-            Some(column) if !matches!(column.default_kind.as_str(), "" | "DEFAULT") => {
-                return Err(refused(format!(
-                    "column {name} of table {table} is {}, so that it accepts no values: run ALTER TABLE {table} MODIFY COLUMN \
-                     {name} {kind}",
-                    column.default_kind
-                )));
-            }
-            Some(column) if !types::holds(&column.kind, kind) => {
-                return Err(refused(format!(
-                    "column {name} of table {table} has the type {}, which cannot store every {kind}: run ALTER TABLE {table} \
-                     MODIFY COLUMN {name} {kind}",
-                    column.kind
-                )));
-            }
-            Some(_) => {}
-        }
+    let misfit = |(name, kind): (&'static str, &'static str)| {
+        let (problem, change) = match found.get(name) {
+            None => ("is missing".to_owned(), "ADD"),
+            Some(column) if !matches!(column.default_kind.as_str(), "" | "DEFAULT") => (
+                format!("is {}, so that it accepts no values", column.default_kind),
+                "MODIFY",
+            ),
+            Some(column) if !types::holds(&column.kind, kind) => (
+                format!("has the type {}, which cannot store every {kind}", column.kind),
+                "MODIFY",
+            ),
+            Some(_) => return None,
+        };
+        Some(Misfit {
+            problem: format!("column {name} of table {table} {problem}"),
+            statement: format!("ALTER TABLE {table} {change} COLUMN {name} {kind}"),
+        })
+    };
+    layout.fields().filter_map(misfit).collect()
+}
+
+/// What is wrong with the columns of a table that exists: one sentence for each that cannot take what its writer stores there.
+///
+/// # Errors
+/// The error of the server.
+pub async fn unfit_columns(clickhouse: &ClickHouse, layout: &Layout, suffix: &str) -> Result<Vec<String>, StoreError> {
+    let table = format!("{}{suffix}", layout.table);
+    let found = columns_of(clickhouse, &table).await?;
+    if found.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let misfits = misfits(&found, layout, &table).into_iter();
+    Ok(misfits.map(|misfit| misfit.problem).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clickhouse::rows::tick::LAYOUT;
+
+    #[test]
+    fn every_column_that_cannot_take_its_values_is_named_with_the_statement_that_changes_it() {
+        let column = |(name, kind): (&str, &str)| Column {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            default_kind: String::new(),
+        };
+        let mut found: Vec<Column> = LAYOUT.fields().map(column).collect();
+        assert!(misfits(&found, &LAYOUT, "market_ticks").is_empty());
+        found.retain(|column| column.name != "quality_flags");
+        for column in &mut found {
+            match column.name.as_str() {
+                "market" => column.default_kind = "MATERIALIZED".to_owned(),
+                "timestamp" => column.kind = "DateTime".to_owned(),
+                _ => {}
+            }
+        }
+        let misfits = misfits(&found, &LAYOUT, "market_ticks");
+        let said: Vec<&str> = misfits.iter().map(|misfit| misfit.problem.as_str()).collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(
+            said.contains(&"column quality_flags of table market_ticks is missing"),
+            "{said:?}"
+        );
+        let adds = "ALTER TABLE market_ticks ADD COLUMN quality_flags ";
+        assert!(misfits.iter().any(|misfit| misfit.statement.starts_with(adds)));
+    }
 }

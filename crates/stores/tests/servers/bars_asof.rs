@@ -18,7 +18,7 @@ type Row = (
     &'static str,
 );
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 12] = [
     // Two prices of five minutes; the first one is verified the day after, then its market replaces that, too.
     (
         "P",
@@ -76,7 +76,7 @@ const ROWS: [Row; 10] = [
         5,
         "2026-10-02 14:41:00",
     ),
-    // Another price of the vintage that counts.
+    // The price that counts, again.
     (
         "P",
         "interval",
@@ -87,6 +87,30 @@ const ROWS: [Row; 10] = [
         "verified.2",
         10,
         "2026-10-02 14:45:00",
+    ),
+    // Another price of the vintage that counts.
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:00:00",
+        "14",
+        "NULL",
+        "verified.2",
+        11,
+        "2026-10-02 14:50:00",
+    ),
+    // A row that its market has superseded does not count, whatever the number of its version.
+    (
+        "P",
+        "interval",
+        "rt5",
+        "05:00:00",
+        "30",
+        "NULL",
+        "verified.3.superseded",
+        12,
+        "2026-10-02 14:55:00",
     ),
     // An hourly price has bars of an hour and longer only.
     (
@@ -118,6 +142,27 @@ async fn insert(clickhouse: &ClickHouse) {
         .collect();
     let sql = format!(
         "INSERT INTO market_data.enriched_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, volume, version, feed, \
+         raw_partition, raw_offset, raw_index, src_offset, appended_at, ingested_at) VALUES {}",
+        rows.join(", ")
+    );
+    clickhouse.exec(&sql).await.unwrap();
+}
+
+/// Extra dispatch runs: 100 for 8 seconds, 25 for 292; then an end that is later than five minutes allow.
+async fn insert_short_intervals(clickhouse: &ClickHouse) {
+    let rows = [
+        ("05:00:00", "05:00:08", 100, 20),
+        ("05:00:08", "05:05:00", 25, 21),
+        ("05:05:00", "05:11:00", 40, 22),
+    ];
+    let rows = rows.map(|(start, end, price, offset)| {
+        format!(
+            "('t', 'N', '2026-10-01 {start}', '2026-10-01 {end}', 'M', 'rt5', 'interval', {price}, 'raw', 0, {offset}, 0, {offset}, \
+             '2026-10-01 05:12:00', now64(6))"
+        )
+    });
+    let sql = format!(
+        "INSERT INTO market_data.enriched_ticks (tenant_id, instrument_id, timestamp, interval_end, market, product, kind, price, feed, \
          raw_partition, raw_offset, raw_index, src_offset, appended_at, ingested_at) VALUES {}",
         rows.join(", ")
     );
@@ -159,6 +204,7 @@ async fn a_bar_is_shown_as_it_was_known_at_each_time() {
     let clickhouse = common::clickhouse(&stack);
     stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
     insert(&clickhouse).await;
+    insert_short_intervals(&clickhouse).await;
 
     for (at, expected) in [
         ("2026-10-01 05:05:59", ""),
@@ -175,8 +221,12 @@ async fn a_bar_is_shown_as_it_was_known_at_each_time() {
             "05:00 06:00 16 20 16 20 0 0 \\N 10800 600 18 2 05:00:00\n",
         ),
         (
-            "2026-10-03 00:00:00",
+            "2026-10-02 14:45:00",
             "05:00 06:00 13 20 13 20 0 0 \\N 9900 600 16.5 2 05:00:00\n",
+        ),
+        (
+            "2026-10-03 00:00:00",
+            "05:00 06:00 14 20 14 20 0 0 \\N 10200 600 17 2 05:00:00\n",
         ),
     ] {
         assert_eq!(bars(&clickhouse, at, "P", "1h").await, expected, "{at}");
@@ -185,11 +235,18 @@ async fn a_bar_is_shown_as_it_was_known_at_each_time() {
         ("2026-10-02 14:32:00", ",,"),
         ("2026-10-02 14:33:00", "vintage,,vintage"),
         ("2026-10-02 14:40:00", "vintage,,vintage"),
-        ("2026-10-02 14:41:00", "outranked,,outranked"),
-        ("2026-10-02 14:45:00", "correction,,correction"),
+        // A price of a lower vintage leaves the cause as it is, and so does a repetition.
+        ("2026-10-02 14:41:00", "vintage,,vintage"),
+        ("2026-10-02 14:45:00", "vintage,,vintage"),
+        ("2026-10-02 14:50:00", "correction,,correction"),
     ] {
         assert_eq!(causes(&clickhouse, at).await, expected, "{at}");
     }
+    // (100 × 8 + 25 × 292) / 300 = 27.
+    assert_eq!(
+        bars(&clickhouse, "2026-10-02 00:00:00", "N", "5m").await,
+        "05:00 05:05 100 100 25 25 0 0 \\N 8100 300 27 2 05:00:00\n05:05 05:10 40 40 40 40 0 0 \\N 12000 300 40 1 05:05:00\n"
+    );
     let fine = bars(&clickhouse, "2026-10-02 14:33:00", "P", "5m").await;
     let expected = "05:00 05:05 16 16 16 16 0 0 \\N 4800 300 16 1 05:00:00\n\
                     05:05 05:10 20 20 20 20 0 0 \\N 6000 300 20 1 05:05:00\n";

@@ -90,7 +90,7 @@ async fn migrations_run_twice_and_concurrently_and_for_each_generation() {
     );
     assert!(one.is_ok() && other.is_ok(), "{one:?} {other:?}");
     assert_eq!(stores::clickhouse::migrate(&clickhouse, "").await.unwrap(), 0);
-    assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 15);
+    assert_eq!(stores::clickhouse::migrate(&clickhouse, "_g2").await.unwrap(), 19);
     for table in [
         "market_ticks",
         "enriched_ticks",

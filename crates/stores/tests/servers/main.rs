@@ -7,6 +7,7 @@
 mod bars_asof;
 mod clickhouse;
 mod common;
+mod curves_asof;
 mod derived_asof;
 mod market_days;
 mod postgres;

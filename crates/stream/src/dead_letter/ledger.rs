@@ -1,7 +1,7 @@
-//! Which dead letters are open: neither replayed nor expired.
+//! Which dead letters are open: neither replayed, nor given up, nor expired.
 //!
-//! Role: reads topic `dlq` in order. It contains the letters and, for each letter that was replayed, a [`Marker`], written in one
-//! transaction with the replay. Pure: the caller reads the topic.
+//! Role: reads topic `dlq` in order. It contains the letters and, for each letter that was replayed or given up, a [`Marker`]; that of a
+//! replay is written in one transaction with it. Pure: the caller reads the topic.
 //! Invariants: a letter is identified by the rejected message, its rejected rows and its attempt, not by its offset: a frozen
 //! owner can send a letter again, and one replay closes all of its copies. A marker is newer than its letter, so the topic's
 //! retention removes the letter first.
@@ -37,7 +37,7 @@ impl LetterId {
     }
 }
 
-/// The record that says that a letter was replayed. All fields are headers.
+/// The record that says that a letter was replayed or given up. All fields are headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {
     /// Offset of the letter.
@@ -48,11 +48,15 @@ pub struct Marker {
     pub rows: String,
     /// The letter's number of attempts.
     pub attempts: String,
-    /// `topic/partition/offset` of the replay.
+    /// `topic/partition/offset` of the replay, or [`Marker::GIVEN_UP`].
     pub replay: String,
 }
 
 impl Marker {
+    /// In place of the replay: nobody will send the message again. A build that does not know this reads it as a replay whose place it
+    /// cannot read, and counts the letter as closed, too.
+    pub const GIVEN_UP: &'static str = "given up";
+
     const LETTER: &'static str = "dp.replayed.letter";
     const ORIGIN: &'static str = "dp.replayed.origin";
     const ROWS: &'static str = "dp.replayed.rows";
@@ -85,6 +89,11 @@ impl Marker {
         ]
     }
 
+    /// Whether the letter was given up, not replayed.
+    pub fn is_given_up(&self) -> bool {
+        self.replay == Marker::GIVEN_UP
+    }
+
     fn id(&self) -> LetterId {
         LetterId::new(&self.origin, &self.rows, &self.attempts)
     }
@@ -97,7 +106,7 @@ pub enum Entry {
     Letter,
     /// A copy of an earlier letter.
     Repeated,
-    /// The marker of a replay.
+    /// The marker of a letter that was replayed or given up.
     Marker(Marker),
     /// Neither.
     Foreign,
@@ -108,7 +117,7 @@ enum State {
     /// With the offset of its first copy.
     Open(i64),
     /// With the offset of its marker.
-    Replayed(i64),
+    Closed(i64),
 }
 
 /// The open letters of the part of the topic that was read.
@@ -123,7 +132,7 @@ impl Ledger {
     /// Reads the next record of the topic.
     pub fn read(&mut self, message: &Message<'_>) -> Entry {
         if let Some(marker) = Marker::of(message) {
-            self.replayed(marker.id(), message.offset);
+            self.close(marker.id(), message.offset);
             return Entry::Marker(marker);
         }
         match LetterId::of(message) {
@@ -143,8 +152,8 @@ impl Ledger {
         is_first
     }
 
-    fn replayed(&mut self, id: LetterId, offset: i64) {
-        if let Some(State::Open(letter)) = self.states.insert(id, State::Replayed(offset)) {
+    fn close(&mut self, id: LetterId, offset: i64) {
+        if let Some(State::Open(letter)) = self.states.insert(id, State::Closed(offset)) {
             self.open.remove(&letter);
         }
     }
@@ -155,7 +164,7 @@ impl Ledger {
             self.open = self.open.split_off(&start);
         }
         self.states.retain(|_, state| match state {
-            State::Open(offset) | State::Replayed(offset) => *offset >= start,
+            State::Open(offset) | State::Closed(offset) => *offset >= start,
         });
     }
 
@@ -243,6 +252,22 @@ mod tests {
         assert!(ledger.is_open(6) && !ledger.is_open(4) && !ledger.is_open(9));
         ledger.expire(7);
         assert!(ledger.is_empty() && ledger.oldest().is_none());
+    }
+
+    #[test]
+    fn a_letter_that_was_given_up_is_closed_as_a_replayed_one() {
+        let mut ledger = Ledger::default();
+        read(&mut ledger, 4, &letter(7, 1));
+        let given_up = Marker {
+            replay: Marker::GIVEN_UP.to_owned(),
+            ..marker(7, 1)
+        };
+        assert!(given_up.is_given_up() && !marker(7, 1).is_given_up());
+        assert_eq!(read(&mut ledger, 5, &given_up.headers()), Entry::Marker(given_up));
+        assert!(ledger.is_empty() && !ledger.is_open(4));
+        // Its next attempt would be another letter.
+        assert_eq!(read(&mut ledger, 6, &letter(7, 2)), Entry::Letter);
+        assert_eq!(ledger.len(), 1);
     }
 
     proptest! {

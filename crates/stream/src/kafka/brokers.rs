@@ -195,7 +195,7 @@ impl Brokers {
 
     /// The context of a client.
     pub(super) fn watch(&self) -> Watch {
-        Watch(Arc::clone(&self.troubles))
+        Watch::new(&self.troubles)
     }
 
     /// Whether clients of these brokers are refused, so that a retry does not help.

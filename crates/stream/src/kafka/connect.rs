@@ -1,7 +1,9 @@
 //! Creates every client of the client library, logs it in, and keeps its login fresh.
 //!
 //! Role: the only calls of `create` in the project. A client gets its token before its first request, so no call waits for a
-//! callback that is never served. A password in a file is read again, and passed to the client when it has changed.
+//! callback that is never served. A password in a file is read again, and passed to the client when it has changed. A client that has
+//! forgotten every broker gets the bootstrap addresses again: a broker that starts may list no broker, and the library then forgets
+//! all it knows, and does not always start again by itself (librdkafka 2.12, its issue 5301).
 //! Invariant: only the password and the token change without a new client. A renewed certificate is used by the next client
 //! that is created, at the latest after a restart.
 //! Failure: settings that the library refuses and a token that is not granted are fatal for the first client. Later the old
@@ -25,7 +27,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use super::brokers::{Brokers, Login};
 use super::probe::Probe;
 use super::settings::{self, Compression};
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use super::{classify, token};
 use crate::StreamError;
 
@@ -37,7 +39,7 @@ const EVENTS: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A consumer with these settings.
-pub(super) fn consumer<C: ConsumerContext>(
+pub(super) fn consumer<C: ConsumerContext + Watched>(
     brokers: &Brokers,
     config: &ClientConfig,
     context: C,
@@ -45,12 +47,12 @@ pub(super) fn consumer<C: ConsumerContext>(
     let consumer: BaseConsumer<C> = config
         .create_with_context(context)
         .map_err(|e| classify("create consumer", &e))?;
-    let renewal = Renewal::begin(brokers, consumer.client())?;
+    let renewal = Renewal::begin(brokers, consumer.client(), consumer.context().watch())?;
     Ok((consumer, renewal))
 }
 
 /// A producer with these settings.
-pub(super) fn producer<C: ProducerContext>(
+pub(super) fn producer<C: ProducerContext + Watched>(
     brokers: &Brokers,
     config: &ClientConfig,
     context: C,
@@ -58,7 +60,7 @@ pub(super) fn producer<C: ProducerContext>(
     let producer: BaseProducer<C> = config
         .create_with_context(context)
         .map_err(|e| classify("create producer", &e))?;
-    let renewal = Renewal::begin(brokers, producer.client())?;
+    let renewal = Renewal::begin(brokers, producer.client(), producer.context().watch())?;
     Ok((producer, renewal))
 }
 
@@ -79,16 +81,18 @@ pub(super) async fn admin(brokers: &Brokers) -> Result<AdminClient<Watch>, Strea
     tokio::task::spawn_blocking(move || Probe::new(&asked)?.check_access(ACCESS_WITHIN))
         .await
         .map_err(|e| StreamError::transient("kafka_unavailable", format!("check access: {e}")))??;
+    let watch = brokers.watch();
     let admin: AdminClient<Watch> = settings::producer(brokers, "dp-admin", Compression::None)
-        .create_with_context(brokers.watch())
+        .create_with_context(watch.clone())
         .map_err(|e| classify("create admin client", &e))?;
-    Renewal::begin(brokers, admin.inner())?;
+    Renewal::begin(brokers, admin.inner(), &watch)?;
     Ok(admin)
 }
 
-/// Keeps the login of one client fresh.
+/// Keeps the login and the addresses of one client fresh.
 pub(super) struct Renewal {
     brokers: Brokers,
+    watch: Watch,
     /// The password and the token do not change while the process runs.
     is_idle: bool,
     state: Mutex<State>,
@@ -100,7 +104,7 @@ struct State {
 }
 
 impl Renewal {
-    fn begin<C: ClientContext>(brokers: &Brokers, client: &Client<C>) -> Result<Renewal, StreamError> {
+    fn begin<C: ClientContext>(brokers: &Brokers, client: &Client<C>, watch: &Watch) -> Result<Renewal, StreamError> {
         let (given, is_idle) = match &brokers.security().login {
             Some(Login::Password { password, .. }) => (Some(password.expose()), !password.is_in_file()),
             Some(Login::Token(_)) => match brokers.tokens() {
@@ -115,6 +119,7 @@ impl Renewal {
         };
         Ok(Renewal {
             brokers: brokers.clone(),
+            watch: watch.clone(),
             is_idle,
             state: Mutex::new(State {
                 next_look: Instant::now() + LOOK_EVERY,
@@ -123,8 +128,12 @@ impl Renewal {
         })
     }
 
-    /// Passes a new password or token to the client, if there is one. To be called once a round, or before a request.
+    /// Passes a new password or token to the client, if there is one, and the addresses, if it has forgotten them. To be called once
+    /// a round, or before a request.
     pub(super) fn renew<C: ClientContext>(&self, client: &Client<C>) {
+        if self.watch.take_forgotten() {
+            give_addresses(client, self.brokers.addresses());
+        }
         if self.is_idle {
             return;
         }
@@ -157,6 +166,19 @@ impl Renewal {
             Err(error) => tracing::warn!(error, "kafka client refused the new password or token; will try again"),
         }
     }
+}
+
+fn give_addresses<C: ClientContext>(client: &Client<C>, addresses: &str) {
+    let Ok(list) = CString::new(addresses) else {
+        tracing::warn!("the addresses of the brokers contain a zero byte");
+        return;
+    };
+    // SAFETY: the client is alive and copies the string.
+    let added = unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), list.as_ptr()) };
+    tracing::warn!(
+        added,
+        "kafka client knew no broker any more; it starts again from the bootstrap addresses"
+    );
 }
 
 fn give_password<C: ClientContext>(client: &Client<C>, username: &str, password: &str) -> Result<(), String> {

@@ -29,7 +29,7 @@ use super::membership::StaticMember;
 use super::questions::Questions;
 use super::standing::Seen;
 pub use super::standing::Standing;
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use crate::{Message, Partition, StreamError};
 use delivery::StartAt;
 
@@ -67,6 +67,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.watch.on_statistics(&statistics);
         let (mut seen, now) = (self.seen.lock(), Instant::now());
         for (topic, stats) in statistics.topics {
             for (number, partition) in stats.partitions {
@@ -79,6 +80,12 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.watch.on_error(&error, reason);
+    }
+}
+
+impl Watched for Context {
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 

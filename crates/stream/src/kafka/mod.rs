@@ -1,4 +1,4 @@
-//! The only module of the project that uses rdkafka: client settings, group consumer, ordered producer, admin, readers.
+//! The only module of the services that calls rdkafka: client settings, group consumer, ordered producer, admin, readers.
 
 pub(crate) mod access;
 pub mod admin;

@@ -15,13 +15,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, Message as _, Offset, TopicPartitionList};
 
 use super::brokers::Brokers;
 use super::reader::LogReader;
 use super::settings::{self, Compression, Pace};
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use super::{classify, connect};
 use crate::StreamError;
 
@@ -56,6 +57,16 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.watch.on_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.watch.on_statistics(&statistics);
+    }
+}
+
+impl Watched for Context {
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 

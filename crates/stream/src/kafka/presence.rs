@@ -1,4 +1,4 @@
-//! Whether the topics that a service needs exist, with one small request: a health check repeats it every two seconds.
+//! Whether the topics that a service needs exist, with one small request: a health check repeats it every few seconds.
 //!
 //! The client requests metadata of the topics that it holds handles for, so the probe holds one for each needed topic.
 //! `DescribeTopics`, which also returns ids, takes more than three requests. A request for a topic that does not exist costs one

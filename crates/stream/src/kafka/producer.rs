@@ -15,6 +15,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -23,7 +24,7 @@ use super::connect::Renewal;
 use super::questions::Questions;
 use super::settings::{self, Compression};
 use super::trouble::right_in;
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use super::{MISSING_RIGHT, classify, connect, headers, push};
 use crate::StreamError;
 use crate::record_size::{self, Headers};
@@ -56,6 +57,16 @@ impl ClientContext for Context {
             self.reports.lock().failure = Some(refused);
         }
         self.watch.on_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.watch.on_statistics(&statistics);
+    }
+}
+
+impl Watched for Context {
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 
@@ -184,6 +195,7 @@ impl OrderedProducer {
                             "stopped while waiting for room in the producer's queue",
                         ));
                     }
+                    self.renew();
                     self.serve(Duration::from_millis(5))?;
                 }
                 Err((error, _)) => {

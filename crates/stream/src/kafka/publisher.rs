@@ -20,6 +20,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientContext, util::Timeout};
 use rustc_hash::FxHashMap;
@@ -27,7 +28,7 @@ use rustc_hash::FxHashMap;
 use super::brokers::Brokers;
 use super::connect::{self, Renewal};
 use super::settings::{self, Compression};
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use super::{MISSING_RIGHT, classify};
 use crate::{StreamError, record_size};
 
@@ -93,6 +94,16 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.watch.on_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.watch.on_statistics(&statistics);
+    }
+}
+
+impl Watched for Context {
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 

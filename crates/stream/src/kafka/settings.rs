@@ -67,7 +67,13 @@ pub fn follower(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
         .set("fetch.wait.max.ms", FOLLOW_WAIT.as_millis().to_string())
         .set("fetch.error.backoff.ms", "1000")
         .set("topic.metadata.refresh.interval.ms", "300000");
+    report(&mut config);
     config
+}
+
+/// For a client that lives long and is polled: it reports whether it knows a broker (`Watch::on_statistics`).
+pub(super) fn report(config: &mut ClientConfig) {
+    config.set("statistics.interval.ms", "10000");
 }
 
 /// How often a member tells the group that it lives. A rebalance waits for it: the partitions that move stand still for one.
@@ -146,6 +152,7 @@ pub fn producer(bootstrap: &Brokers, client_id: &str, compression: Compression) 
         .set("queue.buffering.max.kbytes", (MAX_SENT_BYTES / 1024).to_string())
         .set("message.max.bytes", MAX_SENT_BYTES.to_string())
         .set("compression.type", compression.name());
+    report(&mut config);
     config
 }
 
@@ -165,7 +172,7 @@ fn base(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
     config
         .set("client.id", client_id)
         // A broker that was frozen may briefly list no broker, and the client then forgets all brokers. It must start again
-        // with the bootstrap addresses, or it never reconnects. The cost: while no broker is available, it tries them without
+        // with the bootstrap addresses, or it never reconnects (`kafka::connect` sees to it where the client does not). The cost: while no broker is available, it tries them without
         // back-off, some 40 times a second, at under 1 % of a core for each client.
         .set("metadata.recovery.strategy", "rebootstrap")
         .set("reconnect.backoff.ms", "50")

@@ -14,11 +14,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::brokers::Brokers;
 use super::settings::{self, Compression};
-use super::watch::Watch;
+use super::watch::{Watch, Watched};
 use super::{classify, connect};
 use crate::StreamError;
 
@@ -71,6 +72,16 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.watch.on_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.watch.on_statistics(&statistics);
+    }
+}
+
+impl Watched for Context {
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 

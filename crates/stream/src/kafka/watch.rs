@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -14,6 +15,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::statistics::{Broker, Statistics};
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::brokers::Security;
@@ -109,15 +111,44 @@ impl Troubles {
 
 /// The context of a client: receives the library's reports about the connection.
 #[derive(Clone)]
-pub(crate) struct Watch(pub(super) Arc<Troubles>);
+pub(crate) struct Watch {
+    troubles: Arc<Troubles>,
+    has_forgotten: Arc<AtomicBool>,
+}
+
+/// The context of a client that can be restored (`kafka::connect`).
+pub(super) trait Watched {
+    fn watch(&self) -> &Watch;
+}
 
 impl Watch {
+    /// For one client.
+    pub(super) fn new(troubles: &Arc<Troubles>) -> Watch {
+        Watch {
+            troubles: Arc::clone(troubles),
+            has_forgotten: Arc::default(),
+        }
+    }
+
+    /// Whether the client knew no broker when it last reported its figures; true once for each report.
+    pub(super) fn take_forgotten(&self) -> bool {
+        self.has_forgotten.load(Ordering::Relaxed) && self.has_forgotten.swap(false, Ordering::Relaxed)
+    }
+
+    /// The figures of the client, which it reports every `statistics.interval.ms`.
+    pub(super) fn on_statistics(&self, statistics: &Statistics) {
+        // What is "logical" stands for the coordinator of a group, and has the address of another one.
+        let is_broker = |broker: &Broker| ["learned", "configured"].contains(&broker.source.as_str());
+        let knows = statistics.brokers.values().any(is_broker);
+        self.has_forgotten.store(!knows, Ordering::Relaxed);
+    }
+
     /// A line of the library's log, logged at the level of its consequence for the pipeline.
     pub(super) fn on_log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 // The client repairs connections by itself; what it cannot repair arrives as an error of a call.
-                if !self.0.note(None, message) {
+                if !self.troubles.note(None, message) {
                     tracing::warn!(facility, detail = message, "kafka client");
                 }
             }
@@ -136,10 +167,10 @@ impl Watch {
             tracing::trace!(reason, "end of a partition");
             return;
         }
-        if self.0.note(code, reason) {
+        if self.troubles.note(code, reason) {
             return;
         }
-        if code == Some(Code::AllBrokersDown) && self.0.recent().is_some() {
+        if code == Some(Code::AllBrokersDown) && self.troubles.recent().is_some() {
             // It follows from a problem that was already logged.
             tracing::debug!(error = %error, reason, "kafka client reports a problem");
         } else {
@@ -156,9 +187,19 @@ impl ClientContext for Watch {
     fn error(&self, error: KafkaError, reason: &str) {
         self.on_error(&error, reason);
     }
+
+    fn stats(&self, statistics: Statistics) {
+        self.on_statistics(&statistics);
+    }
 }
 
 impl ConsumerContext for Watch {}
+
+impl Watched for Watch {
+    fn watch(&self) -> &Watch {
+        self
+    }
+}
 
 #[cfg(test)]
 mod tests {

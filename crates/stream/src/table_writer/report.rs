@@ -19,11 +19,11 @@ pub(super) fn taken_over(partition: &Partition, result: &Result<Takeover, SinkEr
         }
         Err(SinkError::Refused(error)) => {
             metrics::error("takeover_refused", "clickhouse");
-            tracing::error!(partition = %partition, error, event = "write_refused", "takeover refused, nothing is lost; correct what the error names, it is tried again");
+            tracing::error!(partition = %partition, error, event = "write_refused", "takeover refused; no data is lost. Fix the cause in `error`; the service retries");
         }
         Err(error) => {
             metrics::error("takeover_failed", "clickhouse");
-            tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; tried again");
+            tracing::warn!(partition = %partition, error = %error, "clickhouse takeover failed; the service retries");
         }
     }
 }
@@ -72,7 +72,7 @@ pub(super) fn inserted(
                 rows,
                 error,
                 event = "write_refused",
-                "insert refused, no data is lost; correct the cause named in the error, the insert is retried"
+                "insert refused; no data is lost. Fix the cause in `error`; the service retries"
             );
         }
         Err(InsertError::Unknown(error)) => {

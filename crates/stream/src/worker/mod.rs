@@ -319,15 +319,24 @@ impl<'s> Session<'s> {
             let counts = signals.batch(took, wall_clock(), |partition| io.confirmed(partition));
             batch::log(status, &counts, handled, took);
             watch.turn(consumer, handler, &mut io, status)?;
-            io.show_restoring(assigned, handler, status);
-            status.set_refused(handler.refused());
-            status.set_paused(io.takes_nothing().then(|| signals.in_flight()));
+            show(&mut io, assigned, handler, signals, status);
             lag.refresh(|| watch.standings(consumer, handler), status);
             status.turned(&counts, took);
         }
-        io.drain_deadline = Instant::now() + config.drain_timeout;
-        let all = std::mem::take(assigned);
-        handler.revoked(&mut io, &all)?;
-        io.flush_commits(true)
+        drain(&mut io, handler, &std::mem::take(assigned))
     }
+}
+
+/// What the rest of the process sees of a turn.
+fn show(io: &mut Io<'_>, assigned: &[Partition], handler: &dyn Handler, signals: &StageSignals, status: &WorkerStatus) {
+    io.show_restoring(assigned, handler, status);
+    status.set_refused(handler.refused());
+    status.set_paused(io.takes_nothing().then(|| signals.in_flight()));
+}
+
+/// Finishes what was taken, within the time that is allowed, and commits it.
+fn drain(io: &mut Io<'_>, handler: &mut dyn Handler, assigned: &[Partition]) -> Result<(), StreamError> {
+    io.drain_deadline = Instant::now() + io.config().drain_timeout;
+    handler.revoked(io, assigned)?;
+    io.flush_commits(true)
 }

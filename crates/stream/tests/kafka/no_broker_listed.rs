@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use stream::Brokers;
+use stream::kafka::consumer::GroupConsumer;
 use stream::kafka::probe::Probe;
+use stream::kafka::settings;
+use stream::{Brokers, Pace};
 use testkit::PATIENCE;
 
 const API_VERSIONS: i16 = 18;
@@ -23,6 +25,8 @@ const TOPIC: &str = "ticks";
 struct Broker {
     address: SocketAddr,
     lists_itself: AtomicBool,
+    /// Every connection is closed at once.
+    is_down: AtomicBool,
     /// Answers that listed no broker.
     empty_answers: AtomicUsize,
 }
@@ -33,6 +37,7 @@ impl Broker {
         let broker = Arc::new(Broker {
             address: listener.local_addr().unwrap(),
             lists_itself: AtomicBool::new(true),
+            is_down: AtomicBool::new(false),
             empty_answers: AtomicUsize::new(0),
         });
         let serving = Arc::clone(&broker);
@@ -51,6 +56,9 @@ impl Broker {
         connection.read_exact(&mut length)?;
         let mut request = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
         connection.read_exact(&mut request)?;
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(std::io::Error::other("down"));
+        }
         let (key, version) = (short(&request[0..2]), short(&request[2..4]));
         let mut answer = request[4..8].to_vec();
         match (key, version) {
@@ -123,4 +131,48 @@ fn a_broker_that_briefly_listed_no_broker_is_found_again() {
     until("the broker is forgotten", &|| ask().is_err());
     broker.lists_itself.store(true, Ordering::SeqCst);
     until("the broker is found again", &|| ask().is_ok());
+}
+
+/// Here each client has been without a broker before it sees the empty list, and nothing but its own figures tells that it has
+/// forgotten the broker: it asks for no metadata by itself.
+#[test]
+fn a_broker_that_was_down_and_then_listed_no_broker_is_found_again() {
+    const CLIENTS: usize = 8;
+    let broker = Broker::start();
+    let brokers = Brokers::plaintext(&broker.address.to_string());
+    let client = |number: usize| {
+        let mut config = settings::consumer(&brokers, "forgetful", &format!("client-{number}"), Pace::PROMPT);
+        config
+            .set("topic.metadata.refresh.interval.ms", "-1")
+            .set("statistics.interval.ms", "500");
+        GroupConsumer::subscribe(&brokers, &config, &[TOPIC.to_owned()]).unwrap()
+    };
+    let clients: Vec<GroupConsumer> = (0..CLIENTS).map(client).collect();
+    // As a worker does in each of its rounds. This broker has no groups, so polls may report errors.
+    let finds = |client: &GroupConsumer| {
+        let _ = client.poll(Duration::ZERO);
+        client.renew();
+        client.answers(Duration::from_millis(100))
+    };
+    let until = |what: &str, is_so: &dyn Fn(&GroupConsumer) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        for (number, client) in clients.iter().enumerate() {
+            while !is_so(client) {
+                assert!(Instant::now() < deadline, "{what}: client {number}");
+            }
+        }
+    };
+    for outage in 0..5 {
+        until(&format!("found before outage {outage}"), &finds);
+        broker.is_down.store(true, Ordering::SeqCst);
+        until("lost", &|client| !finds(client));
+        let empty = broker.empty_answers.load(Ordering::SeqCst);
+        broker.lists_itself.store(false, Ordering::SeqCst);
+        broker.is_down.store(false, Ordering::SeqCst);
+        until("an empty list was seen", &|client| {
+            finds(client) || broker.empty_answers.load(Ordering::SeqCst) > empty + CLIENTS
+        });
+        broker.lists_itself.store(true, Ordering::SeqCst);
+    }
+    until("found at the end", &finds);
 }

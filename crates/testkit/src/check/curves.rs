@@ -26,6 +26,7 @@ struct Found {
     definition: String,
     points: String,
     inputs: String,
+    known_at: i64,
 }
 
 /// Compares the newest revision of every snapshot of these curves, then what PostgreSQL serves with the newest snapshots.
@@ -46,7 +47,7 @@ pub fn curves(
     }
     let rows = clickhouse.rows(&format!(
         "SELECT curve_id, horizon, toUnixTimestamp64Micro(as_of), revision, version, origin, definition, points, inputs, \
-         src_partition, src_offset FROM {table} WHERE {these}"
+         src_partition, src_offset, toUnixTimestamp64Micro(log_clock) FROM {table} WHERE {these}"
     ))?;
     let mut compared = Comparison {
         name: table.to_owned(),
@@ -70,7 +71,8 @@ pub fn curves(
     Ok([compared, served(&rows, &stored)?])
 }
 
-/// The newest revision of each snapshot. A revision has one content, all before it exist, and later ones have larger versions.
+/// The newest revision of each snapshot. A revision has one content, all before it exist, and later ones have larger versions and are not known
+/// earlier.
 fn newest_revisions(rows: &[Row], compared: &mut Comparison) -> anyhow::Result<BTreeMap<Key, Found>> {
     // Two contents of one revision are wrong even if their versions differ, so the revision is a part of the key.
     let of_revisions = newest(rows, compared, |row| {
@@ -86,6 +88,7 @@ fn newest_revisions(rows: &[Row], compared: &mut Comparison) -> anyhow::Result<B
             definition: cell(row, 6)?.to_owned(),
             points: cell(row, 7)?.to_owned(),
             inputs: cell(row, 8)?.to_owned(),
+            known_at: cell(row, 11)?.parse()?,
         };
         Ok(((key, revision), revision, found))
     })?;
@@ -101,6 +104,13 @@ fn newest_revisions(rows: &[Row], compared: &mut Comparison) -> anyhow::Result<B
                 "{key:?}: version {later} of revision {revision} after {earlier}"
             ));
         }
+        let known_before = before.map_or(key.2, |(_, before)| before.known_at);
+        if found.known_at < known_before {
+            let known_at = found.known_at;
+            compared.wrong.push(format!(
+                "{key:?}: revision {revision} is known at {known_at}, before {known_before}"
+            ));
+        }
         last.insert(key, (revision, found));
     }
     Ok(last.into_iter().map(|(key, (_, found))| (key, found)).collect())
@@ -114,7 +124,7 @@ fn snapshots(
     stored: &BTreeMap<Key, Found>,
     compared: &mut Comparison,
 ) -> anyhow::Result<()> {
-    let wanted = curves::wanted(quotes, last_clock)?;
+    let wanted = curves::wanted(curve, quotes, last_clock)?;
     let is_unknown = |(name, _, time): &&Key| name == curve.name && !wanted.contains_key(time);
     for key in stored.keys().filter(is_unknown) {
         compared.wrong.push(format!("{key:?}: its interval has no quote"));
@@ -159,7 +169,8 @@ fn flaws(
             found.version
         ));
     }
-    if found.definition != curve.method {
+    // The patterns of its instruments follow.
+    if found.definition.split(';').next() != Some(curve.method) {
         flaws.push(format!("definition {}", found.definition));
     }
     let inputs = inputs(&found.inputs)?;
@@ -297,6 +308,7 @@ mod tests {
             price: price * 100_000_000,
             volume: None,
             time: START + time * SECOND,
+            end: None,
             sequence: None,
             product: curves::PRODUCT.to_owned(),
             version: None,
@@ -331,6 +343,7 @@ mod tests {
                 inputs.to_string(),
                 "0".to_owned(),
                 offset.to_string(),
+                (START + (seconds + revision as i64) * SECOND).to_string(),
             ]
         };
         // The other horizons reach a year; they are not made here.
@@ -421,6 +434,17 @@ mod tests {
         assert!(found(&quotes(), &without).contains("the revision before 2"));
         let backwards = [right(), rows((20, 1, 6), &third, (60.0, 60.0))].concat();
         assert!(found(&quotes(), &backwards).contains("version 6 of revision 1 after 7"));
+        for (revision, since) in [(0, 19), (1, 20)] {
+            let mut early = [right(), rows((20, 1, 8), &third, (60.0, 60.0))].concat();
+            let of_revision =
+                |row: &&mut Row| row[2] == (START + 20 * SECOND).to_string() && row[3] == revision.to_string();
+            early
+                .iter_mut()
+                .filter(of_revision)
+                .for_each(|row| row[11] = (START + since * SECOND - 1).to_string());
+            let told = found(&quotes(), &early);
+            assert!(told.contains(&format!("revision {revision} is known at")), "{told}");
+        }
         let mut compared = Comparison::default();
         once(&right(), 9, &mut compared).unwrap();
         assert!(compared.doubled.is_empty());

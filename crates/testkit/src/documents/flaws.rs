@@ -15,7 +15,8 @@ pub(super) fn spoil(report: Report, form: Form, cells: &mut Vec<String>, random:
             (0, "2199-11-02T10:05:00"),
             (1, " "),
             (2, "n/a"),
-            (3, ""),
+            (2, ""),
+            (3, "nil"),
             (4, "1,5"),
         ],
         // The first row of a page names its columns, so none lacks a field.

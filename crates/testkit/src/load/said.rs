@@ -28,6 +28,14 @@ pub(super) struct Said {
 }
 
 impl Said {
+    /// The slow instruments are the gas of the load's derived series.
+    fn unit(&self) -> &'static str {
+        match self.what.instrument.contains(".SLOW") {
+            true => "\"unit\":\"MMBtu\",",
+            false => "",
+        }
+    }
+
     /// Encodes the message as sent at this time. A retry of a producer differs in its transport fields.
     pub(super) fn sent_at(&self, now: i64) -> Made {
         let price = self.price.map_or("\"n/a\"".to_owned(), |price| {
@@ -36,8 +44,9 @@ impl Said {
         });
         // Milliseconds since 1970 are one of the accepted forms of a time.
         let tick = format!(
-            "{{\"product\":\"{}\",\"timestamp\":{},\"price\":{price},\"volume\":{}.{:02}}}",
+            "{{\"product\":\"{}\",{}\"timestamp\":{},\"price\":{price},\"volume\":{}.{:02}}}",
             self.what.product,
+            self.unit(),
             self.what.time,
             self.volume / 100,
             self.volume % 100

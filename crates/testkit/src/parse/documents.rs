@@ -75,6 +75,7 @@ pub(super) fn parse(parser: &Parser, record: &Record, format: &str) -> Result<So
             price: row.price,
             volume: None,
             time: row.start,
+            end: None,
             sequence: None,
             product: product.to_owned(),
             version: row.version,
@@ -89,6 +90,11 @@ pub(super) fn parse(parser: &Parser, record: &Record, format: &str) -> Result<So
 /// The energy component, if it is not published: it must be in range like any other number.
 pub(super) fn has_energy(price: i128, congestion: i128, loss: i128) -> bool {
     (price - congestion - loss).abs() < 1_000_000_000_000_000_000
+}
+
+/// What the market writes for a component that it does not have.
+pub(super) fn is_nothing(text: &str) -> bool {
+    ["", "none", "null", "n/a", "na", "nan", "-"].contains(&text.to_lowercase().as_str())
 }
 
 fn percent(node: &str) -> String {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Refusal;
-use super::documents::{Document, Row, has_energy};
+use super::documents::{Document, Row, has_energy, is_nothing};
 use crate::numbers::at_scale_8;
 use crate::times::wall;
 
@@ -35,10 +35,20 @@ fn row(cells: &[Value], places: &[usize]) -> Option<Row> {
         return None;
     }
     let cell = |column: usize| cells.get(*places.get(column)?)?.as_str();
-    let number = |column: usize| cell(column).and_then(at_scale_8);
+    let component = |column: usize| match cells.get(*places.get(column)?)? {
+        Value::Null => Some(None),
+        Value::String(text) if is_nothing(text.trim()) => Some(None),
+        value => Some(Some(at_scale_8(value.as_str()?)?)),
+    };
     let key = cell(1)?.trim();
-    let (price, loss, congestion) = (number(2)?, number(3)?, number(4)?);
-    if key.is_empty() || !has_energy(price, congestion, loss) {
+    let price = cell(2).and_then(at_scale_8)?;
+    let (loss, congestion) = (component(3)?, component(4)?);
+    if let (Some(loss), Some(congestion)) = (loss, congestion)
+        && !has_energy(price, congestion, loss)
+    {
+        return None;
+    }
+    if key.is_empty() {
         return None;
     }
     Some(Row {

@@ -1,4 +1,4 @@
-//! PJM's prices, as CSV or as a page of its API. A CSV without its last end of line after a price is not understood.
+//! PJM's prices, as CSV or as a page of its API. A CSV without its last end of line is not understood.
 
 mod page;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Refusal;
-use super::documents::{Document, Row, has_energy};
+use super::documents::{Document, Row, has_energy, is_nothing};
 use crate::numbers::at_scale_8;
 use crate::times::{micros, slashed, wall};
 use page::Page;
@@ -35,6 +35,8 @@ const OPTIONAL: [&str; 10] = [
     "occcheck",
     "refcaseidusedmultiinterval",
 ];
+/// In microseconds.
+const HOUR: i64 = 3_600_000_000;
 /// Columns whose names end with the market run, `rt` or `da`.
 const OF_RUN: [&str; 4] = ["systemenergyprice", "totallmp", "congestionprice", "marginallossprice"];
 
@@ -51,7 +53,9 @@ pub(super) fn read(payload: &[u8], format: &str, eastern: &TimeZone) -> Result<D
     } else {
         report(text, run)?
     };
-    let read = |cells: Option<Vec<String>>| row(&cells?, &page.names, eastern);
+    // A row of five minutes is none of an hour.
+    let is_of = |row: &Row| product == "rt5" || row.start % HOUR == 0;
+    let read = |cells: Option<Vec<String>>| row(&cells?, &page.names, eastern).filter(is_of);
     Ok(Document {
         market: "PJM",
         product,
@@ -66,13 +70,16 @@ fn report(text: &str, run: &str) -> Result<Page, Refusal> {
     let mut lines = text.split('\n').filter(|line| !line.trim_matches(blank).is_empty());
     let names = cells(lines.next().unwrap_or_default()).ok_or("schema_violation")?;
     let names = columns(&names, run).ok_or("schema_violation")?;
-    let ends_with_price = names.last().is_some_and(|name| OF_RUN.contains(&name.as_str()));
-    if ends_with_price && !text.ends_with('\n') {
+    let rows: Vec<_> = lines.map(cells).collect();
+    if rows.is_empty() {
+        return Err("no_data");
+    }
+    if !text.ends_with('\n') {
         return Err("unsupported_format");
     }
     Ok(Page {
         names,
-        rows: lines.map(cells).collect(),
+        rows,
         is_part: false,
     })
 }
@@ -165,11 +172,6 @@ fn row(cells: &[String], names: &[String], eastern: &TimeZone) -> Option<Row> {
         price,
         version: Some(version(cell("versionnbr"), cell("rowiscurrent"))?),
     })
-}
-
-/// What the market writes for a component that it does not have.
-fn is_nothing(text: &str) -> bool {
-    ["", "none", "null", "n/a", "na", "nan", "-"].contains(&text.to_lowercase().as_str())
 }
 
 fn version(number: Option<&str>, is_current: Option<&str>) -> Option<String> {

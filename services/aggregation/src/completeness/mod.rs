@@ -2,7 +2,7 @@
 //!
 //! Role: [`survey`] asks the view `market_intervals` what is there, [`days`] computes what is due from the days of the markets.
 //! Invariant: a count is of the rows of `market_ticks`, so nothing that is written again changes it.
-//! Failure: while ClickHouse does not answer, the route answers 503, and the metrics are `NaN`.
+//! Failure: while ClickHouse does not answer, the route answers 503, and the metrics are `NaN`; the next survey is a minute later.
 
 pub mod days;
 pub mod survey;
@@ -22,8 +22,9 @@ use survey::Asked;
 
 /// How long after the end of its interval a real-time price is due.
 const DUE_AFTER: Micros = 15 * 60_000_000;
-/// Time between two surveys for the metrics.
+/// Time between two surveys for the metrics, and after one that failed.
 const INTERVAL: Duration = Duration::from_secs(600);
+const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// Whose days, and which.
 #[derive(Debug, Clone)]
@@ -64,6 +65,7 @@ pub async fn report(clickhouse: &ClickHouse, view: &str, question: &Question) ->
 pub(crate) async fn watch(clickhouse: ClickHouse, view: String, tenant: String, shutdown: Shutdown) {
     let mut known = Vec::new();
     while !shutdown.is_requested() {
+        let mut wait = INTERVAL;
         if let Some(days) = last_days(2, wall_clock()) {
             let question = Question {
                 tenant: tenant.clone(),
@@ -76,9 +78,10 @@ pub(crate) async fn watch(clickhouse: ClickHouse, view: String, tenant: String, 
                 Err(error) => {
                     tracing::debug!(error = %error, "the completeness of the market days is unknown; retrying");
                     metrics::completeness_unknown(&known);
+                    wait = AFTER_FAILURE;
                 }
             }
         }
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(wait).await;
     }
 }

@@ -63,14 +63,25 @@ pub(super) fn read(reader: &mut Reader<'_>) -> DerivedConfig {
             Err(why) => reader.problem(format!("{NAME} contains '{item}': {why}")),
         }
     }
+    let longest_reach = longest_reach(&series);
     DerivedConfig {
         legs: Arc::new(LegIndex::of(&series)),
         series,
-        limits: Limits {
-            hold: i64::try_from(hold).unwrap_or(i64::MAX / 1_000_000) * 1_000_000,
-            prices: usize::try_from(prices).unwrap_or(usize::MAX),
-        },
+        limits: Limits::new(
+            i64::try_from(hold).unwrap_or(i64::MAX / 1_000_000) * 1_000_000,
+            longest_reach,
+            usize::try_from(prices).unwrap_or(usize::MAX),
+        ),
     }
+}
+
+/// How long before a time the prices lie that a value of any of these series depends on.
+pub fn longest_reach(series: &[Arc<Definition>]) -> Micros {
+    series
+        .iter()
+        .map(|definition| definition.reach())
+        .max()
+        .unwrap_or_default()
 }
 
 /// The settings of an item, as they are written.
@@ -191,6 +202,8 @@ mod tests {
         let none = config("").unwrap();
         assert!(none.series.is_empty() && none.legs.is_empty());
         assert_eq!(none.limits.hold, 86_400_000_000);
+        // As long as a raw topic keeps its messages.
+        assert_eq!(none.limits.behind, 7 * 86_400_000_000);
     }
 
     #[test]

@@ -3,11 +3,11 @@
 //! Invariants: open and close are by [`domain::PriceRank`], so arrival order never matters; sums are exact. A tick at or
 //! below the offset applied last is counted already.
 //! Both forms are small, since every instrument has several of them.
-//! Failure: a tick whose sum does not fit `Decimal(38, ..)` is rejected; the sums are unchanged.
+//! Failure: a tick whose sum does not fit `Decimal(38, ..)`, or whose number does not fit 32 bits, is rejected; the sums are unchanged.
 
-use domain::{Bar, BarCause, BarVersion, Decimal, Interval, Micros, Origin, PriceRank, TimeWeighted, Turnover, Window};
+use domain::{Bar, BarCause, BarVersion, Decimal, Micros, Origin, PriceRank, Product, TimeWeighted, Turnover, Window};
 
-use super::texts::{Source, SourceId, TextId, Texts};
+use super::interner::{Source, SourceId, TextId, Texts};
 use super::window_state::Added;
 
 /// First or last tick of a window.
@@ -77,6 +77,8 @@ pub struct Contribution {
     appended_at: Micros,
     /// Offset of the tick in the enriched topic.
     pub offset: i64,
+    /// For which its price counts in averages; 0 for trades.
+    seconds: u16,
 }
 
 impl Contribution {
@@ -90,6 +92,7 @@ impl Contribution {
             turnover: tick.price.turnover(volume),
             appended_at: tick.appended_at,
             offset,
+            seconds: Product::of(tick.product, tick.kind).priced_seconds(tick.event_time, tick.interval_end),
         }
     }
 }
@@ -102,8 +105,10 @@ pub(super) struct Single {
     /// Offset of the tick in the enriched topic.
     pub offset: i64,
     appended_at: Micros,
-    pub revision: i32,
     market: TextId,
+    pub seconds: u16,
+    /// Whether the tick came after the close: 1 or 0.
+    pub revision: u16,
 }
 
 impl Single {
@@ -113,16 +118,31 @@ impl Single {
             volume: tick.volume,
             offset: tick.offset,
             appended_at: tick.appended_at,
-            revision: 0,
             market: tick.market,
+            seconds: tick.seconds,
+            revision: 0,
         }
     }
 
-    /// The tick's identity, without its volume.
+    /// The tick's identity, without what it adds to sums.
     pub fn named(tick: &Contribution) -> Single {
         Single {
             volume: Decimal::ZERO,
+            seconds: 0,
             ..Single::of(tick)
+        }
+    }
+
+    /// The identity of the last tick of a saved bar.
+    pub fn last_of(bar: &Bar<'_>, texts: &mut Texts) -> Single {
+        Single {
+            edge: Edge::of((bar.close_time, bar.close_sequence, bar.last_origin), bar.close, texts),
+            volume: Decimal::ZERO,
+            offset: bar.version.last_offset,
+            appended_at: bar.last_appended_at,
+            market: texts.id(bar.market),
+            seconds: 0,
+            revision: 0,
         }
     }
 
@@ -130,30 +150,32 @@ impl Single {
     pub fn only(sums: &Sums) -> Option<Single> {
         let volume = i64::try_from(sums.volume).ok()?;
         let single = Single {
+            edge: sums.last,
             volume: Decimal::from_unscaled(volume).ok()?,
-            ..sums.last_named()
+            offset: sums.last_offset,
+            appended_at: sums.last_appended_at,
+            market: sums.market,
+            seconds: u16::try_from(sums.seconds).ok()?,
+            revision: u16::try_from(sums.revision).ok()?,
         };
-        let of_single = Sums {
-            // Not saved for trades.
-            price_sum: sums.price_sum,
-            ..Sums::of(&single)
-        };
-        (of_single == *sums).then_some(single)
+        (Sums::of(&single) == *sums).then_some(single)
     }
 }
 
 /// A window of any number of ticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sums {
-    /// Of all prices, scale 8. A bar of interval prices has the average.
-    price_sum: i128,
+    /// Prices (scale 8) × seconds. A bar of interval prices has the average.
+    price_seconds: i128,
     volume: i128,
     turnover: Turnover,
     first: Edge,
     last: Edge,
     high: Decimal,
     low: Decimal,
-    pub trade_count: i64,
+    trade_count: u32,
+    /// Of the intervals whose price is counted.
+    pub seconds: u32,
     pub last_offset: i64,
     last_appended_at: Micros,
     pub revision: i32,
@@ -162,8 +184,9 @@ pub(super) struct Sums {
 
 impl Sums {
     pub fn of(tick: &Single) -> Sums {
+        let TimeWeighted { price_seconds, .. } = TimeWeighted::of(tick.edge.price, tick.seconds);
         Sums {
-            price_sum: i128::from(tick.edge.price.unscaled()),
+            price_seconds,
             volume: i128::from(tick.volume.unscaled()),
             turnover: tick.edge.price.turnover(tick.volume),
             first: tick.edge,
@@ -171,9 +194,10 @@ impl Sums {
             high: tick.edge.price,
             low: tick.edge.price,
             trade_count: 1,
+            seconds: tick.seconds.into(),
             last_offset: tick.offset,
             last_appended_at: tick.appended_at,
-            revision: tick.revision,
+            revision: tick.revision.into(),
             market: tick.market,
         }
     }
@@ -184,15 +208,19 @@ impl Sums {
         if tick.offset <= self.last_offset {
             return Added::Known;
         }
-        let (Some(volume), Some(turnover)) = (
+        let (Some(volume), Some(turnover), Some(trade_count), Some(seconds)) = (
             // Each volume is below 10^18, so no realistic number of them overflows `Decimal(38, 8)`.
             self.volume.checked_add(i128::from(tick.volume.unscaled())),
             self.turnover.checked_add(tick.turnover),
+            self.trade_count.checked_add(1),
+            self.seconds.checked_add(tick.seconds.into()),
         ) else {
             return Added::Overflow;
         };
         (self.volume, self.turnover) = (volume, turnover);
-        self.price_sum += i128::from(tick.edge.price.unscaled());
+        (self.trade_count, self.seconds) = (trade_count, seconds);
+        // Far below 2^127: a price is below 10^18, and all the seconds are below 2^32.
+        self.price_seconds += TimeWeighted::of(tick.edge.price, tick.seconds).price_seconds;
         if tick.edge.is_before(&self.first, texts) {
             self.first = tick.edge;
         }
@@ -202,29 +230,16 @@ impl Sums {
         }
         self.high = self.high.max(tick.edge.price);
         self.low = self.low.min(tick.edge.price);
-        self.trade_count += 1;
         self.last_offset = tick.offset;
         self.last_appended_at = self.last_appended_at.max(tick.appended_at);
         Added::Counted
     }
 
-    /// The last tick's identity, without its volume.
-    pub fn last_named(&self) -> Single {
-        Single {
-            edge: self.last,
-            volume: Decimal::ZERO,
-            offset: self.last_offset,
-            appended_at: self.last_appended_at,
-            revision: self.revision,
-            market: self.market,
-        }
-    }
-
-    /// The current bar. `nominal`: the length of the delivery intervals whose prices it counts.
+    /// The current bar.
     pub fn bar<'a>(
         &self,
         (tenant_id, instrument_id): (&'a str, &'a str),
-        (window, nominal): (Window, Option<Interval>),
+        window: Window,
         closed: bool,
         texts: &'a Texts,
     ) -> Bar<'a> {
@@ -242,8 +257,11 @@ impl Sums {
             volume: self.volume,
             turnover: self.turnover,
             vwap: self.turnover.vwap(self.volume),
-            time_weighted: TimeWeighted::of_sum(self.price_sum, self.trade_count, nominal),
-            trade_count: self.trade_count,
+            time_weighted: TimeWeighted {
+                price_seconds: self.price_seconds,
+                seconds: self.seconds.into(),
+            },
+            trade_count: self.trade_count.into(),
             open_time,
             open_sequence,
             first_origin,
@@ -265,23 +283,19 @@ impl Sums {
         }
     }
 
-    /// The sums of a saved bar; `None` if an earlier release saved it, without the sum of its interval prices.
-    pub fn saved(bar: &Bar<'_>, nominal: Option<Interval>, texts: &mut Texts) -> Option<Sums> {
+    /// The sums of a saved bar; `None` if its number of ticks or its seconds are out of range.
+    pub fn saved(bar: &Bar<'_>, texts: &mut Texts) -> Option<Sums> {
         let TimeWeighted { price_seconds, seconds } = bar.time_weighted;
-        let price_sum = match nominal.map(|interval| interval.micros() / 1_000_000) {
-            None => 0,
-            Some(length) if seconds == bar.trade_count.saturating_mul(length) => price_seconds / i128::from(length),
-            Some(_) => return None,
-        };
         Some(Sums {
-            price_sum,
+            price_seconds,
             volume: bar.volume,
             turnover: bar.turnover,
             first: Edge::of((bar.open_time, bar.open_sequence, bar.first_origin), bar.open, texts),
             last: Edge::of((bar.close_time, bar.close_sequence, bar.last_origin), bar.close, texts),
             high: bar.high,
             low: bar.low,
-            trade_count: bar.trade_count,
+            trade_count: u32::try_from(bar.trade_count).ok()?,
+            seconds: u32::try_from(seconds).ok()?,
             last_offset: bar.version.last_offset,
             last_appended_at: bar.last_appended_at,
             revision: bar.revision,

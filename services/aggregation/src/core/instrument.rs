@@ -13,11 +13,11 @@ use std::cmp::Ordering;
 use domain::instrument::KEY_SEPARATOR;
 use domain::{Interval, Micros, Product, Tick, Window};
 
-pub use super::coming::{Arrived, Verdict};
-use super::coming::{Coming, Taken};
+pub use super::arrival::{Arrived, Verdict};
+use super::arrival::{Coming, Taken};
+use super::interner::Texts;
+use super::lateness::{Reached, boundary, dropped_at};
 use super::log_clock::{LogClock, Rule, WindowRules};
-use super::reach::{Reached, boundary, dropped_at};
-use super::texts::Texts;
 use super::window_state::{Added, Contribution, Shown, WindowState};
 
 /// An instrument of one partition, as long as it has windows.

@@ -6,23 +6,23 @@
 //! sequencer's state is saved and restored with exactly its position).
 //! Failure: every rejection is an outcome that the caller counts; nothing panics.
 
+mod arrival;
 pub mod checkpoint;
+pub mod checkpoint_schedule;
 pub mod clock_marks;
-mod coming;
 mod contribution;
-pub mod found;
 pub mod instrument;
+mod instrument_slab;
+pub mod interner;
+mod lateness;
 pub mod legs;
 pub mod log_clock;
 pub mod partition_state;
-mod places;
-mod reach;
 pub mod records;
 pub mod restate;
+pub mod restate_outcome;
 pub mod restore;
 mod saving;
-pub mod texts;
-pub mod turns;
 pub mod window_state;
 
 #[cfg(test)]

@@ -89,6 +89,16 @@ fn rows_beyond_the_offset_asked_for_are_noticed() {
 }
 
 #[test]
+fn prices_that_count_for_the_nominal_length_are_noticed() {
+    assert!(is_noticed(Mutation::NominalLengths));
+}
+
+#[test]
+fn rows_without_effect_that_revise_a_bar_are_noticed() {
+    assert!(is_noticed(Mutation::EveryRowCounts));
+}
+
+#[test]
 fn a_price_that_replaces_a_better_vintage_is_noticed() {
     assert!(is_noticed(Mutation::LastOriginCounts));
 }

@@ -17,12 +17,12 @@ use rustc_hash::FxHashSet;
 use super::checkpoint::Snapshot;
 use super::clock_marks::ClockMarks;
 use super::instrument::{Arrived, Effects, Instrument, Verdict};
+use super::instrument_slab::{Place, Places};
+use super::interner::Texts;
+use super::lateness::wholly_forgotten;
 use super::log_clock::{LogClock, Rule, WindowRules};
-use super::places::{Place, Places};
-use super::reach::wholly_forgotten;
 use super::records::{Records, StateKey, Subject, WriterId, to_lanes, to_sequencer};
 use super::saving::Saving;
-use super::texts::Texts;
 use super::window_state::{Held, Shown, WindowState};
 
 /// The outcome of a tick.

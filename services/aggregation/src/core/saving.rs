@@ -3,9 +3,9 @@
 use codec::Wire;
 
 use super::instrument::Instrument;
+use super::interner::Texts;
 use super::log_clock::WindowRules;
 use super::records::{Records, StateKey, Subject, WriterId};
-use super::texts::Texts;
 use super::window_state::Shown;
 
 /// A checkpoint that is being encoded.

@@ -14,7 +14,7 @@ use domain::{Bar, Decimal, Interval, Micros, Origin, Product, Window};
 
 pub use super::contribution::Contribution;
 use super::contribution::{Single, Sums};
-use super::texts::Texts;
+use super::interner::Texts;
 
 /// The outcome of a tick in one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,13 +214,13 @@ impl WindowState {
     /// Drops the values if they are not needed again, after the window was saved at `position`. Until the position has passed
     /// the offset applied last, a repeated tick is compared with that offset.
     pub fn settle(&mut self, position: i64) {
-        let (marks, count, last_offset) = match &self.content {
-            Content::One(marks, tick) => (*marks, 1, tick.offset),
-            Content::Many(marks, sums) => (*marks, sums.trade_count, sums.last_offset),
+        let (marks, seconds, last_offset) = match &self.content {
+            Content::One(marks, tick) => (*marks, tick.seconds.into(), tick.offset),
+            Content::Many(marks, sums) => (*marks, sums.seconds, sums.last_offset),
             Content::FromTable(..) | Content::Settled(_) => return,
         };
-        let prices = |nominal: Interval| marks.interval.micros() / nominal.micros();
-        let is_whole = !marks.mixed && marks.product.nominal().map(prices) == Some(count);
+        // A second price of a base interval marks the window, so its prices never overlap.
+        let is_whole = !marks.mixed && i64::from(seconds) * 1_000_000 >= marks.interval.micros();
         if is_whole && marks.closed && !marks.bar_due && last_offset < position {
             self.content = Content::Settled(marks);
         }
@@ -228,8 +228,7 @@ impl WindowState {
 
     /// The current bar; `None` for a settled window. Its values are meaningless if the table computes the bar.
     pub fn bar<'a>(&self, ids: (&'a str, &'a str), texts: &'a Texts) -> Option<Bar<'a>> {
-        let Marks { product, closed, .. } = *self.marks();
-        let window = (self.window(), product.nominal());
+        let (window, closed) = (self.window(), self.marks().closed);
         match &self.content {
             Content::One(_, tick) | Content::FromTable(_, tick) => Some(Sums::of(tick).bar(ids, window, closed, texts)),
             Content::Many(_, sums) => Some(sums.bar(ids, window, closed, texts)),
@@ -257,7 +256,9 @@ impl WindowState {
     }
 
     /// The window of a record; `None` if its product is unknown. The new writer must save it under its own id; its bar is not
-    /// due. A window that an earlier release saved without a sum is from the table: its rows have the sum.
+    /// due. A window of interval prices that an earlier release saved without their seconds is from the table, as is one without a whole
+    /// second: its rows have them. One that was saved with the nominal length of each of its prices keeps these: the record does not show
+    /// their ends.
     pub fn restored(record: &WindowRecord<'_>, texts: &mut Texts) -> Option<WindowState> {
         let bar = &record.bar;
         let marks = Marks {
@@ -269,16 +270,17 @@ impl WindowState {
             state_due: true,
             saved: false,
         };
-        let (sums, is_whole) = match Sums::saved(bar, marks.product.nominal(), texts) {
-            Some(sums) => (sums, true),
-            None => (Sums::saved(bar, None, texts)?, false),
+        let lacks_seconds = marks.product.nominal().is_some() && bar.time_weighted.seconds == 0;
+        let sums = match record.from_table || lacks_seconds {
+            true => None,
+            false => Sums::saved(bar, texts),
         };
-        let content = if record.from_table || !is_whole {
-            Content::FromTable(marks, Box::new(sums.last_named()))
-        } else if let Some(only) = Single::only(&sums) {
-            Content::One(marks, Box::new(only))
-        } else {
-            Content::Many(marks, Box::new(sums))
+        let content = match sums {
+            None => Content::FromTable(marks, Box::new(Single::last_of(bar, texts))),
+            Some(sums) => match Single::only(&sums) {
+                Some(only) => Content::One(marks, Box::new(only)),
+                None => Content::Many(marks, Box::new(sums)),
+            },
         };
         Some(WindowState {
             start: bar.window.start,

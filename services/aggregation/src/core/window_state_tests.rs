@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::model::fixtures::{LogTick, OwnedBar};
+use domain::TimeWeighted;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,10 @@ fn bar_with<'t>(product: Product, ticks: impl IntoIterator<Item = &'t LogTick>) 
     let mut texts = Texts::default();
     let mut window: Option<WindowState> = None;
     for tick in ticks {
+        let tick = LogTick {
+            product: product.name(),
+            ..tick.clone()
+        };
         let contribution = Contribution::of(&tick.tick(), tick.offset, &mut texts);
         match &mut window {
             None => window = Some(WindowState::new(WINDOW, &contribution, product, false)),
@@ -63,18 +68,22 @@ proptest! {
     /// One minute, five, fifteen, an hour, four hours, a day: each from the bars of the length before.
     #[test]
     fn the_bars_of_short_windows_merge_exactly_to_those_of_long_ones(
-        ticks in proptest::collection::vec((0i64..86_400, -1_000_000_000i64..1_000_000_000, proptest::option::of(0i64..1_000_000)), 1..60),
+        ticks in proptest::collection::vec((0i64..86_400, -1_000_000_000i64..1_000_000_000, proptest::option::of(0i64..1_000_000), 0i64..400), 1..60),
         of_intervals in any::<bool>(),
     ) {
         let mut priced = BTreeSet::new();
         let ticks: Vec<LogTick> = ticks
             .into_iter()
-            .map(|(second, price, volume)| if of_intervals { (second / 300 * 300, price, None) } else { (second, price, volume) })
+            .map(|(second, price, volume, length)| if of_intervals { (second / 300 * 300, price, None, length) } else { (second, price, volume, 0) })
             // An interval has one price.
             .filter(|(second, ..)| priced.insert(*second) || !of_intervals)
             .zip(0..)
-            .map(|((second, price, volume), offset)| tick(offset, second * 1_000_000, price, volume))
+            .map(|((second, price, volume, length), offset)| LogTick {
+                end: (length > 0).then_some((second + length) * 1_000_000),
+                ..tick(offset, second * 1_000_000, price, volume)
+            })
             .collect();
+        let delivered: i64 = ticks.iter().map(|tick| tick.end.map_or(300, |end| (end - tick.event_time) / 1_000_000).min(300)).sum();
         let product = if of_intervals { Product::RealTimeFive } else { Product::Trade };
         let bars_of = |seconds: i64| {
             let mut windows: BTreeMap<i64, Vec<&LogTick>> = BTreeMap::new();
@@ -95,6 +104,8 @@ proptest! {
             shorter = windows.into_iter().map(|(start, bars)| (start, merged(&bars))).collect();
             prop_assert_eq!(&shorter, &bars_of(seconds), "{} s", seconds);
         }
+        let of_day: Vec<i64> = shorter.values().map(|bar| bar.time_weighted.seconds).collect();
+        prop_assert_eq!(of_day, [if of_intervals { delivered } else { 0 }]);
     }
 
     #[test]
@@ -205,6 +216,41 @@ fn a_restored_window_gives_the_same_bar() {
     assert_eq!(bar.close.raw.1, 1);
 }
 
+/// Eight seconds at 100, then 292 seconds at 25; alone, and both.
+#[test]
+fn the_seconds_of_short_intervals_are_saved_and_read_back() {
+    let prices = [(0, 100, 0, 8), (1, 25, 8, 300)].map(|(offset, price, start, end)| LogTick {
+        product: "rt5",
+        end: Some(end * 1_000_000),
+        ..tick(offset, start * 1_000_000, price, None)
+    });
+    for (prices, sums) in [(&prices[..1], (800, 8)), (&prices[..], (8_100, 300))] {
+        let mut texts = Texts::default();
+        let [first, others @ ..] = prices else {
+            unreachable!("a price")
+        };
+        let first = Contribution::of(&first.tick(), 0, &mut texts);
+        let mut window = WindowState::new(WINDOW, &first, Product::RealTimeFive, false);
+        for price in others {
+            let price = Contribution::of(&price.tick(), price.offset, &mut texts);
+            assert_eq!(window.add(&price, &texts), Added::Counted);
+        }
+        let bar = OwnedBar::from(&window.bar(("t", "X"), &texts).unwrap());
+        let weighted = bar.time_weighted;
+        assert_eq!((weighted.price_seconds, weighted.seconds), sums);
+        let restored = WindowState::restored(&window.record(bar.bar()), &mut texts).unwrap();
+        assert!(!restored.is_from_table());
+        assert_eq!(OwnedBar::from(&restored.bar(("t", "X"), &texts).unwrap()), bar);
+        // An earlier release saved no seconds: only the table has them.
+        let without = OwnedBar {
+            time_weighted: TimeWeighted::default(),
+            ..bar
+        };
+        let restored = WindowState::restored(&window.record(without.bar()), &mut texts).unwrap();
+        assert!(restored.is_from_table());
+    }
+}
+
 #[test]
 fn a_marked_window_has_no_bar_and_its_closing_carries_its_last_tick() {
     let mut texts = Texts::default();
@@ -227,24 +273,27 @@ fn a_window_is_settled_when_it_is_closed_sent_complete_and_below_the_position() 
         interval: Interval::FifteenMinutes,
         start: 0,
     };
-    let mut texts = Texts::default();
-    let mut price = |offset: i64| {
-        Contribution::of(
-            &tick(offset, offset * 300_000_000, 100, None).tick(),
-            offset,
-            &mut texts,
-        )
+    let price = |product: Product, offset: i64, end: Option<Micros>| {
+        let price = LogTick {
+            product: product.name(),
+            end,
+            ..tick(offset, offset * 300_000_000, 100, None)
+        };
+        Contribution::of(&price.tick(), offset, &mut Texts::default())
     };
-    let prices = [price(0), price(1), price(2), price(3)];
-    let whole = |product, until: usize| {
-        let mut window = WindowState::new(quarter, &prices[0], product, false);
-        for price in &prices[1..until] {
-            assert_eq!(window.add(price, &Texts::default()), Added::Counted);
+    // `end` is that of the last price.
+    let ending = |product, until: i64, end| {
+        let end = |offset: i64| if offset + 1 == until { end } else { None };
+        let mut window = WindowState::new(quarter, &price(product, 0, end(0)), product, false);
+        for offset in 1..until {
+            let price = price(product, offset, end(offset));
+            assert_eq!(window.add(&price, &Texts::default()), Added::Counted);
         }
         window.close();
         window.marks_mut().bar_due = false;
         window
     };
+    let whole = |product, until| ending(product, until, None);
     let is_settled = |window: &WindowState, position| {
         let mut window = window.clone();
         window.settle(position);
@@ -264,6 +313,8 @@ fn a_window_is_settled_when_it_is_closed_sent_complete_and_below_the_position() 
         mixed,
         whole(Product::RealTimeFive, 2),
         whole(Product::Trade, 3),
+        // The last interval is a second too short.
+        ending(Product::RealTimeFive, 3, Some(899_000_000)),
     ] {
         assert!(!is_settled(&other, 100));
     }
@@ -271,7 +322,8 @@ fn a_window_is_settled_when_it_is_closed_sent_complete_and_below_the_position() 
     let mut settled = window;
     settled.settle(3);
     assert!(settled.holds_another(3));
-    assert_eq!(settled.add(&prices[3], &Texts::default()), Added::ByTable);
+    let other = price(Product::RealTimeFive, 3, None);
+    assert_eq!(settled.add(&other, &Texts::default()), Added::ByTable);
     assert!(settled.is_from_table());
 }
 

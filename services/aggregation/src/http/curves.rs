@@ -1,4 +1,4 @@
-//! `GET /curves/{curve_id}`: the newest snapshot of a curve, or the newest at or before a time, from ClickHouse.
+//! `GET /curves/{curve_id}`: the newest snapshot of a curve, or the newest as it was known at a time, from ClickHouse.
 
 use std::sync::Arc;
 
@@ -42,6 +42,7 @@ struct Body {
     horizon: String,
     market: String,
     as_of: String,
+    known_at: String,
     day: String,
     method: String,
     definition: String,
@@ -98,10 +99,10 @@ fn wanted(query: Query) -> Result<(Horizon, Micros), Problem> {
 fn missing(question: &CurveQuestion) -> Problem {
     let when = match question.as_of {
         Micros::MAX => String::new(),
-        as_of => format!(" at or before {}", time(as_of)),
+        as_of => format!(" that was known at {}", time(as_of)),
     };
     Problem::not_found(format!(
-        "tenant {} has no snapshot of curve {}{when}; `dp curve list` lists its curves, and a snapshot follows the quotes by a minute of the log's clock (docs/curves.md)",
+        "tenant {} has no snapshot of curve {}{when}; `dp curve list` lists its curves. A snapshot appears up to one interval (60 s) after its quotes (docs/curves.md)",
         question.tenant_id, question.curve_id
     ))
 }
@@ -123,6 +124,7 @@ fn body(question: CurveQuestion, stored: StoredCurve) -> Result<Body, Problem> {
         horizon: question.horizon,
         market: stored.market,
         as_of: time(stored.as_of),
+        known_at: time(stored.known_at),
         day: stored.day,
         method: stored.method,
         definition: stored.definition,
@@ -168,6 +170,7 @@ mod tests {
         let stored = StoredCurve {
             market: "PJM".to_owned(),
             as_of: 1_790_812_800_000_000,
+            known_at: 1_790_841_600_000_000,
             day: "2026-09-30".to_owned(),
             method: "flat".to_owned(),
             definition: "flat".to_owned(),
@@ -186,5 +189,6 @@ mod tests {
         let shown = serde_json::to_value(body(question, stored).unwrap()).unwrap();
         assert_eq!(shown["inputs"][0]["known_at"], "2026-10-01T00:00:00.000001Z");
         assert_eq!(shown["points"][0]["price"], 40.1);
+        assert_eq!(shown["known_at"], "2026-10-01T08:00:00.000000Z");
     }
 }

@@ -1,4 +1,6 @@
 //! `GET /derived/{series}`: the values of a derived series, the newest ones or those that were known at a time, from ClickHouse.
+//!
+//! Failure: a series that is not configured, and has no row of the tenant either, is not found.
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use serde_json::value::RawValue;
 use service::Breaker;
 use service::http::{InstrumentId, Problem, Tenant, ask};
 use stores::ClickHouse;
-use stores::clickhouse::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices};
+use stores::clickhouse::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices, has_derived_prices};
 
 use super::bar::time;
 use super::{Shown, checked_limit, latest, range};
@@ -24,6 +26,8 @@ pub struct DerivedTable {
     pub runtime: tokio::runtime::Handle,
     /// The table with every version.
     pub table: String,
+    /// The names of the series that are configured.
+    pub configured: Arc<[String]>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,17 +91,37 @@ pub(super) async fn prices(
         breaker,
         runtime,
         table,
+        configured,
     } = shown.derived.clone();
+    let is_configured = configured.contains(&question.series);
     let asked = question.clone();
-    let found = ask(&runtime, &breaker, async move {
-        derived_prices(&clickhouse, &table, &asked).await
+    let (found, is_known) = ask(&runtime, &breaker, async move {
+        let found = derived_prices(&clickhouse, &table, &asked).await?;
+        // One that is no longer configured may have values, but none of the times that are asked for.
+        let name = (asked.tenant_id.as_str(), asked.series.as_str());
+        let is_known = is_configured || !found.is_empty() || has_derived_prices(&clickhouse, &table, name).await?;
+        Ok((found, is_known))
     })
     .await?;
+    if !is_known {
+        return Err(unknown(&question, &configured));
+    }
     Ok(HttpResponse::Ok().json(Body {
         tenant_id: question.tenant_id,
         series: question.series,
         values: found.into_iter().map(value).collect(),
     }))
+}
+
+fn unknown(question: &DerivedQuestion, configured: &[String]) -> Problem {
+    let defined = match configured.is_empty() {
+        true => "defines none".to_owned(),
+        false => format!("defines {}", configured.join(", ")),
+    };
+    Problem::not_found(format!(
+        "tenant {} has no derived series {}: AGGREGATION_DERIVED_SERIES {defined}; add the series there (docs/derived.md), or correct the name",
+        question.tenant_id, question.series
+    ))
 }
 
 fn value(row: StoredDerived) -> Value {
@@ -129,4 +153,30 @@ fn leg((role, instrument_id, price, at, age, origin): StoredLeg) -> Option<Leg> 
 /// The digits of the table as a JSON number.
 pub(super) fn number(text: Option<String>) -> Option<Box<RawValue>> {
     RawValue::from_string(text?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Micros;
+
+    use super::*;
+
+    #[test]
+    fn an_unknown_series_is_named_with_those_that_are_configured() {
+        let question = DerivedQuestion {
+            tenant_id: "t".to_owned(),
+            series: "sparc".to_owned(),
+            from: Micros::MIN,
+            to: Micros::MAX,
+            as_of: Micros::MAX,
+            limit: 1,
+        };
+        for (configured, expected) in [(vec![], "defines none"), (vec!["spark".to_owned()], "defines spark;")] {
+            let told = unknown(&question, &configured).to_string();
+            assert!(
+                told.contains("series sparc") && told.contains(expected) && told.contains("docs/derived.md"),
+                "{told}"
+            );
+        }
+    }
 }

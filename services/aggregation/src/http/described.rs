@@ -29,6 +29,7 @@ pub(super) const CURVE: Shape = Shape::Object(&[
     ("horizon", Shape::Text),
     ("market", Shape::Text),
     ("as_of", Shape::Time),
+    ("known_at", Shape::Time),
     ("day", Shape::Text),
     ("method", Shape::Text),
     ("definition", Shape::Text),

@@ -64,6 +64,11 @@ pub(super) const SKIPPED: Declared = Declared::new(
     &[("reason", "too_late")],
     &[("reason", "stale")],
     &[("reason", "other_market")],
+    &[("reason", "unit_mismatch")],
+    &[("reason", "not_a_member")],
+    &[("reason", "too_large")],
+    &[("reason", "too_far")],
+    &[("reason", "too_many")],
     &[("reason", "no_quotes")],
     &[("reason", "not_built")],
 ]);

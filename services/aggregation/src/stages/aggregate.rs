@@ -16,8 +16,8 @@ use super::lane::{Lane, Progress};
 use super::outbox::{Outbox, OutputTopics, Shared};
 use super::restore_state::{self, Read, RestoreJob, Restored};
 use crate::config::Config;
+use crate::core::checkpoint_schedule::Turns;
 use crate::core::partition_state::WindowCounts;
-use crate::core::turns::Turns;
 use crate::metrics::{Meters, Tally};
 use crate::view::{Desk, Views};
 

@@ -3,7 +3,8 @@
 //! Role: a [`Stage`] of [`stream::hop`], which keeps the order of outputs and commits; the decisions are those of [`curves::snapshots`].
 //! Invariants: the clock of a partition is the largest log clock of its records, those without a quote included; when it moves, all curves
 //! of the partition whose interval has ended are computed, in the order of time and key. A snapshot goes to the partition number of its
-//! quotes, and its version is the offset of the record that made it be sent: equal versions have equal content. Quotes of several enriched
+//! quotes, and its version is the offset of the record that made it be sent: equal versions have equal content, and since when it is known
+//! (`log_clock`) follows from that clock, which is rebuilt with the quotes. Quotes of several enriched
 //! partitions meet in one partition, so their sequencer is keyed by the enriched partition and ordered by (enriched offset, index). After an
 //! assignment, earlier records are read again without outputs ([`curves::snapshots::read_back`]).
 //! Failure: a record that cannot be read is a dead letter, also of stage `derived` if that runs; a quote that cannot be used is counted.
@@ -332,6 +333,7 @@ mod tests {
         }
         let late = process(&mut stage, (LegPurpose::Curve, "t", 30, 44, 7), 2);
         assert_eq!(late.1, all("t|C", 60, 44.0, 2, CORRECTED));
+        assert_eq!(process(&mut stage, (LegPurpose::Clock, "t", 300, 1, 8), 3).1, []);
         stage.forget(&message(earlier[0], 0).source);
         assert_eq!(process(&mut stage, earlier[0], 3), (Verdict::Done, Vec::new()));
         assert_eq!(stage.time_of(&message(earlier[1], 0).message()), START + 60 * SECOND);

@@ -3,7 +3,8 @@
 //! Role: a [`Stage`] of [`stream::hop`], which keeps the order of outputs and commits; the decisions are those of [`curves::derived`].
 //! Invariants: a value goes to the partition number of its leg. Legs of several enriched partitions meet in one partition, so their sequencer is
 //! keyed by the enriched partition and ordered by (enriched offset, index). The version of a value is the offset of its leg: equal versions
-//! have equal content. After an assignment, earlier legs are read again without outputs ([`curves::derived::read_back`]).
+//! have equal content. After an assignment, earlier legs are read again without outputs ([`curves::derived::read_back`]). A series without a
+//! leg for so long by the clock of its partition is forgotten: a restart would not know it either, so memory follows the tenants that are active.
 //! Failure: a record that cannot be read is a dead letter; a leg that cannot be used is counted.
 
 use std::sync::Arc;
@@ -17,19 +18,55 @@ use stream::hop::{Memory, Stage, StageOutput, Verdict};
 use stream::{Message, Partition, StreamError};
 
 use super::legs::{self, OfLegs};
-use crate::config::DerivedConfig;
+use crate::config::{DerivedConfig, longest_reach};
 use crate::metrics::DerivedMeters;
 
 /// Name in metrics and dead letters.
 pub const STAGE: &str = "derived";
 
+/// How often series without legs are looked for, by the clock of their partition.
+const SWEPT_EVERY: Micros = 3_600_000_000;
+
 /// A series of one tenant.
 struct Lane {
     series: Series,
     sequencer: Sequencer,
+    /// The clock of the partition at its last leg.
+    seen: Micros,
 }
 
-type Lanes = FxHashMap<Box<[u8]>, Lane>;
+/// The series of one partition.
+struct Shard {
+    /// The largest log clock of its records.
+    clock: Micros,
+    /// Its clock when series without legs were looked for last.
+    swept: Micros,
+    /// By tenant and series.
+    lanes: FxHashMap<Box<[u8]>, Lane>,
+}
+
+impl Default for Shard {
+    fn default() -> Shard {
+        Shard {
+            clock: Micros::MIN,
+            swept: Micros::MIN,
+            lanes: FxHashMap::default(),
+        }
+    }
+}
+
+impl Shard {
+    /// Moves the clock, and forgets the series that had no leg for longer than `kept`.
+    fn advance(&mut self, log_clock: Micros, kept: Micros) {
+        self.clock = self.clock.max(log_clock);
+        if self.clock.saturating_sub(self.swept) < SWEPT_EVERY {
+            return;
+        }
+        self.swept = self.clock;
+        let oldest = self.clock.saturating_sub(kept);
+        self.lanes.retain(|_, lane| lane.seen >= oldest);
+    }
+}
 
 /// Computes the derived prices of one worker.
 pub struct Derive {
@@ -37,8 +74,8 @@ pub struct Derive {
     definitions: FxHashMap<Box<str>, Arc<Definition>>,
     limits: Limits,
     read_back: Micros,
-    /// By partition, then by tenant and series.
-    lanes: FxHashMap<i32, Lanes>,
+    /// By partition.
+    shards: FxHashMap<i32, Shard>,
     key: Vec<u8>,
     meters: DerivedMeters,
 }
@@ -46,14 +83,13 @@ pub struct Derive {
 impl Derive {
     /// A stage without legs.
     pub fn new(config: &DerivedConfig, wire: Wire, meters: DerivedMeters) -> Derive {
-        let longest = config.series.iter().map(|definition| definition.reach()).max();
         let named = |definition: &Arc<Definition>| (definition.series.as_str().into(), Arc::clone(definition));
         Derive {
             wire,
             definitions: config.series.iter().map(named).collect(),
             limits: config.limits,
-            read_back: read_back(config.limits.hold, longest.unwrap_or_default()),
-            lanes: FxHashMap::default(),
+            read_back: read_back(&config.limits, longest_reach(&config.series)),
+            shards: FxHashMap::default(),
             key: Vec::new(),
             meters,
         }
@@ -66,6 +102,8 @@ impl OfLegs for Derive {
     }
 
     fn take(&mut self, message: &Message<'_>, leg: &LegPrice<'_>, mut out: Option<&mut StageOutput<'_>>) -> Verdict {
+        let shard = self.shards.entry(message.partition).or_default();
+        shard.advance(leg.log_clock, self.read_back);
         if leg.purpose != LegPurpose::Series {
             return Verdict::Done;
         }
@@ -74,11 +112,12 @@ impl OfLegs for Derive {
             return Verdict::Done;
         };
         legs::write_key(leg, &mut self.key);
-        let lanes = self.lanes.entry(message.partition).or_default();
+        let lanes = &mut shard.lanes;
         if !lanes.contains_key(self.key.as_slice()) {
             let lane = Lane {
                 series: Series::new(Arc::clone(definition), self.limits),
                 sequencer: Sequencer::default(),
+                seen: shard.clock,
             };
             lanes.insert(self.key.as_slice().into(), lane);
         }
@@ -88,6 +127,8 @@ impl OfLegs for Derive {
         if !lane.sequencer.accept("", leg.enriched_partition, legs::position(leg)) {
             return Verdict::Duplicate;
         }
+        lane.seen = shard.clock;
+        lane.series.reached(shard.clock);
         let (wire, key) = (&self.wire, self.key.as_slice());
         let taken = lane.series.take(leg, message.offset, &mut |price| {
             if let Some(out) = &mut out {
@@ -109,6 +150,7 @@ impl OfLegs for Derive {
                     instrument_id = leg.instrument_id,
                     tick_id = %leg.origin,
                     event_time = leg.event_time,
+                    appended_at = leg.appended(),
                     log_clock = leg.log_clock,
                     "a leg came after the hold time: derived prices of its time keep their values; raise AGGREGATION_DERIVED_HOLD_S if prices usually come that late"
                 );
@@ -145,13 +187,13 @@ impl Stage for Derive {
     }
 
     fn turn(&mut self) -> Result<(), StreamError> {
-        let lanes = self.lanes.values().flat_map(FxHashMap::values);
+        let lanes = self.shards.values().flat_map(|shard| shard.lanes.values());
         self.meters.kept(lanes.map(|lane| lane.series.len()).sum());
         Ok(())
     }
 
     fn forget(&mut self, partition: &Partition) {
-        self.lanes.remove(&partition.number);
+        self.shards.remove(&partition.number);
     }
 }
 
@@ -220,9 +262,30 @@ mod tests {
         }
     }
 
+    /// The same leg, of a raw message that was appended then, in an enriched partition that has come as far.
+    fn appended(at: Micros, enriched_partition: i32, mut message: KeptMessage) -> KeptMessage {
+        let wire = Wire::single_object();
+        let payload = message.payload.take().unwrap();
+        let mut encoded = Vec::new();
+        let current = wire.current(codec::Record::LegPrice, &payload);
+        let leg = LegPrice {
+            appended_at: Some(at),
+            log_clock: at,
+            enriched_partition,
+            ..wire.decode_leg(&current).unwrap()
+        };
+        wire.encode_leg(&leg, &mut encoded);
+        message.payload = Some(encoded.into());
+        message
+    }
+
     fn process(stage: &mut Derive, given: Given, offset: i64) -> (Verdict, Vec<Shown>) {
+        processed(stage, &message(given, offset))
+    }
+
+    fn processed(stage: &mut Derive, message: &KeptMessage) -> (Verdict, Vec<Shown>) {
         let mut out = StageOutput::default();
-        let verdict = stage.process(&message(given, offset).message(), &mut out).unwrap();
+        let verdict = stage.process(&message.message(), &mut out).unwrap();
         let wire = Wire::single_object();
         let shown = out.iter().map(|(partition, key, value)| {
             assert_eq!(partition, PARTITION);
@@ -302,6 +365,49 @@ mod tests {
         stage.forget(&message(earlier[0], 0).source);
         assert_eq!(process(&mut stage, earlier[0], 3), (Verdict::Done, Vec::new()));
         assert_eq!(stage.time_of(&message(earlier[0], 0).message()), 1_000);
+    }
+
+    #[test]
+    fn a_backlog_of_days_loses_no_value_when_one_partition_is_read_to_its_end_first() {
+        const DAY: Micros = 86_400_000_000;
+        let mut stage = stage();
+        for day in 0..6 {
+            let local = message(given(LOCAL, "t", (day * DAY, day, day)), day);
+            assert_eq!(processed(&mut stage, &appended(day * DAY, 0, local)).1, []);
+        }
+        // The backlog is far longer than the hold time of a day, and the clock of this partition of legs is at its end.
+        for day in 0..6 {
+            let reference = message(given(REFERENCE, "t", (day * DAY, 1, day)), 6 + day);
+            let shown = processed(&mut stage, &appended(day * DAY, 1, reference)).1;
+            let found: Vec<(Micros, Option<String>)> = shown.into_iter().map(|shown| (shown.1, shown.2)).collect();
+            assert_eq!(found, [(day * DAY, Some((day - 1).to_string()))]);
+        }
+        // A price that was appended after the hold time is late, as ever.
+        let late = message(given(REFERENCE, "t", (3 * DAY, 2, 6)), 12);
+        assert_eq!(
+            processed(&mut stage, &appended(5 * DAY, 1, late)),
+            (Verdict::Done, Vec::new())
+        );
+    }
+
+    #[test]
+    fn a_tenant_without_legs_for_longer_than_a_restart_reads_is_forgotten() {
+        let mut stage = stage();
+        let kept = |stage: &Derive| stage.shards.values().map(|shard| shard.lanes.len()).sum::<usize>();
+        for (offset, tenant) in [(0, "t"), (1, "u"), (2, "v")] {
+            process(&mut stage, given(LOCAL, tenant, (10, 7, offset)), offset);
+        }
+        // Any record moves the clock; the first series gets a leg shortly before its time is over.
+        let back = stage.read_back;
+        for (clock, tenant, offset, expected) in [
+            (1_000 + back, "t", 3, 3),
+            (1_000 + back + SWEPT_EVERY, "w", 4, 2),
+            (1_000 + back + 2 * SWEPT_EVERY, "w", 5, 2),
+        ] {
+            let message = appended(clock, 0, message(given(LOCAL, tenant, (10, 8, offset)), offset));
+            stage.process(&message.message(), &mut StageOutput::default()).unwrap();
+            assert_eq!(kept(&stage), expected, "at {clock}");
+        }
     }
 
     #[test]

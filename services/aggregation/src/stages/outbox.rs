@@ -1,9 +1,11 @@
 //! Sends the outputs of one partition (bars, late ticks, closings, state) to the partitions of the same number (INV-4), and legs to the
 //! partition of their series. Late ticks and legs carry the trace of their tick; a bar, which is made of many, and a closing carry none.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use curves::Tenors;
 use curves::derived::Definition;
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
@@ -47,6 +49,8 @@ pub struct Shared {
     pub legs: Arc<LegIndex>,
     /// The interval of the snapshots of curves, in microseconds.
     pub curve_interval: Micros,
+    /// What the relative tenors of instruments mean.
+    pub tenors: Tenors,
     /// Counts since the last turn.
     pub tally: Tally,
     /// How long each checkpoint completed since the last turn took.
@@ -65,6 +69,7 @@ impl Shared {
             topics,
             legs: Arc::default(),
             curve_interval: 0,
+            tenors: Tenors::default(),
             tally: Tally::default(),
             checkpoints_took: Vec::new(),
             newest_appended_at: None,
@@ -191,23 +196,39 @@ impl<'a, 'io> Outbox<'a, 'io> {
                 index += 1;
             }
         }
-        // Other prices may name a curve too; its quotes are settlements.
         if let Some(curve_id) = enriched.enrichment.curve_id
-            && tick.product == SETTLEMENT
+            && self.quote(enriched, curve_id, LegPlace { index, ..place })?
         {
-            let of_curve = LegPlace {
-                purpose: LegPurpose::Curve,
-                series: curve_id,
-                role: tick.market,
-                definition: enriched.enrichment.curve_definition,
-                index,
-                ..place
-            };
-            self.leg(tick, of_curve, Topic::Legs)?;
             self.shared.tally.quotes += 1;
             marks.quoted(clock, self.shared.curve_interval);
         }
         Ok(())
+    }
+
+    /// Sends the tick to its curve, if it is a quote. Other prices may name a curve too: its quotes are settlements, and prices of instruments
+    /// with a relative tenor.
+    fn quote(&mut self, enriched: &EnrichedTick<'_>, curve_id: &str, place: LegPlace<'_>) -> Result<bool, StreamError> {
+        let tick = &enriched.tick;
+        let (role, instrument_id) = match tick.product {
+            SETTLEMENT => (tick.market, Cow::Borrowed(tick.instrument_id)),
+            _ => match self.shared.tenors.contract(enriched) {
+                Some((market, id)) => (market, Cow::Owned(id)),
+                None => return Ok(false),
+            },
+        };
+        let of_curve = LegPlace {
+            purpose: LegPurpose::Curve,
+            series: curve_id,
+            role,
+            definition: enriched.enrichment.curve_definition,
+            ..place
+        };
+        let quoted = Tick {
+            instrument_id: &instrument_id,
+            ..*tick
+        };
+        self.leg(&quoted, of_curve, Topic::Legs)?;
+        Ok(true)
     }
 
     fn leg(&mut self, tick: &Tick<'_>, place: LegPlace<'_>, topic: Topic) -> Result<(), StreamError> {

@@ -9,7 +9,7 @@ use stream::Partition;
 use stream::status::wall_clock;
 
 use super::outbox::Outbox;
-use crate::core::found::{Fate, Kept, ask_again, fate, kept};
+use crate::core::restate_outcome::{Fate, Kept, ask_again, fate, kept};
 use crate::core::window_state::Shown;
 use crate::metrics::Restated;
 
@@ -90,6 +90,29 @@ fn of_windows<'r>(asked: &[AskedWindow], rows: &'r [RestatedRow]) -> Vec<Option<
     of_windows
 }
 
+/// Windows with expired rows, of which a stored bar may still have every row that counts: their places in `asked`, and whether the bar
+/// keeps its cause.
+fn suspects(
+    history: &History,
+    asked: &[AskedWindow],
+    rows: &[RestatedRow],
+    oldest: &Oldest,
+) -> Vec<(usize, AskedWindow, bool)> {
+    let with_rows = asked.iter().zip(of_windows(asked, rows)).enumerate();
+    with_rows
+        .filter(|(_, (asked, row))| {
+            let last_offset = row.map(|row| row.last_offset);
+            fate(asked, last_offset, Some(oldest), None) == Fate::Expired
+                && fate(asked, last_offset, Some(oldest), Some(Kept::Whole)) == Fate::Bar
+                && history.is_before(asked.window, oldest)
+        })
+        .map(|(number, (asked, row))| {
+            let keeps_the_cause = row.is_some_and(RestatedRow::ends_without_effect);
+            (number, asked.clone(), keeps_the_cause)
+        })
+        .collect()
+}
+
 /// For windows with expired rows: recomputes the stored bars, to see whether a row that counts is missing.
 async fn ask_kept(
     history: &History,
@@ -100,22 +123,14 @@ async fn ask_kept(
     let Some(oldest) = oldest else {
         return Ok(BTreeMap::new());
     };
-    let with_rows = asked.iter().zip(of_windows(asked, rows)).enumerate();
-    let (numbers, suspects): (Vec<usize>, Vec<AskedWindow>) = with_rows
-        .filter(|(_, (asked, row))| {
-            let last_offset = row.map(|row| row.last_offset);
-            fate(asked, last_offset, Some(oldest), None) == Fate::Expired
-                && fate(asked, last_offset, Some(oldest), Some(Kept::Whole)) == Fate::Bar
-                && history.is_before(asked.window, oldest)
-        })
-        .map(|(number, (asked, _))| (number, asked.clone()))
-        .unzip();
-    let stored = history.stored(&suspects).await?;
+    let suspects = suspects(history, asked, rows, oldest);
+    let windows: Vec<AskedWindow> = suspects.iter().map(|(_, asked, _)| asked.clone()).collect();
+    let stored = history.stored(&windows).await?;
     let Some(stored) = stored.iter().map(StoredBar::bar).collect::<Option<Vec<_>>>() else {
         return Ok(BTreeMap::new());
     };
     let stored: BTreeMap<BarKey<'_>, Bar<'_>> = stored.into_iter().map(|bar| (key(&bar), bar)).collect();
-    let as_stored = suspects.iter().filter_map(|asked| {
+    let as_stored = windows.iter().filter_map(|asked| {
         let version = stored
             .get(&(&*asked.tenant_id, &*asked.instrument_id, asked.window))?
             .version;
@@ -135,14 +150,17 @@ async fn ask_kept(
         .filter_map(|row| row.bar(as_stored.get(row.number)?, wall_clock()))
         .map(|bar| (key(&bar), bar))
         .collect();
-    let all = numbers.into_iter().zip(&suspects);
-    Ok(all
-        .filter_map(|(number, asked)| {
+    Ok(suspects
+        .iter()
+        .filter_map(|(number, asked, keeps_the_cause)| {
             let key = (&*asked.tenant_id, &*asked.instrument_id, asked.window);
             let stored = stored.get(&key).copied();
-            let again = stored.and_then(|stored| Some(like_stored(*again.get(&key)?, &stored, asked.version)));
+            let again = stored.and_then(|stored| {
+                let is_caused_before = *keeps_the_cause || stored.version.last_offset == asked.version.last_offset;
+                Some(like_stored(*again.get(&key)?, &stored, is_caused_before))
+            });
             Some((
-                number,
+                *number,
                 kept(asked.version, stored.map(|bar| (bar.version, bar)), again)?,
             ))
         })
@@ -154,9 +172,9 @@ fn key<'a>(bar: &Bar<'a>) -> BarKey<'a> {
 }
 
 /// The bar of the remaining rows, reduced to what the stored one has: the table has no sequences, and an earlier release wrote no sums by
-/// time. `closed` is not compared, and the cause only if no tick is added to it: it may follow from a row that has expired and counts no
-/// more.
-fn like_stored<'a>(bar: Bar<'a>, stored: &Bar<'_>, asked: BarVersion) -> Bar<'a> {
+/// time. `closed` is not compared, and the cause only if the asked version has it, too, since no tick is added to the stored one or only one
+/// without effect: it may follow from a row that has expired and counts no more.
+fn like_stored<'a>(bar: Bar<'a>, stored: &Bar<'_>, is_caused_before: bool) -> Bar<'a> {
     Bar {
         open_sequence: None,
         close_sequence: None,
@@ -165,7 +183,7 @@ fn like_stored<'a>(bar: Bar<'a>, stored: &Bar<'_>, asked: BarVersion) -> Bar<'a>
             _ => bar.time_weighted,
         },
         cause: match stored.cause {
-            Some(_) if stored.version.last_offset == asked.last_offset => bar.cause,
+            Some(_) if is_caused_before => bar.cause,
             of_stored => of_stored,
         },
         version: BarVersion {
@@ -275,4 +293,58 @@ pub fn log_refused(partition: &Partition, asked: &AskedWindow, code: &str, reaso
         reason,
         "the bar of this window is not restated and is unchanged; `dp verify` compares it with its ticks"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{BarCause, BarVersion, Interval, Turnover};
+
+    use super::*;
+
+    fn bar(cause: Option<BarCause>, seconds: i64) -> Bar<'static> {
+        let tick = domain::fixtures::tick();
+        Bar {
+            tenant_id: tick.tenant_id,
+            instrument_id: tick.instrument_id,
+            market: tick.market,
+            window: Interval::OneHour.window_of(0),
+            open: tick.price,
+            high: tick.price,
+            low: tick.price,
+            close: tick.price,
+            volume: 0,
+            turnover: Turnover(0),
+            vwap: None,
+            time_weighted: TimeWeighted {
+                price_seconds: 0,
+                seconds,
+            },
+            trade_count: 1,
+            open_time: 0,
+            open_sequence: None,
+            first_origin: tick.origin,
+            close_time: 0,
+            close_sequence: None,
+            last_origin: tick.origin,
+            revision: 1,
+            cause,
+            version: BarVersion {
+                last_offset: 1,
+                closed: true,
+            },
+            last_appended_at: 0,
+        }
+    }
+
+    /// The first price of an interval has expired: its successor was a vintage, and is the first one among the rows that are left.
+    #[test]
+    fn the_cause_of_a_stored_bar_counts_if_the_new_version_has_it_too() {
+        let (stored, again) = (bar(Some(BarCause::Vintage), 300), bar(Some(BarCause::Late), 300));
+        assert_eq!(like_stored(again, &stored, false), stored);
+        assert_ne!(like_stored(again, &stored, true), stored);
+        assert_eq!(like_stored(stored, &stored, true), stored);
+        // A release without causes and averages wrote it.
+        let stored = bar(None, 0);
+        assert_eq!(like_stored(again, &stored, true), stored);
+    }
 }

@@ -66,6 +66,14 @@ pub struct CurveRule {
     pub instruments: Vec<IdPattern>,
 }
 
+impl CurveRule {
+    /// Whether an instrument exists that fits both: it is a quote of the first by id only.
+    pub fn overlaps(&self, other: &CurveRule) -> bool {
+        let of_other = |pattern: &IdPattern| other.instruments.iter().any(|beside| pattern.overlaps(beside));
+        self.instruments.iter().any(of_other)
+    }
+}
+
 /// The rules of all tenants: the built-in ones, extended or replaced by the tenant's own.
 #[derive(Debug, Clone, Default)]
 pub struct RuleBook {
@@ -444,6 +452,10 @@ mod tests {
             definition: Some(format!("linear;{}", curve_id.len())),
             instruments: patterns.iter().map(|text| IdPattern::new(text)).collect(),
         };
+        let all = curve("Z", &["*.SETTLEMENT"]);
+        let gas = curve("GAS", &["GAS.SPOT", "GAS.HENRY_HUB.*.SETTLEMENT"]);
+        assert!(all.overlaps(&gas) && gas.overlaps(&all));
+        assert!(!gas.overlaps(&curve("PJM", &["PJM.*.SETTLEMENT"])) && !curve("NONE", &[]).overlaps(&all));
         let own = TenantRules {
             tenant_id: "a".into(),
             curves: vec![

@@ -127,7 +127,25 @@ fn by_tenant(commodities: Vec<Rule>, regions: Vec<Rule>, curves: Vec<CurveRow>) 
         };
         rules_of(&mut tenants, curve.tenant_id).curves.push(rule);
     }
+    tenants.values().for_each(overlaps);
     tenants.into_values().collect()
+}
+
+/// Tells which curves of a tenant share instruments: one tick is a quote of one curve.
+fn overlaps(rules: &TenantRules) {
+    for first in &rules.curves {
+        let is_beside = |later: &&CurveRule| first.curve_id < later.curve_id && first.overlaps(later);
+        for later in rules.curves.iter().filter(is_beside) {
+            tracing::warn!(
+                event = "curves_overlap",
+                tenant_id = %rules.tenant_id,
+                curve_id = %first.curve_id,
+                other_curve_id = %later.curve_id,
+                "an instrument can fit the patterns of both curves: its new ticks are quotes of the first by id only, and snapshots of the other \
+                 lack them; narrow column instruments of curve_metadata"
+            );
+        }
+    }
 }
 
 /// The definition as ticks carry it. `None` for a method that is none: the quotes of this curve give no snapshots.
@@ -137,6 +155,7 @@ fn definition(curve: &CurveRow) -> Option<String> {
             let interpolation = Interpolation {
                 method,
                 contract_months: curve.contract_months.clone(),
+                instruments: curve.instruments.iter().map(|text| IdPattern::new(text)).collect(),
             };
             Some(interpolation.to_string())
         }

@@ -136,7 +136,7 @@ fn check_name(name: &str) -> Result<(), String> {
     match (1..=LONGEST).contains(&name.len()) && name.bytes().all(is_plain) {
         true => Ok(()),
         false => Err(format!(
-            "'{name}' is no name of letters, digits, '_' and '-' with up to {LONGEST} characters; {EXPECTED}"
+            "'{name}' is not a name of letters, digits, '_' and '-' with up to {LONGEST} characters; {EXPECTED}"
         )),
     }
 }
@@ -228,12 +228,12 @@ mod tests {
         let long = format!("{}:price", "a".repeat(LONGEST + 1));
         for (text, part) in [
             ("settlement", "expected TYPE:FIELD"),
-            (":price", "'' is no name"),
-            ("a*:price", "'a*' is no name"),
-            (long.as_str(), "is no name"),
+            (":price", "'' is not a name"),
+            ("a*:price", "'a*' is not a name"),
+            (long.as_str(), "is not a name"),
             ("a:close", "no field 'close'; it has tenant_id,"),
             ("a:x=", "no field ''"),
-            ("a:=price", "'' is no name"),
+            ("a:=price", "'' is not a name"),
             ("a:price:price", "'price' is named twice"),
             ("a:standing=price", "name of the rank"),
             ("a:price,a:volume", "defines 'a' twice"),

@@ -22,7 +22,7 @@ pub(super) fn not_loaded(
             return Err(StreamError::fatal(error.code(), format!("{error}. {remedy}")));
         }
         LoadError::Store(error) if error.is_refusal() && was_let_in => {
-            tracing::error!(partition = %partition, error = %error, event = "load_refused", "what is served is not loaded; correct what the error names, it is tried again");
+            tracing::error!(partition = %partition, error = %error, event = "load_refused", "served rows could not be loaded; fix the cause in `error`; the load is retried");
             return Ok(Some(error.with_code()));
         }
         LoadError::Store(error) if error.class() == ErrorClass::Fatal => {
@@ -31,6 +31,6 @@ pub(super) fn not_loaded(
         LoadError::Store(error) => error.to_string(),
         LoadError::Topics(message) => message,
     };
-    tracing::warn!(partition = %partition, error = message, "what is served is not loaded; tried again");
+    tracing::warn!(partition = %partition, error = message, "served rows could not be loaded; the load is retried");
     Ok(None)
 }

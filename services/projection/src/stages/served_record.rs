@@ -136,6 +136,7 @@ mod tests {
             day: 20_000,
             method: "smooth",
             definition: "smooth",
+            log_clock: as_of,
             version: 7,
             revision: 1,
             cause: DerivedCause::Late,

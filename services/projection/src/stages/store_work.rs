@@ -135,7 +135,7 @@ impl Stores {
             Ok(Applied::Yes) => Committed::Yes,
             Ok(Applied::Conflict) => Committed::Conflict,
             Err(error) if error.is_refusal() => {
-                tracing::error!(partition = %partition, error = %error, event = "write_refused", "commit refused, nothing is lost; correct what the error names, it is tried again");
+                tracing::error!(partition = %partition, error = %error, event = "write_refused", "commit refused; no data is lost. Fix the cause in `error`; the service retries");
                 *refused = Some(error.with_code());
                 Committed::Unknown
             }

@@ -1,6 +1,6 @@
 //! The series against a model that knows every price of the log: after each leg exactly the values that it changes are sent. The logs have
-//! late, repeated and corrected prices, some far ahead, clocks of two partitions, and restarts that read the state back. Each rule is also
-//! taken out once, and the model must notice.
+//! late, repeated and corrected prices, some far ahead, two partitions of which one is often days behind, and restarts that read the state back.
+//! Each rule is also taken out once, and the model must notice.
 
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -64,8 +64,9 @@ struct Sent {
 #[derive(Default)]
 struct Model {
     clock: Micros,
+    hold: Micros,
     /// By leg and time.
-    best: BTreeMap<(usize, Micros), Given>,
+    prices: BTreeMap<(usize, Micros), Vec<Given>>,
     /// Values of the formula, with their units.
     values: BTreeMap<Micros, (i128, &'static str)>,
     /// Value and legs as they were sent last, and how often.
@@ -75,18 +76,19 @@ struct Model {
 impl Model {
     /// What must be sent for the next price.
     fn take(&mut self, case: &Case, given: &Given) -> Vec<Sent> {
-        let key = (given.quote.leg, given.quote.time);
-        let known = self.best.get(&key).map(rank);
-        if known.is_none_or(|known| known < rank(given)) {
-            self.best.insert(key, given.clone());
+        let (key, hold) = ((given.quote.leg, given.quote.time), case.hold);
+        self.hold = hold;
+        let of_time = self.prices.entry(key).or_default();
+        let is_known = !of_time.is_empty();
+        if last(given) >= since(given, hold) {
+            of_time.push(given.clone());
         }
         self.clock = self.clock.max(given.quote.clock);
-        let floor = self.clock - case.hold;
         let times: BTreeSet<Micros> = self
-            .best
-            .keys()
-            .map(|key| key.1)
-            .filter(|time| *time >= floor)
+            .prices
+            .iter()
+            .filter(|(key, prices)| prices.iter().any(|price| since(price, hold) == key.1))
+            .map(|(key, _)| key.1)
             .collect();
         let legs_at =
             |time: Micros| -> Vec<Given> { (0..2).filter_map(|leg| self.counting(leg, time)).cloned().collect() };
@@ -118,10 +120,10 @@ impl Model {
                 value,
                 legs: legs.clone(),
                 revision,
-                cause: match (revision, known) {
+                cause: match (revision, is_known) {
                     (0, _) => DerivedCause::First,
-                    (_, Some(_)) => DerivedCause::Correction,
-                    (_, None) => DerivedCause::Late,
+                    (_, true) => DerivedCause::Correction,
+                    (_, false) => DerivedCause::Late,
                 },
                 version: given.quote.offset,
                 clock: self.clock,
@@ -133,11 +135,12 @@ impl Model {
 
     /// The newest price of a leg that counts at this time.
     fn counting(&self, leg: usize, time: Micros) -> Option<&Given> {
-        let until = self.best.range((leg, Micros::MIN)..=(leg, time)).rev();
-        until.map(|(_, given)| given).find(|given| match given.quote.end {
-            Some(end) => time < end,
-            None => time - given.quote.time <= LONG_AGE,
-        })
+        let until = self.prices.range((leg, Micros::MIN)..=(leg, time)).rev();
+        let best = until.filter_map(|(_, prices)| {
+            let counting = prices.iter().filter(|given| since(given, self.hold) <= time);
+            counting.max_by_key(|given| rank(given))
+        });
+        best.into_iter().find(|given| last(given) >= time)
     }
 
     /// Of the last values of one unit.
@@ -162,6 +165,16 @@ impl Model {
     }
 }
 
+/// The first time at which a price counts: it is too late for those before.
+fn since(given: &Given, hold: Micros) -> Micros {
+    given.quote.time.max(given.quote.clock - hold)
+}
+
+/// The last time at which it counts.
+fn last(given: &Given) -> Micros {
+    given.quote.end.map_or(given.quote.time + LONG_AGE, |end| end - 1)
+}
+
 /// Of prices of one time, the most certain one counts, then the last.
 fn rank(given: &Given) -> (usize, i64) {
     let version = VERSIONS.iter().position(|version| *version == given.quote.version);
@@ -176,6 +189,7 @@ fn computed(formula: Formula, legs: &[Given]) -> Option<Option<i128>> {
     match formula {
         Formula::Basis if first.unit != second.unit => None,
         Formula::Basis => Some(Some((one - other) * ONE)),
+        Formula::SparkSpread { .. } | Formula::ImpliedHeatRate if (first.unit, second.unit) != ("MWh", "MMBtu") => None,
         Formula::SparkSpread { .. } => Some(Some(one * ONE - other * i128::from(HEAT_RATE))),
         _ if other <= 0 => Some(None),
         _ => {
@@ -214,11 +228,12 @@ fn started(case: &Case, mutation: Mutation, earlier: &[Given]) -> Series {
     let mut definition = (*definition(case.formula, LONG_AGE)).clone();
     definition.rolling = case.rolling;
     definition.check().unwrap();
-    let mut back = read_back(case.hold, definition.reach());
     let mut limits = Limits {
         hold: case.hold,
+        behind: 7 * 24 * HOUR,
         ..ENDLESS
     };
+    let mut back = read_back(&limits, definition.reach());
     match (mutation, &mut definition.rolling) {
         (Mutation::Without(rule), _) => limits.without = Some(rule),
         (Mutation::AgeTooShort, _) => definition.max_age -= 1,
@@ -278,17 +293,21 @@ fn cases() -> impl Strategy<Value = Case> {
     let ahead = prop_oneof![12 => -8i64..3, 2 => -40i64..-8, 1 => 3i64..47];
     let step = (0usize..2, 0i64..3, ahead, 0usize..3, -20i64..60, 0usize..3, any::<u8>());
     let steps = proptest::collection::vec(step, 2..80);
-    let parts = (proptest::sample::select(kinds), any::<bool>(), steps);
-    parts.prop_map(|((formula, rolling), is_endless, steps)| Case {
+    let parts = (proptest::sample::select(kinds), any::<bool>(), steps, reads());
+    parts.prop_map(|((formula, rolling), is_endless, steps, reads)| Case {
         formula,
         rolling,
         hold: if is_endless { ENDLESS.hold } else { HOLD },
-        log: log(steps, is_endless),
+        log: read(log(steps, formula, is_endless), &reads, |given| given.quote.leg),
     })
 }
 
-fn log(steps: Vec<Step>, is_endless: bool) -> Vec<Given> {
+fn log(steps: Vec<Step>, formula: Formula, is_endless: bool) -> Vec<Given> {
     let mut clock = 1_000 * HOUR;
+    let units = |leg: usize| match formula.legs()[leg] {
+        "gas" => ["MMBtu", "MWh"],
+        _ => ["MWh", "MMBtu"],
+    };
     let given = |(offset, (leg, hours, ahead, kind, price, version, chances)): (i64, Step)| {
         clock += hours * HOUR;
         let time = clock + ahead * HOUR;
@@ -306,12 +325,13 @@ fn log(steps: Vec<Step>, is_endless: bool) -> Vec<Given> {
         Given {
             quote: Quote {
                 version: VERSIONS[version],
-                // One of two partitions is half an hour behind.
-                clock: clock - i64::from(chances % 2) * HOUR / 2,
+                // The clock of one of the two partitions is half an hour behind.
+                clock: clock - leg as i64 * HOUR / 2,
                 ..quote
             },
             restarts: chances / 2 % 16 == 7,
-            unit: if chances / 32 == 0 { "MMBtu" } else { "MWh" },
+            // The second one is wrong.
+            unit: units(leg)[usize::from(chances / 32 == 0)],
         }
     };
     (0..).zip(steps).map(given).collect()

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use ops::backup::place;
 use ops::backup::restore::{Plan, Restored, carry_out};
 use ops::connection::Connection;
-use ops::hints::localized;
 use ops::place::Place;
 use ops::positions::members::how_to_stop;
 use ops::present::{found, print_either, table};
@@ -81,7 +80,7 @@ fn plan_text(plan: &Plan, args: &Args, is_possible: bool) -> String {
     if !plan.findings.is_empty() {
         text.push(findings_text(&plan.findings));
     }
-    text.push(localized(&match (is_possible, plan.findings.is_empty()) {
+    text.push(match (is_possible, plan.findings.is_empty()) {
         (false, _) if plan.is_possible(true) => {
             "refused: messages that follow the backup are gone. A newer backup loses less; --accept-loss restores this one".to_owned()
         }
@@ -95,7 +94,7 @@ fn plan_text(plan: &Plan, args: &Args, is_possible: bool) -> String {
             let accepted = if args.accept_loss { " --accept-loss" } else { "" };
             format!("{stop}nothing was changed; the same command with --yes{accepted} would replace these stores{loss}")
         }
-    }));
+    });
     text.join("\n")
 }
 
@@ -142,6 +141,6 @@ fn restored_text(connection: &Connection, plan: &Plan, restored: &Restored) -> S
             plan.services().join(" ")
         ),
     };
-    text.push(localized(&next));
+    text.push(next);
     text.join("\n")
 }

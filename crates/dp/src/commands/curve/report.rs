@@ -26,7 +26,7 @@ pub(super) fn text(shown: &StoredCurve) -> String {
     parts.push(quotes(shown));
     parts.extend(contradictions(snapshot));
     if !shown.left_out.is_empty() {
-        parts.push(format!("{} instruments are no quotes:", shown.left_out.len()));
+        parts.push(format!("{} instruments are not quotes:", shown.left_out.len()));
         let first = shown.left_out.iter().take(LEFT_OUT);
         parts.extend(first.map(|reason| format!("  {}", shortened(reason, REASON))));
     }

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use curves::Horizon;
+use domain::instrument::IdPattern;
 use jiff::Timestamp;
 use ops::connection::Connection;
 use ops::migrations::stores;
@@ -78,13 +79,15 @@ struct Listed<'r> {
     interpolation_method: &'r str,
     contract_months: &'r [i32],
     instruments: &'r [String],
+    /// Curves before it by id that get the quotes that fit both.
+    overlaps: Vec<&'r str>,
 }
 
 pub(super) async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCode> {
     let tenant = args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id);
     let rows = stored_curve::rows(&stores(connection)?, tenant).await?;
     if connection.json {
-        let listed: Vec<Listed<'_>> = rows.iter().map(Listed::of).collect();
+        let listed: Vec<Listed<'_>> = rows.iter().map(|row| Listed::of(row, &rows)).collect();
         print_json(&listed)?;
     } else if rows.is_empty() {
         print_line(&format!(
@@ -104,11 +107,34 @@ fn listing(rows: &[CurveRow]) -> String {
             shortened(&row.instruments.join(" "), PATTERNS),
         ]
     });
-    table(&["curve", "method", "quotes"], 3, cells)
+    let mut text = table(&["curve", "method", "quotes"], 3, cells);
+    for row in rows {
+        for first in overlaps(row, rows) {
+            text.push_str(&format!(
+                "\n{} and {first} overlap:\n  a quote that fits both makes snapshots of {first} only",
+                row.curve_id
+            ));
+        }
+    }
+    text
 }
 
-impl Listed<'_> {
-    fn of(row: &CurveRow) -> Listed<'_> {
+/// The curves before this one by id that share instruments with it.
+fn overlaps<'r>(row: &CurveRow, rows: &'r [CurveRow]) -> Vec<&'r str> {
+    let fits = |pattern: &String, other: &CurveRow| {
+        let pattern = IdPattern::new(pattern);
+        let mut others = other.instruments.iter();
+        others.any(|beside| pattern.overlaps(&IdPattern::new(beside)))
+    };
+    let before = rows.iter().filter(|other| other.curve_id < row.curve_id);
+    before
+        .filter(|other| row.instruments.iter().any(|pattern| fits(pattern, other)))
+        .map(|other| other.curve_id.as_str())
+        .collect()
+}
+
+impl<'r> Listed<'r> {
+    fn of(row: &'r CurveRow, rows: &'r [CurveRow]) -> Listed<'r> {
         Listed {
             curve_id: &row.curve_id,
             curve_name: &row.curve_name,
@@ -117,6 +143,7 @@ impl Listed<'_> {
             interpolation_method: &row.interpolation_method,
             contract_months: &row.contract_months,
             instruments: &row.instruments,
+            overlaps: overlaps(row, rows),
         }
     }
 }
@@ -153,5 +180,24 @@ mod tests {
             }
         }
         assert!(listing(&[row()]).lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn curves_that_share_quotes_are_named() {
+        let peak = CurveRow {
+            curve_id: "Q".to_owned(),
+            instruments: vec!["PJM.WESTERN%20HUB.*.PEAK.SETTLEMENT".to_owned()],
+            ..row()
+        };
+        let apart = CurveRow {
+            curve_id: "R".to_owned(),
+            instruments: vec!["GAS.*.SETTLEMENT".to_owned()],
+            ..row()
+        };
+        let rows = [row(), peak, apart];
+        let named: Vec<Vec<&str>> = rows.iter().map(|row| Listed::of(row, &rows).overlaps).collect();
+        assert_eq!(named, [vec![], vec!["P"], vec![]]);
+        let text = listing(&rows);
+        assert!(text.contains("Q and P overlap") && !text.contains("R and"), "{text}");
     }
 }

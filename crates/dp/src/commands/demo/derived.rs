@@ -1,6 +1,6 @@
-//! The derived series of the demo, at least one of each kind: a spark spread at PJM's western hub and its rolling mean, the heat rate that
-//! the market pays for there, the spread to the eastern hub, the basis of a third one, the width of the quotes, the day-ahead minus the
-//! real-time price, the congestion between two hubs, and the spread of two months of gas with its range.
+//! The derived series of the demo, at least one of each kind: a spark spread at PJM's western hub with its rolling mean and score,
+//! the heat rate that the market pays for there, the spread to the eastern hub, the basis of a third one, the width of the quotes, the
+//! day-ahead minus the real-time price, the congestion between two hubs, and the spread of two months of gas with its range.
 //!
 //! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (two months of Henry Hub
 //! gas, and a document with the day-ahead prices of hours that have begun), and reads their newest values.
@@ -26,6 +26,7 @@ const NEXT_MONTH: &str = "NG_HH_M2";
 /// Heat rate in MMBtu/MWh of a combined cycle.
 const SERIES: &str = "spark:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h,\
     spark_mean:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h:rolling=mean:count=20,\
+    spark_score:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:heat_rate=7.5:max_age=1h:rolling=z_score:count=20,\
     heat:implied_heat_rate:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_M1:max_age=1h,\
     west_east:location_spread:location=PJM.WESTERN%20HUB.SPOT:other=PJM.EASTERN%20HUB.SPOT:max_age=5m,\
     dominion:basis:local=PJM.DOMINION%20HUB.SPOT:reference=PJM.WESTERN%20HUB.SPOT:max_age=5m,\
@@ -192,11 +193,11 @@ mod tests {
     #[test]
     fn each_kind_has_a_series() {
         let series = series();
-        assert_eq!(series.len(), 10);
+        assert_eq!(series.len(), 11);
         for kind in Formula::NAMES {
             assert!(series.iter().any(|series| series.kind() == kind), "{kind}");
         }
-        assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 2);
+        assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 3);
     }
 
     #[test]

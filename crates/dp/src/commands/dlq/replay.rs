@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use ops::connection::Connection;
 use ops::dead_letters::replay::{Kept, Orders, Replayed, Report, TRANSACTIONAL_ID, run as replay};
-use ops::hints;
 use ops::interrupt::interrupt_flag;
 use ops::present::{found, print_either, table};
 use ops::progress::Progress;
@@ -24,9 +23,9 @@ const SHOWN_LETTERS: usize = 20;
 /// more. One run works at a time: a second one ends the first.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 every chosen letter was replayed, or would be; 1 some cannot be, or were not reached; 2 Kafka is \
+    after_help = "Exit codes: 0 every chosen letter was replayed, or would be; 1 some cannot be, or were not reached (--limit, Ctrl-C); 2 Kafka is \
     unavailable, or wrong usage\n\n\
-    Examples:\n  dp dlq replay --code price_out_of_bounds --dry-run\n  dp dlq replay --market miso --since 2h --limit 100\n  \
+    Examples:\n  dp dlq replay --code unknown_market --dry-run\n  dp dlq replay --market miso --since 2h --limit 100\n  \
     dp dlq replay 17 18 --json"
 )]
 pub struct Args {
@@ -87,7 +86,7 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         )
     })?;
     print_either(connection.json, &report, || text(&report, args))?;
-    Ok(found(!report.kept.is_empty() || report.interrupted))
+    Ok(found(!report.kept.is_empty() || report.left > 0 || report.interrupted))
 }
 
 fn text(report: &Report, args: &Args) -> String {
@@ -96,7 +95,11 @@ fn text(report: &Report, args: &Args) -> String {
     if !replayed.is_empty() {
         text.push(replayed_table(replayed));
     }
-    text.push(format!("{} letter(s) {verb} replayed", count(replayed.len() as u64)));
+    let counted = format!("{} letter(s) {verb} replayed", count(replayed.len() as u64));
+    text.push(match &report.unknown {
+        Some(unknown) => format!("{counted}: {unknown}"),
+        None => counted,
+    });
     if !report.kept.is_empty() {
         text.push(format!("{} cannot be replayed:", count(report.kept.len() as u64)));
         text.extend(report.kept.iter().take(SHOWN_LETTERS).map(kept_line));
@@ -114,9 +117,7 @@ fn text(report: &Report, args: &Args) -> String {
         ));
     }
     if !args.dry_run && !replayed.is_empty() {
-        text.push(hints::localized(
-            "A letter that fails again appears in `dp dlq list --since 1m`.",
-        ));
+        text.push("A letter that fails again appears in `dp dlq list --since 1m`.".to_owned());
     }
     text.join("\n") + &passed_text(report.passed)
 }
@@ -146,7 +147,7 @@ fn replayed_table(replayed: &[Replayed]) -> String {
 
 fn kept_line(kept: &Kept) -> String {
     let Kept { letter, why } = kept;
-    let why = hints::localized(&shortened(why, 3 * SHOWN_CHARACTERS));
+    let why = shortened(why, 3 * SHOWN_CHARACTERS);
     format!("  {} ({}): {why}", letter.place.offset, letter.code)
 }
 

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use ops::connection::Connection;
-use ops::hints::localized;
-use ops::positions::members::{self, how_to_stop};
+use ops::positions::members::{self, Active, how_to_stop};
 use ops::positions::reset::{Plan, Target, carry_out, plan};
 use ops::present::{found, grouped, moment, print_either, table};
 use ops::topic_names::resolve;
@@ -18,8 +17,8 @@ use ops::topic_names::resolve;
 /// silence: `dp position skip` records what it skips.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 set, or the plan can be carried out; 1 refused; 2 the group has members, Kafka is unavailable, or wrong \
-    usage\n\n\
+    after_help = "Exit codes: 0 set, or the plan can be carried out; 1 refused, or the group of a plan has members; 2 the group still has \
+    members with --yes, Kafka is unavailable, or wrong usage\n\n\
     Examples:\n  dp kafka reset-offsets --group normalization-local --to earliest\n  \
     dp kafka reset-offsets --group enrichment-local --to 2h --yes\n  \
     dp kafka reset-offsets --group my-readers --topic bars --to 2026-10-01T00:00Z --execute"
@@ -76,9 +75,20 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
         refuse_active(connection, &plan).await?;
         carry_out(connection, &plan).await?;
     }
-    let shown = serde_json::json!({ "executed": executes, "refused": is_refused, "plan": plan });
-    print_either(connection.json, &shown, || text(&plan, executes))?;
-    Ok(found(is_refused))
+    let groups = [plan.group.clone()];
+    let active = match executes {
+        true => None,
+        false => members::active(connection, &groups).await?.into_iter().next(),
+    };
+    let shown = serde_json::json!({ "executed": executes, "refused": is_refused, "active": active, "plan": plan });
+    print_either(connection.json, &shown, || text(&plan, executes, active.as_ref()))?;
+    Ok(found(is_refused || active.is_some()))
+}
+
+/// How to stop the members of the group.
+fn stopped_by(plan: &Plan) -> String {
+    plan.service
+        .map_or_else(|| "its programs".to_owned(), |service| how_to_stop(&[service]))
 }
 
 /// A running member would overwrite the new offsets, and Kafka rejects the commit.
@@ -88,13 +98,11 @@ async fn refuse_active(connection: &Connection, plan: &Plan) -> anyhow::Result<(
     let Some(active) = still.first() else {
         return Ok(());
     };
-    let how = plan
-        .service
-        .map_or_else(|| "its programs".to_owned(), |service| how_to_stop(&[service]));
+    let how = stopped_by(plan);
     bail!("{active}: Kafka sets no offsets of an active group. Stop it first: {how}, then run this command again")
 }
 
-fn text(plan: &Plan, executed: bool) -> String {
+fn text(plan: &Plan, executed: bool, active: Option<&Active>) -> String {
     let rows = plan.rows.iter().map(|row| {
         let skipped = if row.skipped > 0 {
             format!("-{}", grouped(row.skipped))
@@ -112,11 +120,11 @@ fn text(plan: &Plan, executed: bool) -> String {
     let mut text = table(&["topic", "partition", "current", "new", "read again"], 1, rows);
     if let Some(row) = plan.skips() {
         let service = plan.service.unwrap_or_default();
-        text.push_str(&localized(&format!(
+        text.push_str(&format!(
             "\nrefused: {} message(s) of {}[{}] would be skipped in silence. `dp position skip {service} --topic {} --partition {} --to {}` \
              skips them and stores the gap",
             grouped(row.skipped), row.topic, row.partition, row.topic, row.partition, row.new
-        )));
+        ));
         return text;
     }
     if let (false, Some(home)) = (plan.is_position, &plan.home) {
@@ -128,10 +136,14 @@ fn text(plan: &Plan, executed: bool) -> String {
     let start = plan
         .service
         .map_or_else(String::new, |service| format!("; start it again: `dp start {service}`"));
-    text.push_str(&localized(&match executed {
-        true => format!("\nthe offsets are set{start}"),
-        false => "\nnothing was changed; --yes sets these offsets".to_owned(),
-    }));
+    text.push_str(&match (executed, active) {
+        (true, _) => format!("\nthe offsets are set{start}"),
+        (false, None) => "\nnothing was changed; --yes sets these offsets".to_owned(),
+        (false, Some(active)) => format!(
+            "\nnothing was changed. {active}, and Kafka sets no offsets of an active group: stop it first, {}; then --yes sets these offsets",
+            stopped_by(plan)
+        ),
+    });
     text
 }
 
@@ -139,6 +151,29 @@ fn text(plan: &Plan, executed: bool) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_for_an_active_group_says_how_to_stop_it() {
+        let mut plan = Plan {
+            group: "enrichment-local".to_owned(),
+            service: Some("enrichment"),
+            is_position: true,
+            home: None,
+            rows: Vec::new(),
+        };
+        let active = Active {
+            group: plan.group.clone(),
+            members: 2,
+        };
+        assert!(text(&plan, false, None).ends_with("--yes sets these offsets"));
+        let told = text(&plan, false, Some(&active));
+        assert!(
+            told.contains("has 2 member(s)") && told.contains("dp stop enrichment"),
+            "{told}"
+        );
+        plan.service = None;
+        assert!(text(&plan, false, Some(&active)).contains("its programs"));
+    }
 
     #[test]
     fn every_form_of_a_target_is_read() {

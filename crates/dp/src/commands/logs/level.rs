@@ -45,6 +45,11 @@ fn limited(text: &str) -> Result<Duration, String> {
 }
 
 impl Args {
+    /// Whether the level is changed.
+    pub fn writes(&self) -> bool {
+        self.body().is_some()
+    }
+
     /// The body of the request; `None` if the level is only shown.
     fn body(&self) -> Option<Value> {
         match &self.level {

@@ -81,14 +81,13 @@ fn text(shown: &Shown<'_>, summary: &str) -> String {
         } else {
             "few samples"
         };
-        let advice = format!(
-            "{few}: the service was nearly idle. Profile it under load, or for longer (--seconds, --frequency)."
-        );
+        let advice =
+            format!("{few}: the service was nearly idle. Profile it under load, or for longer (--for, --frequency).");
         lines.push(wrapped(&advice, COLUMNS).join("\n"));
     }
     if shown.lost > 0 {
         lines.push(format!(
-            "{} sample(s) had no room: use fewer --seconds or a lower --frequency",
+            "{} sample(s) had no room: use a shorter --for or a lower --frequency",
             count(shown.lost)
         ));
     }

@@ -121,7 +121,7 @@ fn text(shown: &Shown<'_>, profile: &HeapProfile) -> String {
     }
     if counts.lost > 0 {
         let lost = format!(
-            "{} sample(s) had no room, so functions are incomplete: use fewer --seconds",
+            "{} sample(s) had no room, so functions are incomplete: use a shorter --for",
             count(counts.lost)
         );
         lines.push(lost);

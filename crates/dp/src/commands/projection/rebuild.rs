@@ -91,7 +91,7 @@ async fn run_served(
 ) -> anyhow::Result<ExitCode> {
     if !args.full || args.restart || args.keep_backup {
         bail!(
-            "{} is rebuilt with --full, without --restart and --keep-backup: its topic is read at once, and nothing is kept beside it",
+            "{} supports only --full. --restart and --keep-backup do not apply: there is no checkpoint and no backup copy",
             args.name
         );
     }
@@ -102,7 +102,7 @@ async fn run_served(
     let rebuild = ServedRebuild { projection, of };
     let report = rebuild.run(progress()).await.with_context(|| {
         format!(
-            "rebuild {}; each partition has its rows from before or from the log: run the command again",
+            "rebuild of {} is incomplete; each partition holds either its old or its rebuilt rows. Run the command again",
             args.name
         )
     })?;
@@ -143,7 +143,7 @@ async fn strategy(connection: &Connection, stores: &Stores, args: &Args) -> anyh
     );
     let rows: Vec<Appended> = stores.clickhouse.query_rows(&sql).await.context("find the event")?;
     let Some(found) = rows.first() else {
-        bail!("market_ticks has no event with id {event}: `dp trace` finds ids by instrument");
+        bail!("market_ticks has no event with id {event}; its column source_event_id has the ids (`dp sql`)");
     };
     Ok(Strategy::Since(found.micros))
 }

@@ -120,6 +120,9 @@ async fn start_names(mut stack: Stack, names: Vec<Name>, no_wait: bool) -> anyho
 }
 
 fn start_each(stack: &Stack, names: &[Name], no_wait: bool, started: &mut Vec<Name>) -> Result<(), StackError> {
+    for name in names {
+        stack.refuse_frozen(*name)?;
+    }
     for name in names.iter().filter(|name| stack.pid(**name).is_none()) {
         stack.config().check_interrupted()?;
         stack.start(*name)?;

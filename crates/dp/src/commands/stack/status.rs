@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use localstack::{Condition, ProcessStatus, Stack};
 use serde_json::{Value, json};
 
-use ops::hints::localized;
 use ops::place::Place;
 use ops::present::{print_json, print_line, table};
+use service::Env;
+use service::settings::mask;
 
 /// A process, and the reason if it is not ready.
 pub(super) struct State {
@@ -59,10 +60,19 @@ pub(super) fn described(stack: &Stack, states: &[State]) -> anyhow::Result<Value
         .collect::<anyhow::Result<_>>()?;
     Ok(json!({
         "dir": stack.config().dir,
-        "environment": stack.env(),
+        "environment": shown_env(stack.env()),
         "generation": stack.generation(),
         "processes": processes,
     }))
+}
+
+/// Addresses without their passwords, as every other command shows them.
+fn shown_env(env: Env) -> Env {
+    let shown = |value: String| match value.contains("://") {
+        true => mask(&value),
+        false => value,
+    };
+    env.into_iter().map(|(name, value)| (name, shown(value))).collect()
 }
 
 /// Prints the table, and the reasons below it.
@@ -100,7 +110,7 @@ pub(super) fn show(states: &[State]) -> anyhow::Result<()> {
         .filter_map(|state| Some((state.process.name, state.why.as_ref()?)));
     reasons
         .into_iter()
-        .try_for_each(|(name, why)| print_line(&format!("{name}: {}", localized(why))))
+        .try_for_each(|(name, why)| print_line(&format!("{name}: {why}")))
 }
 
 fn uptime(seconds: u64) -> String {
@@ -118,6 +128,14 @@ pub(super) fn optional(number: Option<i32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        let of = |value: &str| shown_env(Env::from([("A".to_owned(), value.to_owned())])).remove("A");
+        let dsn = of("postgresql://user:s3cret@127.0.0.1:5432/db").unwrap_or_default();
+        assert!(dsn.contains("127.0.0.1:5432/db") && !dsn.contains("s3cret"), "{dsn}");
+        assert_eq!(of("127.0.0.1:9092").as_deref(), Some("127.0.0.1:9092"));
+    }
 
     #[test]
     fn up_times_are_short() {

@@ -2,8 +2,6 @@
 //!
 //! Invariant: colour only repeats what a word says, so that the screen works without it. What does not fit is counted.
 
-use ops::alerts::State as AlertState;
-use ops::health::State as Health;
 use ops::hints::localized;
 use ops::present::printable;
 use ops::top::{Alerts, Figures, Group, Hop, Process};
@@ -13,6 +11,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row, Table, Widget, Wrap};
 
+use super::notices::{Notice, colour_of, notices};
 use super::numbers::{UNKNOWN, age, count, latency, memory, percent, rate};
 use super::state::{Sort, State};
 
@@ -219,14 +218,6 @@ impl Screen<'_> {
     }
 }
 
-fn colour_of(state: Health) -> Option<Color> {
-    Some(match state {
-        Health::Up | Health::Healthy => Color::Green,
-        Health::Degraded => Color::Yellow,
-        Health::Unhealthy | Health::Down => Color::Red,
-    })
-}
-
 /// A row of the table of groups. If the lag is not known, each stage with a latency is one.
 struct Stage<'f> {
     name: &'f str,
@@ -292,58 +283,6 @@ fn sorted_processes(figures: &Figures, sort: Sort) -> Vec<&Process> {
     // Stable: equal ones stay in the order of the pipeline.
     processes.sort_by(|one, other| number(other).total_cmp(&number(one)));
     processes
-}
-
-/// A line below the tables.
-struct Notice {
-    kind: String,
-    text: String,
-    colour: Option<Color>,
-}
-
-/// What is wrong with processes and Kafka, then the alerts.
-fn notices(figures: &Figures) -> Vec<Notice> {
-    let of_process = |process: &Process| {
-        let reason = process.reason.as_ref()?;
-        Some(Notice {
-            kind: process.state.name().to_owned(),
-            text: format!("{}: {reason}", process.name),
-            colour: colour_of(process.state),
-        })
-    };
-    let mut notices: Vec<Notice> = figures.processes.iter().filter_map(of_process).collect();
-    let plain = |kind: &str, text: &str| Notice {
-        kind: kind.to_owned(),
-        text: text.to_owned(),
-        colour: None,
-    };
-    notices.extend(figures.lag_unknown.iter().map(|reason| plain("lag", reason)));
-    match &figures.alerts {
-        Alerts::NotConfigured => notices.push(plain(
-            "-",
-            "not configured: DATA_PROC_ALERTMANAGER_URL names Alertmanager",
-        )),
-        Alerts::Unknown(reason) => notices.push(plain("unknown", reason)),
-        Alerts::Found(alerts) if alerts.is_empty() => notices.push(plain("-", "none")),
-        Alerts::Found(alerts) => notices.extend(alerts.iter().map(|alert| Notice {
-            kind: match alert.state {
-                AlertState::Firing => alert.severity.clone(),
-                muted => muted.name().to_owned(),
-            },
-            text: format!(
-                "{} {}: {}",
-                alert.name,
-                age(figures.time.duration_since(alert.since).as_secs().try_into().ok()),
-                alert.summary
-            ),
-            colour: match (alert.state, alert.severity.as_str()) {
-                (AlertState::Firing, "critical") => Some(Color::Red),
-                (AlertState::Firing, "warning") => Some(Color::Yellow),
-                _ => None,
-            },
-        })),
-    }
-    notices
 }
 
 /// Rows of three tables that share this height. The first two may take what the last one leaves, but not its first two rows.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ops::alerts::State as AlertState;
+use ops::health::State as Health;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 

@@ -29,7 +29,7 @@ impl Screenful {
             (io::stdin().is_terminal(), "standard input"),
         ] {
             if !is_terminal {
-                bail!("{name} is no terminal, so there is no screen to draw on; {instead}");
+                bail!("{name} is not a terminal, so there is no screen to draw on; {instead}");
             }
         }
         if std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb") {

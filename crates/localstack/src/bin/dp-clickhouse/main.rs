@@ -3,12 +3,14 @@
 //! Role: the library exports the whole `clickhouse local` program as one C function. With listen options and a query that
 //! never ends, it serves the real HTTP and native protocols. It needs a separate program, because the engine ends with its
 //! process and handles the process's signals, so it cannot run inside `dp` or a test.
-//! With `--folder` the engine can access only that folder, and with `--user` it runs as that user ([`mod@confine`]).
+//! With `--folder` the engine can access only that folder, and with `--user` it runs as that user ([`mod@confine`]). The folder's
+//! `data` is prepared for the engine's system logs ([`mod@system_database`]).
 //! Failure: the engine's error text goes to stderr, exit code 1; invalid arguments, exit code 2.
 #![allow(unsafe_code)] // Calls a C function of a library that is loaded at run time, which has no safe interface.
 
 mod confine;
 mod full_disk;
+mod system_database;
 
 use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
 use std::io::Write;
@@ -32,6 +34,9 @@ struct LocalResult {
 }
 
 type QueryStable = unsafe extern "C" fn(c_int, *mut *mut c_char) -> *mut LocalResult;
+
+/// The engine's `--path` within `--folder`.
+const DATA: &str = "data";
 
 /// The command line.
 struct Asked {
@@ -114,6 +119,11 @@ fn run(asked: &Asked) -> Result<Vec<u8>, String> {
         unsafe { engine.get(b"query_stable_v2\0") }.map_err(|error| format!("not the expected library: {error}"))?;
     if let Some(user) = &asked.user {
         confine::to_user(user)?;
+    }
+    if let Some(folder) = &asked.folder
+        && let Err(why) = system_database::declare(&folder.join(DATA))
+    {
+        eprintln!("statements are not logged: {why}");
     }
     // SAFETY: `pointers` contains `count` zero-terminated strings that live until after the call, and a final null pointer.
     let result = unsafe { query(count, pointers.as_mut_ptr()) };

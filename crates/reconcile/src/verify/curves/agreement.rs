@@ -8,6 +8,7 @@ use domain::{CurveSnapshot, Decimal, Kind, LegPlace, LegPrice, LegPurpose, Micro
 use jiff::civil::date;
 use proptest::prelude::*;
 
+use super::super::cut::Arrived;
 use super::super::versions::Compared;
 use super::compare::{Comparison, Kept};
 use super::pricing::{Point, Quoted};
@@ -22,7 +23,7 @@ const TIMES: Times = Times {
     hold: 20 * MINUTE,
     max_age: 15 * MINUTE,
 };
-const IDS: [&str; 9] = [
+const IDS: [&str; 11] = [
     "PJM.W.2027-01.FLAT.SETTLEMENT",
     "PJM.W.F27.FLAT.SETTLEMENT",
     "PJM.W.2027-02.PEAK.SETTLEMENT",
@@ -32,6 +33,8 @@ const IDS: [&str; 9] = [
     "PJM.W.BALMO-2026-12.FLAT.SETTLEMENT",
     "PJM.W.2026-12.FLAT.SETTLEMENT",
     "PJM.W.SPOT",
+    "PJM.W.CAL-46.FLAT.SETTLEMENT",
+    "PJM.W.X1.2027-02.FLAT.SETTLEMENT",
 ];
 /// Few contracts, most of which others imply.
 const IMPLIED: [&str; 11] = [
@@ -47,7 +50,15 @@ const IMPLIED: [&str; 11] = [
     "PJM.W.WIN-27.FLAT.SETTLEMENT",
     "PJM.W.WIN-27.PEAK.SETTLEMENT",
 ];
-const DEFINITIONS: [&str; 5] = ["flat", "linear", "monotone", "smooth;1,2", "none"];
+const DEFINITIONS: [&str; 7] = [
+    "flat",
+    "linear",
+    "monotone",
+    "smooth;1,2",
+    "none",
+    "flat;;PJM.W.*.SETTLEMENT",
+    "linear;;PJM.W.2027-*,PJM.W.Q1-27.FLAT.SETTLEMENT",
+];
 
 /// A quote of the log.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +68,9 @@ struct Given {
     time: Micros,
     cents: i64,
     definition: usize,
+    is_in_cad: bool,
+    /// Of its tick; the ids are of PJM.
+    market: &'static str,
 }
 
 impl Given {
@@ -71,11 +85,12 @@ impl Given {
         tick.kind = Kind::Interval;
         tick.price = Decimal::from_unscaled(self.cents * 1_000_000).unwrap_or_default();
         (tick.version, tick.sequence) = (None, None);
+        tick.currency = if self.is_in_cad { "CAD" } else { "USD" };
         tick.origin.offset = at;
         let place = LegPlace {
             purpose: LegPurpose::Curve,
             series: "C",
-            role: "PJM",
+            role: self.market,
             definition: Some(self.definition()),
             unit: "MWh",
             log_clock: self.clock,
@@ -91,15 +106,19 @@ impl Given {
         let leg = self.leg(at);
         Quote {
             instrument: self.instrument.to_owned(),
-            market: "PJM".to_owned(),
+            tenor: None,
+            market: self.market.to_owned(),
             clock: self.clock,
             read,
             newest_clock: Micros::MAX,
             time: self.time,
+            day: date(1970, 1, 1),
+            is_dated: false,
             vintage: 1,
             sequence: None,
             origin: (leg.origin.feed.to_owned(), leg.origin.partition, at, leg.origin.index),
             figure: leg.price.unscaled(),
+            unit: (leg.currency.to_owned(), leg.unit.to_owned()),
             definition: Some(self.definition().to_owned()),
         }
     }
@@ -162,7 +181,7 @@ fn logs(ids: &'static [&'static str]) -> impl Strategy<Value = Vec<Given>> {
         proptest::sample::select(ids),
         0i64..150,
         0i64..30,
-        0i64..20,
+        (0i64..20, prop_oneof![9 => 0i64..1, 2 => 1i64..4], 0u8..12),
         -500i64..20_000,
         0usize..40,
     );
@@ -170,15 +189,21 @@ fn logs(ids: &'static [&'static str]) -> impl Strategy<Value = Vec<Given>> {
         let mut clock = START;
         let given = steps
             .into_iter()
-            .map(|(instrument, step, behind, age, cents, definition)| {
+            .map(|(instrument, step, behind, (age, days, currency), cents, definition)| {
                 clock += step * 1_000_000;
                 // Most partitions are not behind.
                 let own = clock - behind.saturating_sub(20).max(0) * 4 * MINUTE;
                 Given {
                     instrument,
                     clock: own,
-                    time: own - age.saturating_sub(12).max(0) * 5 * MINUTE,
-                    cents,
+                    time: own - age.saturating_sub(12).max(0) * 5 * MINUTE - days * 1_440 * MINUTE,
+                    is_in_cad: currency == 0,
+                    market: if currency == 1 { "MISO" } else { "PJM" },
+                    cents: match currency {
+                        // Half of them are the largest quotes, half are none.
+                        2 => (10_000_000 + cents % 2) * cents.signum(),
+                        _ => cents,
+                    },
                     definition: if definition < DEFINITIONS.len() { definition } else { 0 },
                 }
             });
@@ -214,7 +239,12 @@ fn compared(log: &[Given], change: impl Fn(&mut Stored)) -> (Compared, u64) {
     };
     let count = sent.len() as u64;
     (
-        comparison.part(&Vec::from_iter(times), &quotes, sent.into_values().collect()),
+        comparison.part(
+            &Vec::from_iter(times),
+            &quotes,
+            sent.into_values().collect(),
+            &Arrived::default(),
+        ),
         count,
     )
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::Micros;
 use ops::present::iso;
 
+use super::super::cut::Arrived;
 use super::super::report::{Differences, Wrong, WrongRow};
 use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::delivery::Market;
@@ -41,8 +42,9 @@ pub(super) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Compares the snapshots of these times with the quotes of the curve.
-    pub(super) fn part(&self, times: &[Micros], quotes: &Quotes, stored: Vec<Stored>) -> Compared {
+    /// Compares the snapshots of these times with the quotes of the curve up to the cut. `arrived` are the ticks since, up to a time after
+    /// `stored` was read.
+    pub(super) fn part(&self, times: &[Micros], quotes: &Quotes, stored: Vec<Stored>, arrived: &Arrived) -> Compared {
         let mut by_time: BTreeMap<Micros, Vec<Stored>> = BTreeMap::new();
         for one in stored {
             by_time.entry(one.time).or_default().push(one);
@@ -50,6 +52,11 @@ impl Comparison<'_> {
         let mut compared = Compared::default();
         for time in times {
             let found = by_time.remove(time).unwrap_or_default();
+            // The horizons of a time are of one state, but may not have arrived together.
+            if found.iter().any(|one| one.has_changed(arrived)) {
+                compared.moved += found.len() as u64;
+                continue;
+            }
             let definition = found.first().map(|one| one.definition.as_str());
             let wanted = quotes.wanted(*time, definition, self.times);
             self.one(*time, &wanted, &found, &mut compared);
@@ -150,7 +157,7 @@ impl Comparison<'_> {
             key: [tenant.as_str(), curve, horizon, &at].map(str::to_owned).to_vec(),
             origin: origin.to_owned(),
             text: format!(
-                "curve snapshot {tenant}/{curve}/{horizon}/{at} {what} (`dp explain curve {curve} --horizon {horizon} --at {at}{of}`)"
+                "curve snapshot {tenant}/{curve}/{horizon}/{at} {what} (`dp explain curve {curve} --horizon {horizon} --at {at} --revised{of}`)"
             ),
         }
     }
@@ -300,6 +307,7 @@ fn unlike_quote(quoted: &Quoted, input: &Input) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::cut::tests::{ends, raw_cut};
     use super::super::pricing::tests::{DAY, point, quoted};
     use super::super::rules::tests::{START, TIMES, quote};
     use super::*;
@@ -352,6 +360,10 @@ mod tests {
     }
 
     fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
+        compare_at(&Arrived::default(), stored, kept)
+    }
+
+    fn compare_at(arrived: &Arrived, stored: Vec<Stored>, kept: Kept) -> Compared {
         let lane = lane();
         let comparison = Comparison {
             lane: &lane,
@@ -360,7 +372,7 @@ mod tests {
             own_tenant: "t",
         };
         let times: BTreeSet<Micros> = stored.iter().map(|one| one.time).chain([START + MINUTE]).collect();
-        comparison.part(&Vec::from_iter(times), &quotes(), stored)
+        comparison.part(&Vec::from_iter(times), &quotes(), stored, arrived)
     }
 
     fn texts(compared: &Compared) -> String {
@@ -393,7 +405,7 @@ mod tests {
         assert_eq!((missing.expected, missing.found), (5, 4));
         let expected = format!(
             "curve snapshot t/C/1m/{at} is missing: it must have 2 quote(s), the newest 2027-02 flat 40 of raw/0/2/0 \
-             (`dp explain curve C --horizon 1m --at {at}`)"
+             (`dp explain curve C --horizon 1m --at {at} --revised`)"
         );
         assert_eq!(texts(&missing), expected);
         let mut later = stored("all");
@@ -438,6 +450,28 @@ mod tests {
     }
 
     #[test]
+    fn snapshots_that_name_a_tick_that_arrived_meanwhile_are_not_compared() {
+        let arrived = raw_cut(5).arrived(ends(&[("raw", 0, 20)]));
+        let change = |change: &dyn Fn(&mut Stored)| {
+            let mut all = all();
+            all.iter_mut().take(1).for_each(change);
+            all
+        };
+        let by_origin = change(&|one| one.origin = "raw/0/6/0".to_owned());
+        let by_input = change(&|one| content(one).1.push(input("2027-03", 7)));
+        for changed in [by_origin, by_input] {
+            let found = compare_at(&arrived, changed, KEPT);
+            assert_eq!(
+                (found.moved, found.expected, found.found, found.wrong.len()),
+                (5, 0, 0, 0)
+            );
+        }
+        let wrong = change(&|one| one.method = "linear".to_owned());
+        let found = compare_at(&arrived, wrong, KEPT);
+        assert_eq!((found.moved, found.wrong.len()), (0, 1));
+    }
+
+    #[test]
     fn a_snapshot_that_has_lost_an_earlier_version_is_named() {
         let lane = lane();
         let comparison = Comparison {
@@ -459,8 +493,9 @@ mod tests {
             unreachable!("the numbers can be read");
         };
         let at = iso(START);
-        let named =
-            format!("curve snapshot t/C/1m/{at} has 2 of 3 versions (`dp explain curve C --horizon 1m --at {at}`)");
+        let named = format!(
+            "curve snapshot t/C/1m/{at} has 2 of 3 versions (`dp explain curve C --horizon 1m --at {at} --revised`)"
+        );
         assert_eq!((gone.total, gone.named), (70, vec![named]));
         let rows: Vec<_> = gone.rows.iter().map(|row| (row.wrong, row.origin.as_str())).collect();
         assert_eq!(rows, [(Wrong::Missing, "raw/0/2/0")]);

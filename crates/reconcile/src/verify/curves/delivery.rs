@@ -84,6 +84,14 @@ impl Market {
         Some(self.zone.to_datetime(time).date())
     }
 
+    /// Whether the clocks of the market show 00:00:00 at a time.
+    pub(super) fn is_start_of_day(&self, time: Micros) -> bool {
+        let local = Timestamp::from_microsecond(time).map(|time| self.zone.to_datetime(time));
+        local.is_ok_and(|local| {
+            (local.hour(), local.minute(), local.second(), local.subsec_nanosecond()) == (0, 0, 0, 0)
+        })
+    }
+
     /// When the delivery of a day begins: RFC 3339 with the offset of the market.
     pub(super) fn start_of(&self, day: Date) -> Option<String> {
         let hour = if self.is_gas() { GAS_DAY_HOUR } else { 0 };

@@ -1,6 +1,6 @@
 //! Compares snapshots of curves with the ticks that they must be made from, and with their own points.
 //!
-//! Role: [`rules`] says which quotes count at a time, [`implied`] which of them others imply, [`delivery`] and [`pricing`] what the points give
+//! Role: [`rules`] says which quotes count at a time, [`definition`] which instruments a curve has, [`implied`] which of them others imply, [`delivery`] and [`pricing`] what the points give
 //! for them, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
 //! are those of aggregation. Nothing else is shared with the stage that computes the snapshots, nor with crate `curves`.
 //! Invariants: the newest version of every snapshot has the quotes that `enriched_ticks` holds for its time, whatever order they came in,
@@ -12,6 +12,7 @@
 mod agreement;
 mod begun;
 mod compare;
+mod definition;
 pub(crate) mod delivery;
 mod implied;
 pub(crate) mod pricing;
@@ -30,7 +31,7 @@ use service::{Names, Reader};
 use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
 use super::report::{NAMED, Subject};
-use super::versions::{Compared, Outcome, Versions, notes};
+use super::versions::{self, Compared, Outcome, Versions, notes};
 use begun::Begun;
 use compare::{Comparison, Kept};
 use ops::rows::{number, text};
@@ -220,7 +221,8 @@ impl Curves<'_> {
         {
             let rows: Vec<StoredRow> = self.0.rows(&source.stored(lane, part)).await?;
             let stored = rows.into_iter().map(StoredRow::stored).collect::<anyhow::Result<_>>()?;
-            compared.add(comparison.part(of_part, &quotes, stored), self.0.named);
+            let arrived = self.0.arrived().await?;
+            compared.add(comparison.part(of_part, &quotes, stored, &arrived), self.0.named);
         }
         let gone: Vec<GoneRow> = self
             .0
@@ -280,11 +282,13 @@ fn said(compared: &Compared, excused: &[String]) -> Vec<String> {
             "until then the interval was not that of AGGREGATION_CURVES_INTERVAL_S",
         ),
     ];
-    notes(
+    let mut notes = notes(
         "curve snapshot(s) are not compared with ticks",
         reasons,
         ("curves", excused),
-    )
+    );
+    notes.extend(versions::moved("curve snapshot(s)", compared.moved));
+    notes
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use domain::{Decimal, Micros};
 use jiff::civil::Date;
 use serde::Deserialize;
 
+use super::super::cut::Arrived;
 use super::pricing::{Point, Quoted};
 use super::rules::Quote;
 
@@ -13,6 +14,7 @@ use super::rules::Quote;
 #[derive(Deserialize)]
 pub(super) struct QuoteRow {
     instrument: String,
+    tenor_: String,
     market_: String,
     time: String,
     vintage: String,
@@ -22,6 +24,8 @@ pub(super) struct QuoteRow {
     offset_: String,
     index_: String,
     price_: String,
+    currency_: String,
+    unit_: String,
     src_partition_: String,
     src_offset_: String,
 }
@@ -32,11 +36,14 @@ impl QuoteRow {
         let place = (self.src_partition_.parse()?, self.src_offset_.parse()?);
         let quote = Quote {
             instrument: self.instrument,
+            tenor: Some(self.tenor_).filter(|tenor| !tenor.is_empty()),
             market: self.market_,
             clock: Micros::MIN,
             read: Micros::MIN,
             newest_clock: Micros::MIN,
             time: self.time.parse()?,
+            day: Date::ZERO,
+            is_dated: false,
             vintage: self.vintage.parse()?,
             sequence: self.sequence_.map(|sequence| sequence.parse()).transpose()?,
             origin: (
@@ -46,6 +53,7 @@ impl QuoteRow {
                 self.index_.parse()?,
             ),
             figure: Decimal::parse(self.price_.as_bytes())?.unscaled(),
+            unit: (self.currency_, self.unit_),
             definition: None,
         };
         Ok((place, quote))
@@ -85,6 +93,12 @@ impl Stored {
     /// Whether it takes back the snapshot before.
     pub(super) fn is_withdrawn(&self) -> bool {
         matches!(&self.content, Ok((points, inputs)) if points.is_empty() && inputs.is_empty())
+    }
+
+    /// Whether one of these ticks has made it what it is.
+    pub(super) fn has_changed(&self, arrived: &Arrived) -> bool {
+        let inputs = self.content.iter().flat_map(|(_, inputs)| inputs);
+        arrived.has(&self.origin) || inputs.into_iter().any(|input| arrived.has(&input.source))
     }
 }
 

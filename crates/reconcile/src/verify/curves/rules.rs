@@ -2,20 +2,29 @@
 //!
 //! Role: the second opinion of `dp verify`. It works on whole sets of quotes, not step by step, and shares no code with crate `curves`.
 //! Invariants: an interval of the log clock with a quote that came within the hold time has a snapshot, whose time is its end. It has of
-//! each instrument the best quote with a clock before that time, by (event time, vintage, sequence, origin), unless this one is older than
-//! the maximum age. A quote that was read when a time was before the hold time does not change its snapshot.
+//! each instrument the best quote with a clock before that time, by (trade date, vintage, stated time, sequence, origin), unless this
+//! one is older than the maximum age, or its trade date is further before the last one, or it has another unit than the last one. A quote that
+//! was read when a time was before the hold time does not change its snapshot.
 //! Failure: an old quote hides newer ones of an earlier trade date as long as the stage remembers it, which its clock decides. Where that
 //! matters, the answer is [`Wanted::Unknown`], never an error.
 
 use std::collections::BTreeMap;
 
 use domain::Micros;
+use jiff::Span;
 use jiff::civil::Date;
 
 use super::super::versions::Origin;
+use super::definition::{Definition, Membership};
 use super::delivery::{Contract, Market, months_between};
 
 const HOUR: Micros = 3_600_000_000;
+/// A contract ends at most so many years after its trade date.
+const MOST_YEARS: i16 = 20;
+/// At scale 8, either way: 100,000 per unit. A larger price is no quote.
+const MOST_FIGURE: u64 = 10_000_000_000_000;
+/// A curve has at most so many quotes: those that deliver first.
+const MOST_QUOTES: usize = 1_000;
 /// How far ahead of the log clock the event time of a quote may lie.
 const AHEAD: Micros = 24 * HOUR;
 /// By how much the clock of the stage may be ahead of a quote whose leg is not in the log any more.
@@ -36,6 +45,12 @@ impl Times {
         clock.div_euclid(interval).checked_add(1)?.checked_mul(interval)
     }
 
+    /// Whether a price of one trade date counts on a day. A part of a day of the maximum age is a day.
+    fn is_fresh(self, traded: Date, day: Date) -> bool {
+        let most = (self.max_age + 24 * HOUR - 1) / (24 * HOUR);
+        i64::from((day - traded).get_days()) <= most
+    }
+
     /// The latest clock at which the stage has read a quote whose leg is not in the log any more.
     pub(super) fn read_by(self, clock: Micros) -> Micros {
         clock.saturating_add(MOST_SLACK.min(self.hold / 2))
@@ -46,6 +61,8 @@ impl Times {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Quote {
     pub instrument: String,
+    /// What reference data says that the instrument is, in upper case; `None` for a settlement, whose instrument is its contract.
+    pub tenor: Option<String>,
     pub market: String,
     /// The log clock at its tick.
     pub clock: Micros,
@@ -54,41 +71,60 @@ pub(super) struct Quote {
     /// The newest log clock of its partition.
     pub newest_clock: Micros,
     pub time: Micros,
+    /// Its trade date in the market's zone, which [`Quotes::new`] fills in.
+    pub day: Date,
+    /// Whether it states no time of that day, which [`Quotes::new`] fills in, too.
+    pub is_dated: bool,
     /// Larger for a more certain price.
     pub vintage: i64,
     pub sequence: Option<i64>,
     pub origin: Origin,
     /// At scale 8.
     pub figure: i64,
+    /// Currency and unit.
+    pub unit: (String, String),
     /// How the curve was defined, if the log still says it.
     pub definition: Option<String>,
 }
 
 impl Quote {
-    fn rank(&self) -> (Micros, i64, Option<i64>, &Origin) {
-        (self.time, self.vintage, self.sequence, &self.origin)
+    /// The settlement of a day ranks above the prices of times of the day.
+    fn rank(&self) -> (Date, i64, bool, Micros, Option<i64>, &Origin) {
+        (
+            self.day,
+            self.vintage,
+            self.is_dated,
+            self.time,
+            self.sequence,
+            &self.origin,
+        )
     }
 
-    /// Whether it names a contract of its market at a time that it can have.
+    /// Whether its id names no other market and a contract of its own, at a time that it can have.
     fn is_placed(&self, market: &Market) -> bool {
-        let day = market.day_of(self.time);
-        let contract = day.and_then(|day| market.contract_of(&self.instrument, day));
-        let is_defined = self.definition.as_deref().is_none_or(|text| months(text).is_some());
-        contract.is_some() && is_defined && self.time <= self.clock.saturating_add(AHEAD)
+        let is_near = |contract: &Contract| {
+            let last = self.day.checked_add(Span::new().years(MOST_YEARS));
+            last.is_ok_and(|last| contract.end <= last)
+        };
+        let contract = market.contract_of(&self.instrument, self.day).filter(is_near);
+        let is_defined = self.definition.as_deref().is_none_or(|text| {
+            let definition = Definition::of(text);
+            definition.is_some_and(|definition| definition.has(&self.instrument) != Membership::OtherHub)
+        });
+        let (of_id, _) = self.instrument.split_once('.').unwrap_or_default();
+        let is_own = of_id.eq_ignore_ascii_case(&market.name) || Market::of(of_id).is_none();
+        let is_a_price = self.figure.unsigned_abs() <= MOST_FIGURE;
+        contract.is_some() && is_own && is_a_price && is_defined && self.time <= self.clock.saturating_add(AHEAD)
     }
-}
 
-/// The months from the prompt that a definition (`linear;1,2`) counts, none for all; `None` if it is no definition.
-pub(super) fn months(definition: &str) -> Option<Vec<i32>> {
-    let (method, months) = match definition.split_once(';') {
-        Some((method, months)) => (method, Some(months)),
-        None => (definition, None),
-    };
-    let is_known = ["flat", "linear", "monotone", "smooth"].contains(&method);
-    let months: Option<Vec<i32>> = months.map_or(Some(Vec::new()), |list| {
-        list.split(',').map(|month| month.parse().ok()).collect()
-    });
-    months.filter(|_| is_known)
+    /// Whether it counts by the definition of the newest quote; `None` if its own is not in the log any more.
+    fn is_member(&self, text: &str, definition: &Definition) -> Option<bool> {
+        match definition.has(&self.instrument) {
+            Membership::Yes => Some(true),
+            Membership::OtherHub => Some(false),
+            Membership::ByItsRow => self.definition.as_deref().map(|own| own == text),
+        }
+    }
 }
 
 /// What becomes of a quote in a curve, as far as the quotes alone say it.
@@ -162,10 +198,23 @@ impl Quotes {
     /// Those that name a contract.
     pub(super) fn new(quotes: Vec<Quote>, times: Times) -> Quotes {
         let mut found = Quotes::default();
-        for quote in quotes {
+        for mut quote in quotes {
             if !found.markets.contains_key(&quote.market) {
                 found.markets.insert(quote.market.clone(), Market::of(&quote.market));
             }
+            let day = found.market(&quote.market).and_then(|market| market.day_of(quote.time));
+            let Some(day) = day else { continue };
+            quote.day = day;
+            if let Some(tenor) = &quote.tenor {
+                let contract = found
+                    .market(&quote.market)
+                    .and_then(|market| resolved(market, tenor, day));
+                let Some(contract) = contract else { continue };
+                quote.instrument = format!("{}.{contract}.FLAT.SETTLEMENT", quote.instrument);
+            }
+            quote.is_dated = found
+                .market(&quote.market)
+                .is_some_and(|market| market.is_start_of_day(quote.time));
             let is_placed = found
                 .market(&quote.market)
                 .is_some_and(|market| quote.is_placed(market));
@@ -210,11 +259,21 @@ impl Quotes {
                 Best::Quote(_) => {}
             }
         }
-        let Some(months) = newest.definition.as_deref().or(stored).and_then(months) else {
+        let text = newest.definition.as_deref().or(stored).unwrap_or_default();
+        let Some(definition) = Definition::of(text) else {
             return Wanted::Unknown;
         };
+        let members: Vec<Option<bool>> = best.iter().map(|quote| quote.is_member(text, &definition)).collect();
+        if members.contains(&None) {
+            return Wanted::Unknown;
+        }
+        let mut members = members.into_iter();
+        best.retain(|_| members.next().flatten() == Some(true));
+        let last = best.iter().max_by_key(|quote| (quote.day, quote.clock, &quote.origin));
+        let unit = last.map(|quote| quote.unit.clone());
+        best.retain(|quote| unit.as_ref() == Some(&quote.unit));
         let market = self.market(&newest.market);
-        let made = market.and_then(|market| Some((market, inputs(market, &best, &months)?)));
+        let made = market.and_then(|market| Some((market, inputs(market, &best, &definition.months, times)?)));
         let Some((market, (day, inputs))) = made else {
             return Wanted::NoCurve;
         };
@@ -228,6 +287,25 @@ impl Quotes {
             is_over: of_interval.iter().any(|quote| quote.newest_clock >= at),
         })
     }
+}
+
+/// What a relative tenor means on a day, as it is called in instrument ids.
+fn resolved(market: &Market, tenor: &str, day: Date) -> Option<String> {
+    let ahead: i32 = match tenor {
+        "BALMO" | "BOM" => return Some(format!("BALMO-{:04}-{:02}", day.year(), day.month())),
+        "PROMPT" => 1,
+        _ => tenor.strip_prefix('M')?.parse().ok()?,
+    };
+    Some(prompt(market, day)?.plus(ahead - 1).to_string())
+}
+
+/// The month that `M1` means on a day. The expiry calendar is a fact of the exchange, as the zones are.
+fn prompt(market: &Market, day: Date) -> Option<markets::contract::Month> {
+    let commodity = match market.is_gas() {
+        true => markets::contract::Commodity::Gas,
+        false => markets::contract::Commodity::Power,
+    };
+    markets::contract::prompt(day, commodity).ok()
 }
 
 /// The best quote of an instrument at a time.
@@ -252,36 +330,29 @@ fn best_at(quotes: &[Quote], at: Micros, times: Times) -> Best<'_> {
 }
 
 /// The day of the curve, and the quotes of contracts that still deliver. `None` if no quote can be used.
-fn inputs(market: &Market, best: &[&Quote], months: &[i32]) -> Option<(Date, Vec<Input>)> {
-    let dated: Vec<(Date, &Quote)> = best
-        .iter()
-        .filter_map(|quote| Some((market.day_of(quote.time)?, *quote)))
-        .collect();
-    let day = dated.iter().map(|(day, _)| *day).max()?;
-    let commodity = match market.is_gas() {
-        true => markets::contract::Commodity::Gas,
-        false => markets::contract::Commodity::Power,
-    };
-    // The expiry calendar is a fact of the exchange, as the zones are.
-    let prompt = markets::contract::prompt(day, commodity).ok()?.first().ok()?;
+fn inputs(market: &Market, best: &[&Quote], months: &[i32], times: Times) -> Option<(Date, Vec<Input>)> {
+    let day = best.iter().map(|quote| quote.day).max()?;
+    let prompt = prompt(market, day)?.first().ok()?;
     let counts = |contract: &Contract| {
         let ahead = months_between(prompt, contract.first) + 1;
         let is_counted = months.is_empty() || !contract.is_month() || months.contains(&ahead);
         is_counted && contract.end > day
     };
-    let mut inputs: Vec<Input> = dated
-        .into_iter()
-        .filter_map(|(quoted, quote)| {
-            let contract = market.contract_of(&quote.instrument, quoted).filter(counts)?;
-            Some(Input {
-                contract,
-                figure: quote.figure,
-                time: quote.time,
-                origin: quote.origin.clone(),
-                fate: Fate::Used,
-            })
-        })
+    let fresh = best.iter().filter(|quote| times.is_fresh(quote.day, day));
+    let mut quoted: Vec<(Contract, &Quote)> = fresh
+        .filter_map(|quote| Some((market.contract_of(&quote.instrument, quote.day).filter(counts)?, *quote)))
         .collect();
+    quoted.sort_by_key(|(contract, quote)| (contract.end, &quote.instrument));
+    quoted.truncate(MOST_QUOTES);
+    quoted.sort_by_key(|(_, quote)| &quote.instrument);
+    let input = |(contract, quote): (Contract, &Quote)| Input {
+        contract,
+        figure: quote.figure,
+        time: quote.time,
+        origin: quote.origin.clone(),
+        fate: Fate::Used,
+    };
+    let mut inputs: Vec<Input> = quoted.into_iter().map(input).collect();
     let fates: Vec<Fate> = (0..inputs.len()).map(|at| fate(market, day, &inputs, at)).collect();
     for (input, fate) in inputs.iter_mut().zip(&fates) {
         input.fate = *fate;
@@ -331,15 +402,19 @@ pub(super) mod tests {
         let clock = START + minutes * MINUTE;
         Quote {
             instrument: format!("PJM.W.{contract}.FLAT.SETTLEMENT"),
+            tenor: None,
             market: "PJM".to_owned(),
             clock,
             read: clock,
             newest_clock: Micros::MAX,
             time: clock,
+            day: Date::ZERO,
+            is_dated: false,
             vintage: 1,
             sequence: None,
             origin: ("raw".to_owned(), 0, offset, 0),
             figure: price * 100_000_000,
+            unit: ("USD".to_owned(), "MWh".to_owned()),
             definition: Some("flat".to_owned()),
         }
     }
@@ -381,7 +456,7 @@ pub(super) mod tests {
     #[test]
     fn an_older_trade_date_never_replaces_a_newer_one() {
         let mut old = quote("2027-01", 4, 39, 9);
-        old.time = START - MINUTE;
+        old.time = START - 24 * HOUR;
         let quotes = [quote("2027-01", 0, 40, 1), old.clone()];
         assert_eq!(shown(at(5, &quotes)), [used("2027-01", 40)]);
         // The newer one is too old, and hides the other one while the stage remembers it; how long, its clock decides.
@@ -418,6 +493,15 @@ pub(super) mod tests {
                 ..quote("2027-01", 0, 40, 1)
             },
             Quote {
+                figure: -10_000_000_000_001,
+                ..quote("2027-01", 0, 40, 1)
+            },
+            // The id is of PJM.
+            Quote {
+                market: "MISO".to_owned(),
+                ..quote("2027-01", 0, 40, 1)
+            },
+            Quote {
                 instrument: "PJM.W.SPOT".to_owned(),
                 ..quote("2027-01", 0, 40, 1)
             },
@@ -443,10 +527,27 @@ pub(super) mod tests {
         assert_eq!(at(1, &quotes), Wanted::NoCurve);
         quotes[0].definition = None;
         assert_eq!(at(1, &quotes), Wanted::Unknown);
-        assert_eq!(
-            [months("flat"), months("linear;"), months("linear;1,12")],
-            [Some(vec![]), None, Some(vec![1, 12])]
-        );
+    }
+
+    #[test]
+    fn a_quote_of_a_relative_tenor_is_one_of_the_contract_that_it_means_on_its_day() {
+        let of = |tenor: &str, offset| Quote {
+            instrument: "ELEC".to_owned(),
+            tenor: Some(tenor.to_owned()),
+            ..quote("", 0, 40, offset)
+        };
+        for (tenor, contract) in [
+            ("M1", "2027-01"),
+            ("PROMPT", "2027-01"),
+            ("M02", "2027-02"),
+            ("BALMO", "BALMO"),
+        ] {
+            assert_eq!(shown(at(1, &[of(tenor, 1)])), [used(contract, 40)], "{tenor}");
+        }
+        // As the last day of the month, on which no balance is left.
+        let mut last = of("BALMO", 1);
+        (last.time, last.clock, last.read) = (START + 13 * 24 * HOUR, START + 13 * 24 * HOUR, START + 13 * 24 * HOUR);
+        assert_eq!(at(13 * 24 * 60 + 1, &[last]), Wanted::Nothing);
     }
 
     #[test]
@@ -466,5 +567,60 @@ pub(super) mod tests {
         let mut found = shown(at(1, &quotes));
         found.sort_by_key(|(name, price, _)| (name.clone(), -price));
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_price_that_states_only_its_date_ranks_above_those_of_times_of_that_day() {
+        let mut dated = quote("2027-01", 1, 41, 2);
+        // The start of the day in New York.
+        dated.time = START - 14 * HOUR;
+        assert_eq!(
+            shown(at(2, &[quote("2027-01", 0, 40, 1), dated])),
+            [used("2027-01", 41)]
+        );
+    }
+
+    #[test]
+    fn quotes_of_a_trade_date_long_before_the_last_one_are_stale() {
+        let of = |days: i64| {
+            let mut archive = quote("CAL-27", 0, 90, 2);
+            archive.time = START - days * 24 * HOUR;
+            archive
+        };
+        let today = quote("2027-01", 0, 40, 1);
+        // The maximum age of two hours is a day.
+        assert_eq!(shown(at(1, &[today.clone(), of(1)])).len(), 2);
+        assert_eq!(shown(at(1, &[today, of(2)])), [used("2027-01", 40)]);
+        assert_eq!(shown(at(1, &[of(400)])), [used("CAL-27", 90)]);
+    }
+
+    #[test]
+    fn quotes_of_another_unit_than_the_last_one_and_contracts_far_ahead_do_not_count() {
+        let mut other = quote("Q1-27", 0, 41, 1);
+        other.unit.0 = "CAD".to_owned();
+        assert_eq!(
+            shown(at(1, &[other.clone(), quote("2027-01", 0, 40, 2)])),
+            [used("2027-01", 40)]
+        );
+        assert_eq!(shown(at(1, &[quote("2027-01", 0, 40, 0), other])), [used("Q1-27", 41)]);
+        assert_eq!(at(1, &[quote("CAL-46", 0, 40, 1)]), Wanted::Nothing);
+        assert_eq!(shown(at(1, &[quote("CAL-45", 0, 40, 1)])), [used("CAL-45", 40)]);
+    }
+
+    #[test]
+    fn an_instrument_that_the_last_definition_leaves_out_does_not_count() {
+        let defined = |contract: &str, definition: &str, offset| Quote {
+            definition: Some(definition.to_owned()),
+            ..quote(contract, 0, 40, offset)
+        };
+        let (all, months) = ("flat;;PJM.W.*", "flat;;PJM.W.2027-*");
+        let quotes = [defined("CAL-27", all, 1), defined("2027-01", months, 2)];
+        assert_eq!(shown(at(1, &quotes)), [used("2027-01", 40)]);
+        let by_its_row = [defined("CAL-27", months, 1), defined("2027-01", months, 2)];
+        assert_eq!(shown(at(1, &by_its_row)).len(), 2);
+        let mut gone = by_its_row.clone();
+        gone[0].definition = None;
+        assert_eq!(at(1, &gone), Wanted::Unknown);
+        assert_eq!(at(1, &[defined("X1.CAL-27", all, 1)]), Wanted::Nothing);
     }
 }

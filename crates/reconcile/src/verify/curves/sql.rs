@@ -11,7 +11,7 @@ use crate::sql::{moment, vintage_number};
 /// Where the queries look.
 pub(super) struct Source<'a> {
     pub names: &'a Names,
-    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation.
+    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation, and those since the cut.
     pub passed: &'a str,
 }
 
@@ -32,8 +32,12 @@ impl Lane {
     }
 }
 
-/// The ticks that are quotes of curves.
-const QUOTES: &str = "product = 'settlement' AND isNotNull(curve_id)";
+/// The relative tenors that reference data may give an instrument as its product tier.
+const TENOR: &str = "match(upper(trimBoth(product_tier)), '^(M(0?[1-9]|1[0-9]|2[0-4])|PROMPT|BALMO|BOM)$')";
+/// The ticks that are quotes of curves: settlements, and prices of instruments with such a tenor.
+fn are_quotes() -> String {
+    format!("isNotNull(curve_id) AND (product = 'settlement' OR {TENOR})")
+}
 
 impl Source<'_> {
     fn enriched(&self) -> String {
@@ -47,19 +51,20 @@ impl Source<'_> {
     /// The curves that have quotes or snapshots.
     pub(super) fn lanes(&self) -> String {
         format!(
-            "SELECT DISTINCT toString(tenant_id) AS tenant, toString(curve_id) AS curve FROM {} WHERE {QUOTES} UNION DISTINCT \
+            "SELECT DISTINCT toString(tenant_id) AS tenant, toString(curve_id) AS curve FROM {} WHERE {quotes} UNION DISTINCT \
              SELECT DISTINCT toString(tenant_id) AS tenant, toString(curve_id) AS curve FROM {}",
             self.enriched(),
-            self.snapshots()
+            self.snapshots(),
+            quotes = are_quotes(),
         )
     }
 
     /// The enriched partitions that have quotes, and the newest log clock of each.
     pub(super) fn partitions(&self) -> String {
-        let table = self.enriched();
+        let (table, quotes) = (self.enriched(), are_quotes());
         format!(
             "SELECT toString(src_partition) AS partition, toString(toUnixTimestamp64Micro(max(appended_at))) AS newest FROM {table} \
-             WHERE src_partition IN (SELECT DISTINCT src_partition FROM {table} WHERE {QUOTES}){} GROUP BY src_partition",
+             WHERE src_partition IN (SELECT DISTINCT src_partition FROM {table} WHERE {quotes}){} GROUP BY src_partition",
             self.passed
         )
     }
@@ -67,10 +72,10 @@ impl Source<'_> {
     /// The largest append time after each quote of a partition, up to the next one: (offset of the quote before, or -1; time; offset of the
     /// last quote). The log clock at a quote is the largest of these up to it.
     pub(super) fn clocks(&self, partition: i32) -> String {
-        let (table, passed) = (self.enriched(), self.passed);
+        let (table, passed, quotes) = (self.enriched(), self.passed, are_quotes());
         format!(
             "WITH (SELECT arraySort(arrayPushFront(groupUniqArray(src_offset), toInt64(-1))) FROM {table} \
-             WHERE src_partition = {partition} AND {QUOTES}{passed}) AS offsets \
+             WHERE src_partition = {partition} AND {quotes}{passed}) AS offsets \
              SELECT toString(roundDown(src_offset - 1, offsets)) AS before_, toString(toUnixTimestamp64Micro(max(appended_at))) AS clock_, \
              toString(offsets[-1]) AS last_ FROM {table} WHERE src_partition = {partition} AND src_offset <= offsets[-1]{passed} \
              GROUP BY roundDown(src_offset - 1, offsets) AS before ORDER BY before"
@@ -80,28 +85,31 @@ impl Source<'_> {
     /// The quotes of a curve.
     pub(super) fn quotes(&self, lane: &Lane) -> String {
         format!(
-            "SELECT toString(instrument_id) AS instrument, toString(market) AS market_, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
+            "SELECT toString(instrument_id) AS instrument, if(product = 'settlement', '', upper(trimBoth(product_tier))) AS tenor_, \
+             if(product != 'settlement' AND commodity = 'natural_gas', 'GAS', toString(market)) AS market_, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
              toString({vintage}) AS vintage, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, toString(feed) AS feed_, \
              toString(raw_partition) AS partition, toString(raw_offset) AS offset_, toString(raw_index) AS index_, toString(price) AS price_, \
-             toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_ FROM {} WHERE {} AND {QUOTES}{}",
+             toString(currency) AS currency_, toString(ifNull(instrument_unit, unit)) AS unit_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_ FROM {} WHERE {} AND {quotes}{}",
             self.enriched(),
             lane.is(),
             self.passed,
             vintage = vintage_number(),
+            quotes = are_quotes(),
         )
     }
 
     /// For each enriched partition, the first offset of which a stored snapshot uses the quote.
     pub(super) fn used_since(&self, lane: &Lane) -> String {
         format!(
-            "SELECT toString(src_partition) AS partition, toString(min(src_offset)) AS first FROM {} WHERE {} AND {QUOTES} AND tick_id IN (\
+            "SELECT toString(src_partition) AS partition, toString(min(src_offset)) AS first FROM {} WHERE {} AND {quotes} AND tick_id IN (\
              SELECT tupleElement(arrayJoin(JSONExtract(inputs, 'Array(Tuple(source String))')), 'source') FROM {} \
              WHERE {} AND horizon = 'all') \
              GROUP BY src_partition",
             self.enriched(),
             lane.is(),
             self.snapshots(),
-            lane.is()
+            lane.is(),
+            quotes = are_quotes(),
         )
     }
 

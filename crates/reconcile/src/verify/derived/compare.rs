@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::Micros;
 use ops::present::iso;
 
+use super::super::cut::Arrived;
 use super::super::report::{Differences, Wrong, WrongRow};
 use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::rolled;
@@ -32,8 +33,8 @@ pub(super) struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Compares one part. `legs` has the prices of each leg.
-    pub(super) fn part(&self, part: Part, legs: &[Leg], stored: Vec<Stored>) -> Compared {
+    /// Compares one part. `legs` has the prices of each leg up to the cut; `arrived` are the ticks since, up to a time after `stored` was read.
+    pub(super) fn part(&self, part: Part, legs: &[Leg], stored: Vec<Stored>, arrived: &Arrived) -> Compared {
         let mut stored: BTreeMap<Micros, Stored> = stored.into_iter().map(|stored| (stored.time, stored)).collect();
         let mut times: BTreeSet<Micros> = legs.iter().flat_map(Leg::times).collect();
         times.retain(|time| part.contains(*time));
@@ -42,6 +43,10 @@ impl Comparison<'_> {
         let values = self.values(legs);
         for time in times {
             let found = stored.remove(&time);
+            if found.as_ref().is_some_and(|found| found.has_changed(arrived)) {
+                compared.moved += 1;
+                continue;
+            }
             let wanted = match self.lane.asked.rolled {
                 Some(rolled) => rolled::wanted(time, &values, rolled),
                 None => self.wanted(time, legs),
@@ -224,6 +229,7 @@ fn differences(row: &Row, found: &Stored) -> Vec<String> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
+    use super::super::super::cut::tests::{ends, raw_cut};
     use super::super::rows::StoredLeg;
     use super::super::rules::tests::{asked, trade};
     use super::*;
@@ -248,8 +254,12 @@ mod tests {
 
     /// The comparison of one price for each leg at 100 with these values; the second leg costs 3.
     fn compare(stored: Vec<Stored>, kept: Kept) -> Compared {
+        compare_at(&Arrived::default(), stored, kept)
+    }
+
+    fn compare_at(arrived: &Arrived, stored: Vec<Stored>, kept: Kept) -> Compared {
         let legs = [7, 3].map(|price| Leg::new(vec![trade(100, price, price)], 60));
-        compared("t", kept, |comparison| comparison.part(EVER, &legs, stored))
+        compared("t", kept, |comparison| comparison.part(EVER, &legs, stored, arrived))
     }
 
     const KEPT: Kept = Kept {
@@ -275,6 +285,7 @@ mod tests {
             unit: "USD/MWh".to_owned(),
             legs: vec![leg("local", "A", 7), leg("reference", "B", 3)],
             known: Some(100),
+            cause: "raw/0/7/0".to_owned(),
         }
     }
 
@@ -294,7 +305,9 @@ mod tests {
             to: None,
         };
         let legs = [first, vec![trade(150, 3, 2)]].map(|prices| Leg::new(prices, 60));
-        compared("t", KEPT, |comparison| comparison.part(from_150, &legs, stored))
+        compared("t", KEPT, |comparison| {
+            comparison.part(from_150, &legs, stored, &Arrived::default())
+        })
     }
 
     #[test]
@@ -373,6 +386,31 @@ mod tests {
                 .concat()
                 .contains("reference origin is raw/0/9/0 instead of raw/0/3/0")
         );
+    }
+
+    #[test]
+    fn a_value_that_names_a_tick_that_arrived_meanwhile_is_not_compared_and_any_other_is() {
+        let arrived = raw_cut(8).arrived(ends(&[("raw", 0, 20)]));
+        let mut of_leg = stored(100, 99);
+        of_leg.legs[0].used.origin.2 = 9;
+        let caused = Stored {
+            cause: "raw/0/8/0".to_owned(),
+            ..stored(101, 99)
+        };
+        let found = compare_at(&arrived, vec![of_leg.clone(), caused], KEPT);
+        assert_eq!(
+            (found.moved, found.expected, found.found, found.wrong.len()),
+            (2, 0, 0, 0)
+        );
+        let changed_before = Stored {
+            cause: "raw/0/7/0".to_owned(),
+            ..stored(100, 99)
+        };
+        let found = compare_at(&arrived, vec![changed_before], KEPT);
+        assert_eq!((found.moved, found.wrong.len()), (0, 1));
+        assert_eq!(compare_at(&arrived, Vec::new(), KEPT).wrong.len(), 1, "it is missing");
+        let not_in_log = raw_cut(8).arrived(ends(&[("raw", 0, 9)]));
+        assert_eq!(compare_at(&not_in_log, vec![of_leg], KEPT).wrong.len(), 1);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use service::{Names, Reader};
 use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
 use super::report::{NAMED, Subject, WrongRow};
-use super::versions::{Compared, Outcome, Versions, notes};
+use super::versions::{self, Compared, Outcome, Versions, notes};
 use crate::products::Products;
 use begun::Begun;
 use compare::{Comparison, Kept};
@@ -227,9 +227,12 @@ impl Derived<'_> {
             self.names().derived.clone(),
         );
         let (gaps, group) = (self.0.gaps.clone(), self.names().writer_group("aggregation"));
+        let cut = self.0.cut.clone();
         let keys: BTreeSet<taken_back::Key> = doubtful.iter().map(|row| row.key.clone()).collect();
         let sent = reading(move || {
             let mut ranges = ranges::ranges(&bootstrap, &[topic])?;
+            // A record that came later may not have been in the table yet.
+            cut.shorten(&mut ranges);
             gaps.leave_out(&group, &mut ranges);
             taken_back::read(&bootstrap, &wire, &ranges, (&keys, since))
         })
@@ -305,7 +308,8 @@ impl Derived<'_> {
                 .into_iter()
                 .map(StoredRow::stored)
                 .collect::<anyhow::Result<_>>()?;
-            compared.add(comparison.part(part, &legs, stored), self.0.named);
+            let arrived = self.0.arrived().await?;
+            compared.add(comparison.part(part, &legs, stored, &arrived), self.0.named);
         }
         let gone: Vec<GoneRow> = self.0.rows(&source.gone(lane, values_since, self.0.named)).await?;
         compared.gone = comparison.gone(&gone)?;
@@ -343,6 +347,7 @@ fn said(compared: &Compared, excused: &[String]) -> Vec<String> {
         reasons,
         ("derived series", excused),
     );
+    notes.extend(versions::moved("derived price(s)", compared.moved));
     if compared.early > 0 {
         // Their records cannot be told from later ones.
         notes.push(format!(

@@ -5,7 +5,8 @@
 use domain::{Decimal, Micros};
 use serde::Deserialize;
 
-use super::super::versions::Origin;
+use super::super::cut::Arrived;
+use super::super::versions::{Origin, place};
 use super::rules::{Price, Used, figure};
 
 /// A price as it is asked for.
@@ -80,6 +81,7 @@ pub(super) struct StoredRow {
     second_age_: Option<String>,
     second_origin_: Option<String>,
     known_: Option<String>,
+    cause_: String,
 }
 
 /// A value of which an earlier version is gone, as it is asked for.
@@ -111,6 +113,16 @@ pub(super) struct Stored {
     pub legs: Vec<StoredLeg>,
     /// Since when it is known, by the log clock. `None` of a release that stored the clock of one leg.
     pub known: Option<Micros>,
+    /// The tick that caused this version, as text.
+    pub cause: String,
+}
+
+impl Stored {
+    /// Whether one of these ticks has made it what it is.
+    pub(super) fn has_changed(&self, arrived: &Arrived) -> bool {
+        let is_new = |leg: &StoredLeg| arrived.has(&place(&leg.used.origin));
+        arrived.has(&self.cause) || self.legs.iter().any(is_new)
+    }
 }
 
 /// Role, instrument, price, time, age and origin of a leg.
@@ -145,6 +157,7 @@ impl StoredRow {
             unit: self.unit_,
             legs,
             known: self.known_.map(|known| known.parse()).transpose()?,
+            cause: self.cause_,
         })
     }
 }

@@ -314,7 +314,12 @@ fn is_of_power_and_gas(kind: &str) -> bool {
 
 fn fits(kind: &str, used: &[&Price]) -> bool {
     let [first, second] = used else { return true };
-    first.currency == second.currency && (is_of_power_and_gas(kind) || first.unit == second.unit)
+    let are_units_right = match is_of_power_and_gas(kind) {
+        // A heat rate is in MMBtu/MWh.
+        true => first.unit == "MWh" && second.unit == "MMBtu",
+        false => first.unit == second.unit,
+    };
+    first.currency == second.currency && are_units_right
 }
 
 fn unit(kind: &str, used: &[&Price]) -> String {
@@ -438,7 +443,11 @@ pub(super) mod tests {
 
     #[test]
     fn formulas_round_half_to_even_and_have_no_number_without_a_positive_gas_price() {
-        let [fifty_five, four, three] = [(55, 0), (4, 1), (3, 2)].map(|(price, offset)| [trade(100, price, offset)]);
+        let gas = |price, offset| Price {
+            unit: "MMBtu".to_owned(),
+            ..trade(100, price, offset)
+        };
+        let (fifty_five, four, three) = ([trade(100, 55, 0)], [gas(4, 1)], [gas(3, 2)]);
         assert_eq!(number(at(100, "spark_spread", &fifty_five, &four)), Some(2_500_000_000));
         assert_eq!(
             number(at(100, "implied_heat_rate", &fifty_five, &four)),
@@ -448,20 +457,25 @@ pub(super) mod tests {
             number(at(100, "implied_heat_rate", &fifty_five, &three)),
             Some(1_833_333_333)
         );
-        let free = [trade(100, 0, 3)];
+        let free = [gas(0, 3)];
         let Wanted::Row(row) = at(100, "implied_heat_rate", &fifty_five, &free) else {
             unreachable!("a row without a number");
         };
-        assert_eq!((row.value, row.unit.as_str()), (None, "MWh/MWh"));
+        assert_eq!((row.value, row.unit.as_str()), (None, "MMBtu/MWh"));
         assert_eq!(
             [divided(5, 2), divided(7, 2), divided(-5, 2), divided(-7, 2)],
             [2, 4, -2, -4]
         );
         let euro = [Price {
             currency: "EUR".to_owned(),
-            ..trade(100, 1, 4)
+            ..gas(1, 4)
         }];
         assert_eq!(at(100, "spark_spread", &fifty_five, &euro), Wanted::NoValue);
+        // Both in MWh, or in the wrong order.
+        for kind in ["spark_spread", "implied_heat_rate"] {
+            assert_eq!(at(100, kind, &fifty_five, &[trade(100, 4, 1)]), Wanted::NoValue);
+            assert_eq!(at(100, kind, &four, &fifty_five), Wanted::NoValue);
+        }
         assert_eq!(figure("congestion", Some(5), None), None);
         assert_eq!(figure("bid_ask_spread", Some(5), Some(3)), Some(2));
     }

@@ -15,7 +15,7 @@ use crate::sql::{moment, vintage_number};
 pub(super) struct Source<'a> {
     pub names: &'a Names,
     pub products: &'a Products,
-    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation.
+    /// SQL ` AND NOT (…)`: leaves out ticks in accepted gaps of aggregation, and those since the cut.
     pub passed: &'a str,
 }
 
@@ -198,7 +198,7 @@ impl Source<'_> {
         };
         format!(
             "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, toString(kind) AS kind_, {} AS value_, toString(unit) AS unit_, {}, {}, \
-             if(kept_version = 0, NULL, toString(toUnixTimestamp64Micro(log_clock))) AS known_ \
+             if(kept_version = 0, NULL, toString(toUnixTimestamp64Micro(log_clock))) AS known_, cause_origin AS cause_ \
              FROM {} WHERE {}{} ORDER BY version DESC, src_offset DESC LIMIT 1 BY timestamp",
             optional("value"),
             leg("first"),

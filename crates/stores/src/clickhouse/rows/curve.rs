@@ -21,6 +21,7 @@ pub const LAYOUT: Layout = Layout {
         ("definition", NAME),
         ("points", "String"),
         ("inputs", "String"),
+        ("log_clock", TIME),
         ("version", "UInt64"),
         ("revision", "Int32"),
         ("cause", NAME),
@@ -46,6 +47,7 @@ pub fn encode(snapshot: &CurveSnapshot<'_>, src_partition: i32, src_offset: i64,
     row.name(snapshot.definition);
     row.text(points.to_string());
     row.text(inputs.to_string());
+    row.time(snapshot.log_clock);
     row.int64(snapshot.version);
     row.int32(snapshot.revision);
     row.name(snapshot.cause.name());

@@ -39,6 +39,8 @@ pub struct LogTick {
     pub version: Option<&'static str>,
     pub appended_at: Micros,
     pub event_time: Micros,
+    /// End of the interval of a price.
+    pub end: Option<Micros>,
     pub sequence: Option<i64>,
     pub price: i64,
     pub volume: Option<i64>,
@@ -58,6 +60,7 @@ impl LogTick {
             version: None,
             appended_at: event_time,
             event_time,
+            end: None,
             sequence: None,
             price: 100,
             volume: Some(1),
@@ -88,6 +91,7 @@ impl LogTick {
             instrument_id: self.instrument_id,
             kind: self.kind(),
             event_time: self.event_time,
+            interval_end: self.end,
             price: Decimal::from_unscaled(self.price).unwrap(),
             volume: self.volume.map(|v| Decimal::from_unscaled(v).unwrap()),
             product: self.product,
@@ -156,7 +160,8 @@ fn lane(random: &mut Rng, feed: &'static str, raw_partition: i32, ticks: usize) 
             "da" => 3600 * SECOND,
             _ => 1,
         };
-        lane.push(LogTick {
+        let (event_time, end) = interval(random, event_time - event_time.rem_euclid(grid), grid);
+        let tick = LogTick {
             offset: 0,
             feed,
             raw_partition,
@@ -166,13 +171,40 @@ fn lane(random: &mut Rng, feed: &'static str, raw_partition: i32, ticks: usize) 
             product,
             version: VERSIONS[random.usize(..VERSIONS.len())].filter(|_| product != "trade"),
             appended_at,
-            event_time: event_time - event_time.rem_euclid(grid),
+            event_time,
+            end,
             sequence: (random.usize(..100) < 50).then(|| random.usize(..5) as i64 - 2),
             price: random.usize(..2000) as i64 * 1_000_000 - 500_000_000,
             volume: (random.usize(..100) < 80).then(|| random.usize(..50) as i64 * 10_000_000),
+        };
+        // The same row in another document.
+        let same = lane.get(lane.len().saturating_sub(1 + random.usize(..6)));
+        let same = same.filter(|same| same.product != "trade" && random.usize(..100) < 15);
+        lane.push(match same {
+            Some(same) => LogTick {
+                raw_offset,
+                index,
+                appended_at,
+                ..same.clone()
+            },
+            None => tick,
         });
     }
     lane
+}
+
+/// Start and end of the interval that begins at a place of the grid: usually the whole, or a part of it, as of extra dispatch runs.
+fn interval(random: &mut Rng, start: Micros, grid: Micros) -> (Micros, Option<Micros>) {
+    if grid == 1 {
+        return (start, None);
+    }
+    let part = random.usize(1..(grid / SECOND) as usize) as i64 * SECOND;
+    match random.usize(..10) {
+        0 => (start, Some(start + part)),
+        1 => (start + part, Some(start + grid)),
+        2..=4 => (start, Some(start + grid)),
+        _ => (start, None),
+    }
 }
 
 /// Seconds from the append time to the event: usual for the product, or an outlier.

@@ -114,6 +114,23 @@ impl Rows {
         last.is_some_and(|row| row.is_after_close(key.2 + key.1.micros(), row.clock))
     }
 
+    /// How many rows of the bar up to this offset came after its close, those without effect included.
+    pub fn after_close(&self, key: &BarKey, upto: i64) -> i32 {
+        let rows = self.0.iter().filter(|row| row.tick.offset <= upto && row.is_in(key));
+        let end = key.2 + key.1.micros();
+        rows.filter(|row| row.is_after_close(end, row.clock)).count() as i32
+    }
+
+    /// Whether the last row of the bar up to this offset replaces no price.
+    pub fn ends_without_effect(&self, key: &BarKey, upto: i64) -> bool {
+        let rows = self.0.iter().filter(|row| row.tick.offset <= upto && row.is_in(key));
+        let rows: Vec<&Row> = rows.collect();
+        let Some((last, before)) = rows.split_last() else {
+            return false;
+        };
+        best_before(before, &last.tick).is_some_and(|best| is_without_effect(&last.tick, best))
+    }
+
     /// The bar of the rows up to this offset; of the prices of an interval the one of the best version counts, of equal ones the
     /// last origin.
     pub fn content(&self, key: &BarKey, upto: i64, closed: bool) -> Option<OwnedBar> {
@@ -123,8 +140,7 @@ impl Rows {
             .filter(|row| row.tick.offset <= upto && row.is_in(key))
             .collect();
         let end = key.2 + key.1.micros();
-        let revision = rows.iter().filter(|row| row.is_after_close(end, row.clock)).count() as i32;
-        let cause = cause(&rows, end);
+        let (revision, cause) = events(&rows, end);
         let last_appended_at = rows.iter().map(|row| row.tick.appended_at).max()?;
         let last_offset = rows.iter().map(|row| row.tick.offset).max()?;
         let ticks = counting(rows);
@@ -134,13 +150,12 @@ impl Rows {
             ticks.iter().map(|t| volume(t)).sum(),
             Turnover(ticks.iter().map(|t| volume(t) * i128::from(t.price)).sum()),
         );
-        let length = |tick: &&LogTick| if tick.product == "rt5" { 300 } else { 3600 };
         let prices_of_intervals = || ticks.iter().copied().filter(|tick| tick.product != "trade");
         let time_weighted = TimeWeighted {
             price_seconds: prices_of_intervals()
-                .map(|tick| i128::from(tick.price * length(&tick)))
+                .map(|tick| i128::from(tick.price * seconds(tick)))
                 .sum(),
-            seconds: prices_of_intervals().map(|tick| length(&tick)).sum(),
+            seconds: prices_of_intervals().map(seconds).sum(),
         };
         let prices = [
             first.price,
@@ -191,20 +206,45 @@ fn counting(rows: Vec<&Row>) -> Vec<&LogTick> {
     ticks
 }
 
-/// What the last of these rows is to those of its interval before it.
-fn cause(rows: &[&Row], end: Micros) -> Option<BarCause> {
-    let (last, before) = rows.split_last()?;
-    let is_same = |row: &&&Row| row.tick.product == last.tick.product && row.tick.event_time == last.tick.event_time;
-    let of_interval = before.iter().filter(|_| last.tick.product != "trade").filter(is_same);
-    let best = of_interval.map(|row| (certainty(&row.tick), place(&row.tick))).max();
-    let own = (certainty(&last.tick), place(&last.tick));
-    Some(match best {
-        None if last.is_after_close(end, last.clock) => BarCause::Late,
-        None => BarCause::Live,
-        Some(best) if own < best => BarCause::Outranked,
-        Some((certainty, _)) if own.0 > certainty => BarCause::Vintage,
-        Some(_) => BarCause::Correction,
-    })
+/// The seconds for which a price of an interval counts.
+fn seconds(tick: &LogTick) -> i64 {
+    let whole = if tick.product == "rt5" { 300 } else { 3600 };
+    tick.end
+        .map_or(whole, |end| whole.min((end - tick.event_time) / SECOND))
+}
+
+/// How many of these rows came after the close, and what the last of them did; those that replace no price left out.
+fn events(rows: &[&Row], end: Micros) -> (i32, Option<BarCause>) {
+    let (mut revision, mut cause) = (0, None);
+    for (number, row) in rows.iter().enumerate() {
+        let best = best_before(&rows[..number], &row.tick);
+        if best.is_some_and(|best| is_without_effect(&row.tick, best)) {
+            continue;
+        }
+        let is_late = row.is_after_close(end, row.clock);
+        revision += i32::from(is_late);
+        cause = Some(match best {
+            None if is_late => BarCause::Late,
+            None => BarCause::Live,
+            Some(best) if certainty(&row.tick) > certainty(best) => BarCause::Vintage,
+            Some(_) => BarCause::Correction,
+        });
+    }
+    (revision, cause)
+}
+
+/// The price of the tick's interval that counts among these rows.
+fn best_before<'r>(rows: &[&'r Row], tick: &LogTick) -> Option<&'r LogTick> {
+    let ticks = rows.iter().map(|row| &row.tick);
+    ticks
+        .filter(|other| tick.product != "trade" && other.product == tick.product && other.event_time == tick.event_time)
+        .max_by_key(|other| (certainty(other), place(other)))
+}
+
+/// Whether a bar counts the same after it, if it counts the other price of its interval: that one is better, or equal in everything.
+fn is_without_effect(tick: &LogTick, best: &LogTick) -> bool {
+    let values = |tick: &LogTick| (certainty(tick), tick.price, tick.volume.unwrap_or(0), seconds(tick));
+    values(tick) == values(best) || (certainty(tick), place(tick)) < (certainty(best), place(best))
 }
 
 fn certainty(tick: &LogTick) -> Option<usize> {

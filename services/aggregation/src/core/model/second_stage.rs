@@ -16,8 +16,8 @@ use stream::{KeptMessage, Partition};
 use super::fixtures::{OwnedBar, RULES};
 use super::oracle::Rows;
 use super::world::{Broker, Mutation};
-use crate::core::found::{Fate, Kept, ask_again, fate, kept};
 use crate::core::restate::{Answer, RestateRules};
+use crate::core::restate_outcome::{Fate, Kept, ask_again, fate, kept};
 
 /// A record of the late topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -260,7 +260,8 @@ fn kept_of(scene: &Scene<'_>, asked: &AskedWindow, bar: &Option<OwnedBar>, oldes
             .restate(scene.rows, &[as_stored], scene.mutation)
             .pop()??;
         bar.version.closed = stored.version.closed;
-        if stored.version.last_offset < asked.version.last_offset {
+        let keeps_the_cause = scene.broker.table.ends_without_effect(scene.rows, asked);
+        if stored.version.last_offset < asked.version.last_offset && !keeps_the_cause {
             bar.cause = stored.cause;
         }
         Some(bar)

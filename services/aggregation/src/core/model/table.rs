@@ -8,7 +8,7 @@ use fastrand::Rng;
 use stores::Oldest;
 
 use super::fixtures::{LogTick, OwnedBar};
-use super::oracle::Rows;
+use super::oracle::{BarKey, Rows};
 use super::world::Mutation;
 
 /// A loss of rows; at most one per simulation.
@@ -171,24 +171,29 @@ impl Table {
         })
     }
 
+    /// Whether the last row of the window, among those that are left, replaces no price.
+    pub fn ends_without_effect(&self, rows: &Rows, asked: &AskedWindow) -> bool {
+        self.rows_left(rows)
+            .ends_without_effect(&key(asked), asked.version.last_offset)
+    }
+
+    fn rows_left(&self, rows: &Rows) -> Rows {
+        let ticks = rows.0.iter().map(|row| &row.tick);
+        let held: Vec<LogTick> = ticks
+            .filter(|tick| self.held.contains_key(&tick.offset))
+            .cloned()
+            .collect();
+        Rows::of(&held)
+    }
+
     /// Stands for `stores::History::restate`: the bars of the existing rows, each with the offset of its last row.
     pub fn restate(&self, rows: &Rows, asked: &[AskedWindow], mutation: Mutation) -> Vec<Option<OwnedBar>> {
-        let held = rows.0.iter().map(|row| &row.tick);
-        let version = |tick: &LogTick| tick.version.filter(|_| mutation != Mutation::LastOriginCounts);
-        let held: Vec<LogTick> = held
-            .filter(|tick| self.held.contains_key(&tick.offset))
-            .map(|tick| LogTick {
-                version: version(tick),
-                ..tick.clone()
-            })
-            .collect();
-        let held = Rows::of(&held);
+        let mut held = self.rows_left(rows);
+        for row in held.0.iter_mut().filter(|_| mutation == Mutation::LastOriginCounts) {
+            row.tick.version = None;
+        }
         let bar = |asked: &AskedWindow| {
-            let key = (
-                asked.instrument_id.as_ref().to_owned(),
-                asked.window.interval,
-                asked.window.start,
-            );
+            let key = key(asked);
             let upto = match mutation {
                 Mutation::NewestRows => i64::MAX,
                 _ => asked.version.last_offset,
@@ -198,8 +203,19 @@ impl Table {
             if mutation == Mutation::NewestRows {
                 bar.version = asked.version;
             }
+            if mutation == Mutation::EveryRowCounts {
+                bar.revision = held.after_close(&key, upto);
+            }
             Some(bar)
         };
         asked.iter().map(bar).collect()
     }
+}
+
+fn key(asked: &AskedWindow) -> BarKey {
+    (
+        asked.instrument_id.as_ref().to_owned(),
+        asked.window.interval,
+        asked.window.start,
+    )
 }

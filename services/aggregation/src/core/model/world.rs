@@ -41,6 +41,10 @@ pub enum Mutation {
     Windows(Rule),
     /// The second stage counts rows beyond the requested offset.
     NewestRows,
+    /// The stream counts each price for the nominal length of its product.
+    NominalLengths,
+    /// The second stage counts repetitions and outranked prices as revisions.
+    EveryRowCounts,
     /// Of the prices of an interval the second stage counts the last, whatever its version.
     LastOriginCounts,
     /// The second stage does not wait for the table.
@@ -183,8 +187,12 @@ impl Owner {
         let Some(tick) = world.log.get(self.next) else { return };
         self.next += 1;
         let mut outputs = Vec::new();
+        let mut read = tick.tick();
+        if world.mutation == Mutation::NominalLengths {
+            read.interval_end = None;
+        }
         let arrived = Arrived {
-            tick: &tick.tick(),
+            tick: &read,
             offset: tick.offset,
             now: world.wall,
         };

@@ -4,9 +4,9 @@
 
 use domain::{Interval, Micros, Product, Tick, Window};
 
+use super::interner::Texts;
+use super::lateness::Reached;
 use super::log_clock::{LogClock, Rule, WindowRules};
-use super::reach::Reached;
-use super::texts::Texts;
 use super::window_state::{Added, Contribution};
 
 /// A tick with its offset and arrival time.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::RawPosition;
+use stream::Partition;
 
 /// A tick by its origin.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,14 @@ impl TickId {
             partition,
             position: RawPosition { offset, index },
         })
+    }
+
+    /// Its raw partition.
+    pub fn place(&self) -> Partition {
+        Partition {
+            topic: self.feed.as_str().into(),
+            number: self.partition,
+        }
     }
 }
 

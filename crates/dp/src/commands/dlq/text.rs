@@ -1,0 +1,110 @@
+//! The texts of `dp dlq list`, `stats` and `show`.
+
+use ops::dead_letters::{By, Group, Letter, Passed};
+use ops::present::{printable, table};
+
+use crate::cells::{count, shortened};
+use crate::letter::block;
+use crate::message::Shown;
+
+/// Characters of a reason in a table; `dp dlq show` and `--json` show all.
+const SHOWN_CHARACTERS: usize = 80;
+
+/// The letter as a block, then its whole payload.
+pub(super) fn whole(letter: &Shown) -> String {
+    let payload = match &letter.value {
+        serde_json::Value::String(text) => text.clone(),
+        value => serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()),
+    };
+    match block(letter, "") {
+        Some(block) => format!("{block}\n\n{payload}"),
+        None => payload,
+    }
+}
+
+pub(super) fn list_text(letters: &[Letter], matching: u64, passed: Passed, none: &str) -> String {
+    if letters.is_empty() {
+        return format!("{none}{}", passed_text(passed));
+    }
+    let rows = letters.iter().map(|letter| {
+        let rows = if letter.rows.is_empty() { "" } else { " (some rows)" };
+        let closed = match (letter.replayed, letter.given_up) {
+            (true, _) => " (replayed)",
+            (_, true) => " (given up)",
+            (false, false) => "",
+        };
+        vec![
+            letter.failed_at_text.clone(),
+            letter.stage.clone(),
+            letter.code.clone(),
+            printable(&letter.market),
+            format!("{}{rows}{closed}", letter.origin),
+            shortened(&letter.reason, SHOWN_CHARACTERS),
+            letter.place.offset.to_string(),
+        ]
+    });
+    let headers = ["failed at", "stage", "code", "market", "origin", "reason", "dlq offset"];
+    let text = table(&headers, 6, rows);
+    let unlisted = matching.saturating_sub(letters.len() as u64);
+    let more = match unlisted {
+        0 => String::new(),
+        unlisted => format!("\n{} more; list them with a larger --limit", count(unlisted)),
+    };
+    format!("{text}{more}{}", passed_text(passed))
+}
+
+pub(super) fn stats_text(by: &[By], groups: &[Group], total: u64, passed: Passed, none: &str) -> String {
+    if groups.is_empty() {
+        return format!("{none}{}", passed_text(passed));
+    }
+    let mut headers: Vec<&str> = by.iter().map(|by| by.name()).collect();
+    headers.extend(["oldest", "newest", "example", "letters"]);
+    let rows = groups.iter().map(|group| {
+        let value = |by: &By| {
+            group
+                .values
+                .get(by.name())
+                .map(|value| printable(value))
+                .unwrap_or_default()
+        };
+        let mut row: Vec<String> = by.iter().map(value).collect();
+        row.extend([
+            group.oldest.clone(),
+            group.newest.clone(),
+            group.example.clone(),
+            count(group.letters),
+        ]);
+        row
+    });
+    let text = table(&headers, headers.len() - 1, rows);
+    format!("{text}\n{} dead letter(s){}", count(total), passed_text(passed))
+}
+
+pub(super) fn passed_text(passed: Passed) -> String {
+    let mut text = String::new();
+    if passed.repeated > 0 {
+        text.push_str(&format!(
+            "\n{} repetition(s) of letters are not counted",
+            passed.repeated
+        ));
+    }
+    if passed.replayed > 0 {
+        text.push_str(&format!(
+            "\n{} more were replayed; `dp dlq list --replayed` shows them",
+            passed.replayed
+        ));
+    }
+    if passed.given_up > 0 {
+        text.push_str(&format!(
+            "\n{} more were given up; `dp dlq list --replayed` shows them",
+            passed.given_up
+        ));
+    }
+    if passed.foreign > 0 {
+        text.push_str(&format!(
+            "\n{} record(s) of the topic are not dead letters of the pipeline",
+            passed.foreign
+        ));
+    }
+    text
+}
