@@ -17,6 +17,8 @@ use crate::outputs::scrape::Scrape;
 use crate::requests::Requests;
 use crate::usage::Usages;
 
+/// Seconds until the broker's compiler has settled. After one minute it still takes 2 percent of a core, as much as all services.
+const SETTLED: u64 = 180;
 const LATEST_PRICE: &str = "latest_price";
 /// A load before the measurement, so that the broker compiles its code: at a low rate that takes hours, in which a request costs
 /// several times as much.
@@ -39,8 +41,8 @@ pub struct IdleArgs {
     /// Seconds to measure
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
-    /// Seconds before, after 30 s of 3,000 ticks a second in which the broker compiles its code
-    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    /// Seconds before, after 30 s of 3,000 ticks a second: the broker's compiler works for three minutes
+    #[arg(long, value_name = "S", default_value_t = SETTLED, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     warm_up: u64,
 }
 
@@ -49,17 +51,20 @@ impl Args {
     pub fn modest() -> Args {
         Args {
             rate: vec![200, 2_000, 8_000],
-            times: IdleArgs::modest(),
+            times: IdleArgs {
+                seconds: 30,
+                warm_up: 30,
+            },
         }
     }
 }
 
 impl IdleArgs {
-    /// Small sizes, for a run of all benchmarks.
-    pub fn modest() -> IdleArgs {
+    /// For a run of all benchmarks.
+    pub fn usual() -> IdleArgs {
         IdleArgs {
             seconds: 30,
-            warm_up: 30,
+            warm_up: SETTLED,
         }
     }
 }

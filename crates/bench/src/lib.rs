@@ -217,7 +217,7 @@ async fn everything(stage: &Stage, sections: &mut Vec<Section>) -> anyhow::Resul
     sections.push(hop::run(stage, &hop::Args::modest()).await?);
     sections.push(pipeline::run(stage, &pipeline::Args::modest()).await?);
     sections.push(latency::run(stage, &latency::Args::modest()).await?);
-    sections.push(day::idle(stage, &day::IdleArgs::modest()).await?);
+    sections.push(day::idle(stage, &day::IdleArgs::usual()).await?);
     sections.push(day::run(stage, &day::Args::modest()).await?);
     sections.push(recovery::run(stage, &recovery::Args::modest()).await?);
     sections.push(history::run(stage, &history::Args::modest()).await?);

@@ -137,9 +137,10 @@ fn server_properties(ports: &Ports, data: &Path) -> String {
          group.min.session.timeout.ms=1000\n\
          group.consumer.min.session.timeout.ms=1000\n\
          group.consumer.min.heartbeat.interval.ms=200\n\
-         # Two cores.\n\
+         # Two cores. Each of the group coordinator's threads wakes a few times a second, and one is enough.\n\
          num.network.threads=1\n\
          num.io.threads=2\n\
+         group.coordinator.threads=1\n\
          log.cleaner.dedupe.buffer.size=16777216\n\
          # No empty record in the metadata log, with a flush to the disk, twice a second.\n\
          metadata.max.idle.interval.ms=0\n"

@@ -178,7 +178,7 @@ fn base(bootstrap: &Brokers, client_id: &str) -> ClientConfig {
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("retry.backoff.ms", "50")
-        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("topic.metadata.refresh.interval.ms", "60000")
         .set("socket.keepalive.enable", "true")
         .set("log.connection.close", "false");
     config
