@@ -75,8 +75,8 @@ pub async fn curve_snapshots(
     let asked = questions.into_iter().map(|question| {
         let (clickhouse, table) = (clickhouse.clone(), table.to_owned());
         async move {
-            let found = curve_snapshot(&clickhouse, &table, &question).await?;
-            Ok(found.map(|stored| (question, stored)))
+            let found = curve_snapshot(&clickhouse, &table, &question).await;
+            found.map(|found| found.map(|stored| (question, stored)))
         }
     });
     let found: Vec<Option<_>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
