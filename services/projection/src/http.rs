@@ -1,6 +1,8 @@
-//! HTTP of projection: latest prices and curve snapshots from Postgres, so that every replica can answer for all partitions.
+//! HTTP of projection: latest prices and curve snapshots from Postgres, so that every replica can answer for all partitions, and earlier
+//! snapshots from ClickHouse.
 
 pub mod copy_count;
+mod curve_history;
 mod curves;
 pub mod live;
 
@@ -22,6 +24,7 @@ use crate::core::invalidation::{Action, Request, Target};
 use crate::freshness::{Freshness, LATEST_PRICE};
 use crate::rewrite::Rewriter;
 use copy_count::CopyCount;
+pub use curve_history::CurveHistory;
 use live::LivePrices;
 
 /// Highest `limit` of `GET /prices/latest`.
@@ -66,6 +69,8 @@ pub struct Api {
     pub rewriter: Rewriter,
     /// Curve snapshots and derived prices, over the same connections.
     pub served: [ServedStore; Projection::ALL.len()],
+    /// Earlier curve snapshots.
+    pub history: CurveHistory,
     /// How each projection stands, latest prices first.
     pub projections: Vec<Arc<Freshness>>,
     /// The circuit breaker of Redis.
@@ -89,7 +94,7 @@ pub fn routes(api: Arc<Api>) -> Routes {
         .of_tenant(
             Method::GET,
             "/curves/snapshots",
-            "Newest snapshot of each curve and horizon, newest first, or those of one curve",
+            "Newest snapshot of each curve and horizon, or the newest that was known at a time of the log's clock, newest first; or those of one curve",
             &["curve_id", "horizon", "as_of", "limit"],
             curves::snapshots,
         )

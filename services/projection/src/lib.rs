@@ -6,7 +6,7 @@
 //! with a compare-and-set; an older price never replaces a newer one in either store.
 //! Failure: while Postgres is down, prices continue to Redis and the position waits. After an outage, Redis is refilled
 //! from memory. Neither outage affects the other store. A second stage serves curve snapshots and derived prices, a third one carries out
-//! requests to drop or rewrite copies.
+//! requests to drop or rewrite copies. ClickHouse is only read, for earlier curve snapshots.
 
 pub mod config;
 pub mod core;
@@ -47,6 +47,8 @@ pub const DEFINITION: Definition<Config> = Definition {
             "projection_topics",
         ]),
         Use::optional(Dependency::Redis),
+        // Only for curve snapshots as they were known at an earlier time.
+        Use::optional(Dependency::ClickHouse),
     ],
     metrics: metrics::DECLARED,
     deciding: &[],

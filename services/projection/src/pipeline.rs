@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use service::clients::Dependency;
 use service::health::Check;
+use service::writer::tables::CURVE_SNAPSHOTS;
 use service::{Context, StartError};
 use stores::postgres::VerifyRuns;
 use stores::{LatestPriceStore, Postgres, Projection, ServedStore};
@@ -23,7 +24,7 @@ use crate::core::work::Cadence;
 use crate::freshness::{Freshness, LATEST_PRICE};
 use crate::http::copy_count::CopyCount;
 use crate::http::live::LivePrices;
-use crate::http::{self, Api};
+use crate::http::{self, Api, CurveHistory};
 use crate::metrics::Meters;
 use crate::rewrite::Rewriter;
 use crate::stages::invalidate::{self, Invalidator};
@@ -216,6 +217,11 @@ fn api(
         served: Projection::ALL.map(served),
         copies: CopyCount::new(rewriter.redis.clone(), Arc::clone(&redis_breaker), ctx.runtime.clone()),
         rewriter,
+        history: CurveHistory {
+            clickhouse: ctx.clients.clickhouse()?,
+            breaker: ctx.clients.breaker(Dependency::ClickHouse)?,
+            table: ctx.names.table(CURVE_SNAPSHOTS.name),
+        },
         projections: all,
         redis_breaker,
         live,

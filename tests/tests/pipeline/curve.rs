@@ -497,6 +497,17 @@ fn a_late_quote_changes_nothing_that_was_known_before(pipeline: &Pipeline) {
     for (at, expected) in [(known_before, &before), (just_before, &before), (known, &revised)] {
         let (status, shown) = curve(pipeline, &format!("as_of={at}")).unwrap();
         assert_eq!((status, &shown), (200, expected), "{at}");
+        // Projection may not have the revision yet.
+        if at < known {
+            let path = format!("/curves/snapshots?curve_id={CURVE}&horizon=all&as_of={at}");
+            let (status, body) = pipeline.get(Service::Projection, &path).unwrap();
+            let served: Value = serde_json::from_str(&body).unwrap();
+            let served = &served["snapshots"][0];
+            assert_eq!((status, &served["log_clock"]), (200, &expected["known_at"]), "{body}");
+            for field in ["as_of", "version", "points", "inputs"] {
+                assert_eq!(served[field], expected[field], "{at}: {field}");
+            }
+        }
         let sql = format!(
             "SELECT any(version) FROM curve_points_asof(at = '{}') WHERE tenant_id = 'default' AND curve_id = '{CURVE}' AND horizon = 'all'",
             at.strftime("%Y-%m-%d %H:%M:%S.%6f")

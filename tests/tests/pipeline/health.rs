@@ -20,7 +20,6 @@ fn use_of(service: Service, server: Server) -> Option<bool> {
         (Service::Enrichment | Service::Projection, Server::Redis) | (Service::Enrichment, Server::Postgres) => {
             Some(false)
         }
-        (Service::Projection, Server::ClickHouse) => None,
         (_, Server::ClickHouse) => Some(false),
         _ => None,
     }

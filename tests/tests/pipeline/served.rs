@@ -1,10 +1,11 @@
 //! The newest curve snapshots and derived prices: Postgres, Redis and the route show them, whatever order the records came in, while
-//! projection is killed, Redis is emptied, and rows are changed by hand and rebuilt from the log.
+//! projection is killed, Redis is emptied, and rows are changed by hand and rebuilt from the log. For an earlier time the route shows what was
+//! known then, as aggregation does.
 
 use std::collections::BTreeMap;
 
 use codec::Wire;
-use domain::{CurvePoint, CurveSnapshot, Decimal, DerivedCause, DerivedPrice, Origin};
+use domain::{CurveInput, CurvePoint, CurveSnapshot, Decimal, DerivedCause, DerivedPrice, Origin};
 use e2e::{Pipeline, build_programs, eventually};
 use fastrand::Rng;
 use localstack::{Service, Temporary};
@@ -71,6 +72,17 @@ fn payload((name, horizon, minute, version): Made) -> Vec<u8> {
         extrapolated: false,
         sources: vec!["ingestion.market.raw.v1/0/1/0"],
     };
+    let input = CurveInput {
+        contract: "2026-11",
+        block: "flat",
+        price: price(minute, version),
+        curve_price: Some(price(minute, version)),
+        residual: None,
+        state: "repriced",
+        implied_by: Vec::new(),
+        source: "ingestion.market.raw.v1/0/1/0",
+        known_at: time - 1,
+    };
     let snapshot = CurveSnapshot {
         origin,
         tenant_id: TENANT,
@@ -86,7 +98,7 @@ fn payload((name, horizon, minute, version): Made) -> Vec<u8> {
         revision: 0,
         cause: DerivedCause::First,
         points: vec![point],
-        inputs: Vec::new(),
+        inputs: vec![input],
     };
     wire.encode_curve(&snapshot, &mut bytes);
     bytes
@@ -220,12 +232,10 @@ fn route(pipeline: &Pipeline, expected: &Newest) {
             "{body}"
         );
         assert!(snapshot["standing"].is_null(), "{body}");
-        // It is known since its time; what was known before is not here.
-        for (before, status) in [(0, 200), (1, 422)] {
-            let at = iso(START + minute * MINUTE - before);
-            let (found, body) = answer(pipeline, &format!("{query}&as_of={at}"));
-            assert_eq!(found, status, "{at}: {body}");
-        }
+        // It is known since its time.
+        let at = iso(START + minute * MINUTE);
+        let (status, known) = answer(pipeline, &format!("{query}&as_of={at}"));
+        assert_eq!((status, &known), (200, &body), "{at}");
     }
     let count = |query: &str| answer(pipeline, query).1["count"].clone();
     assert_eq!(count(&tenant), json!(expected.len()));
@@ -244,8 +254,74 @@ fn route(pipeline: &Pipeline, expected: &Newest) {
     }
 }
 
+/// The snapshots of these records that were known at the end of this minute, by curve and horizon, as the route shows them.
+fn known_after(records: &[Made], last: i64) -> BTreeMap<(String, String), Value> {
+    let is_known = |(_, _, minute, _): &&Made| *minute <= last;
+    let known: Vec<Made> = records.iter().filter(is_known).copied().collect();
+    let shown = |((name, horizon), (minute, version)): ((&'static str, &'static str), (i64, i64))| {
+        let payload = payload((name, horizon, minute, version));
+        let wire = Wire::single_object();
+        let snapshot = wire.decode_curve(&payload).unwrap();
+        ((name.to_owned(), horizon.to_owned()), codec::json::curve(&snapshot))
+    };
+    newest(&known).into_iter().map(shown).collect()
+}
+
+/// Between two snapshots the route shows the one before, from ClickHouse, in the form of the newest ones, and aggregation shows the same.
+fn history(pipeline: &Pipeline, records: &[Made]) {
+    let tenant = format!("tenant_id={}", encoded(TENANT));
+    for last in [0, 7, 18] {
+        let at = iso(START + (last + 1) * MINUTE - 1);
+        let wanted = known_after(records, last);
+        let mut last_answer = Value::Null;
+        let agreed = eventually("what was known before", || {
+            let (status, body) = answer(pipeline, &format!("{tenant}&as_of={at}"));
+            last_answer = body;
+            let found = last_answer["snapshots"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|snapshot| {
+                    let text = |name: &str| snapshot[name].as_str().unwrap_or_default().to_owned();
+                    ((text("curve_id"), text("horizon")), snapshot.clone())
+                });
+            Ok(status == 200 && last_answer["count"] == wanted.len() && found.collect::<BTreeMap<_, _>>() == wanted)
+        });
+        assert!(agreed.is_ok(), "{at}: {last_answer} instead of {wanted:?}");
+        for ((name, horizon), snapshot) in &wanted {
+            let path = format!("/curves/{}?{tenant}&horizon={horizon}&as_of={at}", encoded(name));
+            let (status, body) = pipeline.get(Service::Aggregation, &path).unwrap();
+            let shown: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(
+                (status, &shown["known_at"]),
+                (200, &snapshot["log_clock"]),
+                "{path}: {body}"
+            );
+            for field in [
+                "as_of", "version", "revision", "cause", "market", "day", "method", "points", "inputs",
+            ] {
+                assert_eq!(shown[field], snapshot[field], "{path}: {field}");
+            }
+        }
+    }
+    let before = iso(START - 1);
+    for (query, status, words) in [
+        (format!("{tenant}&as_of={before}"), 200, "\"count\":0"),
+        (format!("{tenant}&curve_id=NG&as_of={before}"), 404, "was known at"),
+        (
+            format!("tenant_id=other&as_of={}", iso(START + MINUTE)),
+            200,
+            "\"count\":0",
+        ),
+        ("as_of=noon".to_owned(), 400, "as_of"),
+    ] {
+        let (found, body) = answer(pipeline, &query);
+        assert!(found == status && body.to_string().contains(words), "{query}: {body}");
+    }
+}
+
 /// Both topics, each with its records; projection is killed after the first half of them.
-fn serve(pipeline: &Pipeline, random: &mut Rng) -> (Newest, Newest) {
+fn serve(pipeline: &Pipeline, random: &mut Rng) -> (Vec<Made>, Vec<Made>) {
     let (curves, derived) = (records(random, &HORIZONS), records(random, &[""]));
     for (topic, all) in [(CURVES, &curves), (DERIVED, &derived)] {
         publish(pipeline, topic, &all[..all.len() / 2]);
@@ -268,7 +344,7 @@ fn serve(pipeline: &Pipeline, random: &mut Rng) -> (Newest, Newest) {
         publish(pipeline, topic, &all[all.len() / 2..]);
     }
     pipeline.kill_and_restart(Service::Projection).unwrap();
-    (newest(&curves), newest(&derived))
+    (curves, derived)
 }
 
 /// Changes, deletes and invents rows.
@@ -296,11 +372,13 @@ fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
     build_programs().unwrap();
     let pipeline = Pipeline::on(Temporary::new().unwrap()).unwrap();
     let mut random = Rng::with_seed(19);
-    let (mut curves, mut derived) = serve(&pipeline, &mut random);
+    let (sent, of_series) = serve(&pipeline, &mut random);
+    let (mut curves, mut derived) = (newest(&sent), newest(&of_series));
     in_postgres(&pipeline, "the newest snapshots", SELECT_CURVES, &curves);
     in_postgres(&pipeline, "the newest derived prices", SELECT_DERIVED, &derived);
     in_redis(&pipeline, "their copies", &curves);
     route(&pipeline, &curves);
+    history(&pipeline, &sent);
 
     // Older versions and older times that come later change nothing; the newest record of each partition shows that they were read.
     let late: Vec<Made> = NAMES.map(|name| (name, "1m", 5, 9_000)).into();

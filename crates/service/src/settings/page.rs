@@ -8,6 +8,7 @@ use super::variable::{Kind, OTHER_PROGRAMS, SHARED_PREFIX, Variable};
 use super::{Env, declare};
 use crate::clients::{Dependency, Use};
 use crate::run::Definition;
+use crate::writer::TableSpec;
 
 /// What one service reads.
 pub struct Part {
@@ -224,7 +225,8 @@ fn is_used(name: &str, part: &Part) -> bool {
     let name = name.strip_prefix(SHARED_PREFIX).unwrap_or(name);
     let store = match name {
         "DB_POOL_SIZE" => Some(Dependency::Postgres),
-        "MAX_BATCH_SIZE" | "FLUSH_INTERVAL_MS" => Some(Dependency::ClickHouse),
+        // Only writers of tables do, and not every user of ClickHouse is one.
+        "MAX_BATCH_SIZE" | "FLUSH_INTERVAL_MS" => return TableSpec::of(part.service).next().is_some(),
         _ => [
             ("CLICKHOUSE_", Dependency::ClickHouse),
             ("POSTGRES_", Dependency::Postgres),

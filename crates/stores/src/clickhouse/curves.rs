@@ -1,8 +1,9 @@
-//! The newest snapshot of a curve in the table.
+//! The newest snapshots of curves in the table.
 //!
 //! Failure: nothing is retried here. The caller limits the time, since a client waits for the response.
 
 use domain::Micros;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 
 use super::{ClickHouse, literal, time_literal};
@@ -10,6 +11,8 @@ use crate::StoreError;
 
 /// Snapshots that were taken back are passed over, at most so many in a row.
 const MOST_TAKEN_BACK: usize = 100;
+/// Questions of one caller that the server works on at the same time.
+const AT_ONCE: usize = 4;
 
 /// Which snapshot is asked for.
 #[derive(Debug, Clone)]
@@ -56,18 +59,40 @@ pub async fn curve_snapshot(
 ) -> Result<Option<StoredCurve>, StoreError> {
     let sql = statement(clickhouse.database(), table, question);
     let rows: Vec<StoredCurve> = clickhouse.rows("read a curve", &sql).await?;
-    Ok(rows.into_iter().find(|row| row.points != "[]"))
+    Ok(rows.into_iter().next())
+}
+
+/// The same for several questions: those that have an answer, in their order. Each is a look-up of its own by the key of the table: one
+/// statement for all curves would read the whole history of a tenant.
+///
+/// # Errors
+/// The error of the server.
+pub async fn curve_snapshots(
+    clickhouse: &ClickHouse,
+    table: &str,
+    questions: Vec<CurveQuestion>,
+) -> Result<Vec<(CurveQuestion, StoredCurve)>, StoreError> {
+    let asked = questions.into_iter().map(|question| {
+        let (clickhouse, table) = (clickhouse.clone(), table.to_owned());
+        async move {
+            let found = curve_snapshot(&clickhouse, &table, &question).await;
+            found.map(|found| found.map(|stored| (question, stored)))
+        }
+    });
+    let found: Vec<Option<_>> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 fn statement(database: &str, table: &str, question: &CurveQuestion) -> String {
     format!(
-        "SELECT toString(market) AS market, toUnixTimestamp64Micro(as_of) AS as_of, \
+        "SELECT * FROM (SELECT toString(market) AS market, toUnixTimestamp64Micro(as_of) AS as_of, \
          toUnixTimestamp64Micro(log_clock) AS known_at, toString(day) AS day, toString(method) AS method, \
          toString(definition) AS definition, points, inputs, version, revision, toString(cause) AS cause, origin \
          FROM {database}.{table} \
          WHERE tenant_id = {tenant} AND curve_id = {curve} AND horizon = {horizon} \
          AND as_of <= {as_of} AND log_clock <= {as_of} \
-         ORDER BY as_of DESC, version DESC, src_offset DESC LIMIT 1 BY as_of LIMIT {MOST_TAKEN_BACK} \
+         ORDER BY as_of DESC, version DESC, src_offset DESC LIMIT 1 BY as_of LIMIT {MOST_TAKEN_BACK}) \
+         WHERE points != '[]' ORDER BY as_of DESC LIMIT 1 \
          SETTINGS prefer_column_name_to_alias = 1",
         tenant = literal(&question.tenant_id),
         curve = literal(&question.curve_id),

@@ -36,7 +36,7 @@ use hyper_util::rt::TokioExecutor;
 use security::{Secret, Trust};
 
 pub use bars::{BarKey, StoredBar, newest_bars};
-pub use curves::{CurveQuestion, StoredCurve, curve_snapshot};
+pub use curves::{CurveQuestion, StoredCurve, curve_snapshot, curve_snapshots};
 pub use derived::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices, has_derived_prices};
 pub use fence::Claimant;
 pub use fenced::{FencedTable, InsertError};

@@ -6,9 +6,9 @@ use actix_web::{HttpResponse, web};
 use curves::{CurveError, Horizon};
 use domain::Micros;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use service::Breaker;
+use service::http::shapes::{CurveInput, curve_inputs};
 use service::http::{InstrumentId, Problem, Tenant, ask};
 use stores::ClickHouse;
 use stores::clickhouse::{CurveQuestion, StoredCurve, curve_snapshot};
@@ -51,7 +51,7 @@ struct Body {
     cause: String,
     origin: String,
     points: Box<RawValue>,
-    inputs: Vec<Value>,
+    inputs: Vec<CurveInput>,
 }
 
 pub(super) async fn snapshot(
@@ -113,11 +113,6 @@ fn body(question: CurveQuestion, stored: StoredCurve) -> Result<Body, Problem> {
             "column {column} of curve_snapshots is not what this build writes"
         ))
     };
-    let mut inputs: Vec<Value> = serde_json::from_str(&stored.inputs).map_err(|_| broken("inputs"))?;
-    for input in &mut inputs {
-        let known_at = input.get_mut("known_at").ok_or_else(|| broken("inputs"))?;
-        *known_at = Value::String(time(known_at.as_i64().ok_or_else(|| broken("inputs"))?));
-    }
     Ok(Body {
         tenant_id: question.tenant_id,
         curve_id: question.curve_id,
@@ -133,7 +128,7 @@ fn body(question: CurveQuestion, stored: StoredCurve) -> Result<Body, Problem> {
         cause: stored.cause,
         origin: stored.origin,
         points: RawValue::from_string(stored.points).map_err(|_| broken("points"))?,
-        inputs,
+        inputs: curve_inputs(&stored.inputs).ok_or_else(|| broken("inputs"))?,
     })
 }
 

@@ -1,13 +1,10 @@
-//! `GET /curves/snapshots`: the newest snapshots of a tenant's curves, from Postgres.
-//!
-//! Postgres has no earlier ones, so a query for a time before they were known is refused, and not answered with what was known only later.
+//! `GET /curves/snapshots`: the newest snapshots of a tenant's curves, or the newest that were known at a time.
 
 use actix_web::{HttpResponse, web};
-use domain::Micros;
 use serde::Deserialize;
 use service::http::openapi::Shape;
 use service::http::shapes::{CURVE_INPUT, CURVE_POINT};
-use service::http::{InstrumentId, Problem, Tenant, ask, instant, time_of};
+use service::http::{InstrumentId, Problem, Tenant, ask, time_of};
 use stores::ServedRow;
 
 use super::{Api, MOST, usual_limit};
@@ -61,17 +58,13 @@ pub(super) async fn snapshots(
         store.newest_of(&of_tenant, named, query.limit).await
     })
     .await?;
-    if let (Some(curve), true) = (&curve, found.is_empty()) {
-        let to = query
-            .horizon
-            .map_or_else(String::new, |horizon| format!(" to horizon {horizon}"));
-        return Err(Problem::not_found(format!(
-            "no snapshot of curve {curve}{to} for tenant {}; a snapshot exists after the first ticks that match the curve's row in curve_metadata",
-            tenant.id()
-        )));
+    let snapshots: Vec<String> = match as_of {
+        None => found.into_iter().map(|ServedRow { body, .. }| body).collect(),
+        Some(as_of) => api.history.at(as_of, found, &api.runtime).await?,
+    };
+    if let (Some(curve), true) = (&curve, snapshots.is_empty()) {
+        return Err(missing(curve, query.horizon, query.as_of.as_deref(), &tenant));
     }
-    as_of.map_or(Ok(()), |as_of| known_by(as_of, &found))?;
-    let snapshots: Vec<String> = found.into_iter().map(|ServedRow { body, .. }| body).collect();
     // Written as text: the stored digits stay as they are.
     let body = format!(
         "{{\"count\":{},\"snapshots\":[{}]}}",
@@ -97,45 +90,17 @@ fn checked(query: Query) -> Result<Query, Problem> {
     Ok(query)
 }
 
-/// What of the body of a row says since when it is known.
-#[derive(Deserialize)]
-struct Clock {
-    log_clock: Option<String>,
-}
-
-/// Since when a snapshot is known; one that a release of before has written: since its time.
-fn known_at(row: &ServedRow) -> Option<Micros> {
-    let clock: Clock = serde_json::from_str(&row.body).ok()?;
-    match clock.log_clock {
-        Some(text) => Some(instant(&text)?.max(row.time)),
-        None => Some(row.time),
-    }
-}
-
-/// Refuses a time before the newest snapshots were known: what was known then is in ClickHouse only.
-fn known_by(as_of: Micros, found: &[ServedRow]) -> Result<(), Problem> {
-    let is_later = |row: &&ServedRow| known_at(row).is_none_or(|known_at| known_at > as_of);
-    let Some(later) = found.iter().find(is_later) else {
-        return Ok(());
-    };
-    let (curve, horizon) = (&later.key.name, &later.key.horizon);
-    let text = |time: Micros| {
-        codec::json::time(time)
-            .as_str()
-            .map_or_else(|| time.to_string(), str::to_owned)
-    };
-    let at = text(as_of);
-    Err(Problem::unprocessable(format!(
-        "the newest snapshot of curve {curve} to horizon {horizon}, of {}, was not known at {at}, and this route has only the newest; ask aggregation \
-         (port 8082 locally), GET /curves/{curve}?horizon={horizon}&as_of={at}, or SQL, SELECT … FROM curve_points_asof(at = '…')",
-        text(later.time)
-    )))
+fn missing(curve: &str, horizon: Option<String>, as_of: Option<&str>, tenant: &Tenant) -> Problem {
+    let to = horizon.map_or_else(String::new, |horizon| format!(" to horizon {horizon}"));
+    let when = as_of.map_or_else(String::new, |as_of| format!(" was known at {as_of}"));
+    Problem::not_found(format!(
+        "no snapshot of curve {curve}{to}{when} for tenant {}; a snapshot exists after the first ticks that match the curve's row in curve_metadata",
+        tenant.id()
+    ))
 }
 
 #[cfg(test)]
 mod tests {
-    use stores::ServedKey;
-
     use super::*;
 
     #[test]
@@ -153,38 +118,5 @@ mod tests {
             ..query()
         };
         assert!(checked(other).is_err());
-    }
-
-    #[test]
-    fn a_time_is_answered_only_if_the_newest_snapshots_were_known_then() {
-        let row = |time: Micros, body: &str| ServedRow {
-            key: ServedKey {
-                tenant_id: "t".to_owned(),
-                name: "C".to_owned(),
-                horizon: "1y".to_owned(),
-            },
-            time,
-            version: 1,
-            src_partition: 0,
-            body: body.to_owned(),
-        };
-        let minute = 60_000_000;
-        let revised = row(minute, r#"{"log_clock":"1970-01-01T00:02:00.000000Z","points":[]}"#);
-        let of_before = row(minute, r#"{"points":[]}"#);
-        let broken = row(minute, r#"{"log_clock":"noon"}"#);
-        for (row, at, is_answered) in [
-            (&revised, 2 * minute, true),
-            (&revised, 2 * minute - 1, false),
-            (&of_before, minute, true),
-            (&of_before, minute - 1, false),
-            (&broken, Micros::MAX, false),
-        ] {
-            let answered = known_by(at, std::slice::from_ref(row));
-            assert_eq!(answered.is_ok(), is_answered, "{at} {row:?}");
-        }
-        assert!(known_by(0, &[]).is_ok());
-        let told = known_by(minute, &[revised]).err().map(|problem| problem.to_string());
-        let route = "GET /curves/C?horizon=1y&as_of=1970-01-01T00:01:00.000000Z";
-        assert!(told.as_ref().is_some_and(|told| told.contains(route)), "{told:?}");
     }
 }
