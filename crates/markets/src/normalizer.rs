@@ -139,7 +139,12 @@ impl Normalizer {
         // A replay of some rows of a document is a different event from the document. A message that was rejected as a
         // whole emitted nothing, so a producer's retry of it and its replay are the same event; unless it was held, since its event
         // is in the window then.
-        let selected = message.replay.as_ref().map(Replay::selected_rows).transpose()?.flatten();
+        let selected = message
+            .replay
+            .as_ref()
+            .map(Replay::selected_rows)
+            .transpose()?
+            .flatten();
         let is_own_event = |replay: &Replay<'_>| replay.held || selected.is_some();
         let attempt = message.replay.filter(is_own_event).map_or(0, |replay| replay.attempt);
         // JSON in UTF-16 may begin like an Avro frame.

@@ -178,7 +178,9 @@ impl Expected {
                 (rows, letter.header("dp.error.code")?),
             ))
         });
-        let held = letters.iter().filter(|letter| letter.header("dp.error.code").as_deref() == Some(HELD));
+        let held = letters
+            .iter()
+            .filter(|letter| letter.header("dp.error.code").as_deref() == Some(HELD));
         let mut follower = Follower {
             replayed: replayed.collect(),
             held: held.filter_map(rejected).collect(),

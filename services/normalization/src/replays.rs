@@ -82,7 +82,11 @@ impl Replays {
             let text = |name: &str| letter.header(name).and_then(|value| str::from_utf8(value).ok());
             let is_whole = text(header::REJECTED_ROWS) == Some("");
             let is_held = text(header::CODE) == Some(RejectCode::TenantPaused.name());
-            if is_whole && !is_held && text(header::SERVICE) == Some(crate::DEFINITION.name) && text(header::STAGE) == Some(NAME) {
+            if is_whole
+                && !is_held
+                && text(header::SERVICE) == Some(crate::DEFINITION.name)
+                && text(header::STAGE) == Some(NAME)
+            {
                 let number = |name| text(name)?.parse::<i64>().ok();
                 if let (Some(feed), Some(partition), Some(offset)) =
                     (text(header::TOPIC), number(header::PARTITION), number(header::OFFSET))

@@ -250,14 +250,27 @@ fn messages_of_a_paused_tenant_are_letters_and_count_once_after_the_replay_while
     publish_both(&pipeline, 0..100);
     wait_for_rows(&pipeline, HELD, 100);
 
-    let done = json(&pipeline, 0, &["pause", "--tenant", HELD, "--reason", "a test", "--by", "ann"]);
-    assert_eq!((&done["orders"][0]["tenant"], &done["orders"][0]["by"]), (&HELD.into(), &"ann".into()));
+    let done = json(
+        &pipeline,
+        0,
+        &["pause", "--tenant", HELD, "--reason", "a test", "--by", "ann"],
+    );
+    assert_eq!(
+        (&done["orders"][0]["tenant"], &done["orders"][0]["by"]),
+        (&HELD.into(), &"ann".into())
+    );
     assert_eq!(done["instances"][0]["service"], "normalization", "{done}");
     let told = said(&pipeline, Service::Normalization).unwrap();
-    assert!(told.contains(&format!("tenant {HELD} is paused")) && told.contains("by ann (a test)"), "{told}");
+    assert!(
+        told.contains(&format!("tenant {HELD} is paused")) && told.contains("by ann (a test)"),
+        "{told}"
+    );
     assert_eq!(said(&pipeline, Service::Enrichment).unwrap(), "");
     let listed = json(&pipeline, 1, &["pause"]);
-    assert_eq!((&listed[0]["tenant"], &listed[0]["stage"]), (&HELD.into(), &Value::Null));
+    assert_eq!(
+        (&listed[0]["tenant"], &listed[0]["stage"]),
+        (&HELD.into(), &Value::Null)
+    );
 
     // Retries of events from before the pause are repetitions, and get no letter.
     publish_both(&pipeline, 0..100);

@@ -249,7 +249,10 @@ fn told(done: &Done, is_pause: bool) -> String {
         .iter()
         .filter(|instance| instance.state != State::Done)
         .count();
-    let mut tenants = done.orders.iter().filter(|given| matches!(given.subject, Subject::Tenant(_)));
+    let mut tenants = done
+        .orders
+        .iter()
+        .filter(|given| matches!(given.subject, Subject::Tenant(_)));
     let named: Vec<String> = done.orders.iter().map(|given| given.subject.argument()).collect();
     let is_all = tenants.next().is_none() && named.len() == STAGES.len();
     let stages = match is_all {
@@ -397,9 +400,14 @@ mod tests {
         let expected = "enrichment: paused since 2026-10-01T00:00:00Z by ann, until 2026-10-01T02:00:00Z: restore\n";
         assert!(text.starts_with(expected), "{text}");
         (paused.reason, paused.until) = (None, None);
-        assert!(listed(std::slice::from_ref(&paused)).starts_with("enrichment: paused since 2026-10-01T00:00:00Z by ann\n"));
+        assert!(
+            listed(std::slice::from_ref(&paused)).starts_with("enrichment: paused since 2026-10-01T00:00:00Z by ann\n")
+        );
         paused.subject = Subject::Tenant("acme".to_owned());
-        assert!(listed(std::slice::from_ref(&paused)).starts_with("tenant acme: paused since 2026-10-01T00:00:00Z by ann\n"));
+        assert!(
+            listed(std::slice::from_ref(&paused))
+                .starts_with("tenant acme: paused since 2026-10-01T00:00:00Z by ann\n")
+        );
         let row = serde_json::to_value(&paused).unwrap();
         assert_eq!((&row["tenant"], row.get("stage")), (&"acme".into(), None));
         assert_eq!(listed(&[]), NONE);
@@ -438,7 +446,10 @@ mod tests {
         }
         let text = told(&done, false);
         let expected = "next: `dp dlq replay --code tenant_paused --tenant='a b'` sends what was held";
-        assert!(text.contains("\nresumed --tenant='a b'") && text.contains(expected), "{text}");
+        assert!(
+            text.contains("\nresumed --tenant='a b'") && text.contains(expected),
+            "{text}"
+        );
         done.orders.clear();
         assert_eq!(told(&done, false), NONE);
     }

@@ -128,7 +128,11 @@ impl Letter {
             reason: text(header::MESSAGE).unwrap_or_default(),
             rows: text(header::REJECTED_ROWS).unwrap_or_default(),
             market,
-            tenant: text(header::TENANT).or_else(|| text("dp.tenant_id")).unwrap_or(tenant).trim().to_owned(),
+            tenant: text(header::TENANT)
+                .or_else(|| text("dp.tenant_id"))
+                .unwrap_or(tenant)
+                .trim()
+                .to_owned(),
             held: was_held(|name| message.header(name)),
             attempts: text(header::ATTEMPTS)
                 .and_then(|attempts| attempts.parse().ok())
@@ -147,13 +151,16 @@ fn named_by(format: Option<&str>, payload: &[u8]) -> (String, String) {
         return (market.to_ascii_uppercase(), String::new());
     }
     if payload.len() > SEARCHED_BYTES || payload.first() != Some(&b'{') {
-        return Default::default();
+        return (String::new(), String::new());
     }
     let Ok(value) = serde_json::from_slice::<Value>(payload) else {
-        return Default::default();
+        return (String::new(), String::new());
     };
     let first = |places: [&str; 2]| {
-        let named = places.into_iter().filter_map(|place| value.pointer(place)).find_map(Value::as_str);
+        let named = places
+            .into_iter()
+            .filter_map(|place| value.pointer(place))
+            .find_map(Value::as_str);
         named.unwrap_or_default().trim().to_owned()
     };
     (
@@ -431,7 +438,12 @@ mod tests {
     fn the_market_is_that_of_the_format_or_of_the_fields_and_so_is_the_tenant() {
         for (format, payload, market, tenant) in [
             (Some("miso.rt5.expost.json"), "{}", "MISO", ""),
-            (None, r#"{"envelope":{"tenant_id":"a"},"payload":{"market":" pjm "}}"#, "PJM", "a"),
+            (
+                None,
+                r#"{"envelope":{"tenant_id":"a"},"payload":{"market":" pjm "}}"#,
+                "PJM",
+                "a",
+            ),
             (None, r#"{"market":"caiso","tenant_id":" b "}"#, "CAISO", "b"),
             (None, r#"{"payload":{"market":7}}"#, "", ""),
             (None, "{", "", ""),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use service::LARGE_LAG;
-use service::control::order::{Order, Subject};
+use service::control::order::{self, Order};
 
 use super::causes::Subject;
 use super::{Area, Finding, Severity};
@@ -27,13 +27,13 @@ pub(super) fn look_again(intervals: impl IntoIterator<Item = Duration>) -> Durat
 }
 
 /// A stage or a tenant that an operator has paused. Its lag is intended; that nobody forgets it is not.
-pub(super) fn paused(subject: &Subject, order: &Order, topic: &str) -> Finding {
+pub(super) fn paused(subject: &order::Subject, order: &Order, topic: &str) -> Finding {
     let (what, cause) = match subject {
-        Subject::Stage(stage) => (
+        order::Subject::Stage(stage) => (
             format!("stage {stage} is paused, and takes no input"),
             "an operator has ordered it; what its topics keep longer than their retention is lost",
         ),
-        Subject::Tenant(id) => (
+        order::Subject::Tenant(id) => (
             format!("tenant {id} is paused, and its messages become dead letters"),
             "an operator has ordered it; letters that dlq keeps longer than its retention are lost",
         ),
@@ -318,7 +318,11 @@ mod tests {
     #[test]
     fn a_paused_stage_is_a_warning_with_the_command_that_ends_it() -> Result<(), serde_json::Error> {
         let order = r#"{"paused":true,"since":"2026-10-01T00:00:00Z","by":"ann","reason":"restore"}"#;
-        let found = paused(&Subject::Stage("enrichment"), &serde_json::from_str(order)?, "pipeline.control.v1");
+        let found = paused(
+            &order::Subject::Stage("enrichment"),
+            &serde_json::from_str(order)?,
+            "pipeline.control.v1",
+        );
         assert_eq!(
             (found.severity, found.next.as_str()),
             (Severity::Warning, "dp resume enrichment")

@@ -215,7 +215,10 @@ pub async fn instances(
     loop {
         let answers = join_all(targets.iter().map(|target| stats(&client, target))).await;
         let now = wall_clock();
-        let found: Vec<Instance> = given.iter().flat_map(|given| instance::of(given, &answers, now)).collect();
+        let found: Vec<Instance> = given
+            .iter()
+            .flat_map(|given| instance::of(given, &answers, now))
+            .collect();
         let done = found.iter().filter(|instance| instance.state == State::Done).count();
         let waits = found.iter().any(|instance| instance.state == State::Waiting);
         if !waits || Instant::now() >= deadline {

@@ -59,7 +59,10 @@ pub fn contradictions(raw: &RawRecord, rows: usize, letters: &[LetterRow]) -> Ve
     match &decided.fate {
         // The walk knows the message, not the orders.
         Fate::Emitted { .. } if letters.iter().any(|letter| letter.code == HELD_CODE) => {
-            notes.push("its tenant was paused, so it is a dead letter; its ticks are those of its replay (`dp dlq replay`)".to_owned());
+            notes.push(
+                "its tenant was paused, so it is a dead letter; its ticks are those of its replay (`dp dlq replay`)"
+                    .to_owned(),
+            );
         }
         Fate::Emitted { .. } if rows < decided.ticks.len() => notes.push(format!(
             "only {} of its {} ticks have rows: {hint}",

@@ -274,7 +274,11 @@ mod tests {
             assert_eq!(emitted, [1, 3]);
             let counts = walk.counts;
             assert_eq!((counts.dead_lettered, counts.duplicates), (2, 1));
-            let codes: Vec<_> = walk.letters.iter().map(|(offset, letter)| (*offset, letter.codes.clone())).collect();
+            let codes: Vec<_> = walk
+                .letters
+                .iter()
+                .map(|(offset, letter)| (*offset, letter.codes.clone()))
+                .collect();
             assert_eq!(codes, [(0, vec!["tenant_paused"]), (4, vec!["tenant_paused"])]);
         }
     }

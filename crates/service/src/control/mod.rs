@@ -92,7 +92,11 @@ impl State {
             );
         }
         for tenant in self.tenants.difference(&paused) {
-            tracing::info!(event = "tenant_resumed", tenant, "the messages of the tenant are processed again");
+            tracing::info!(
+                event = "tenant_resumed",
+                tenant,
+                "the messages of the tenant are processed again"
+            );
         }
         self.tenants = paused;
     }
@@ -399,7 +403,11 @@ mod tests {
             control.apply(now);
             assert!(!status.is_pause_ordered());
             let problems = control.problems(now);
-            assert_eq!(problems.iter().any(|problem| problem.contains("tenant acme is paused")), says, "{problems:?}");
+            assert_eq!(
+                problems.iter().any(|problem| problem.contains("tenant acme is paused")),
+                says,
+                "{problems:?}"
+            );
             assert_eq!(control.state.lock().tenants.contains("acme"), says);
             control.read(&Book::default(), 2);
             assert!(!tenants.holds("acme", now));

@@ -141,7 +141,9 @@ impl Order {
     #[must_use]
     pub fn after(mut self, earlier: Option<&Order>) -> Order {
         let begins = self.begins();
-        self.until = self.until.map(|until| until.checked_add(LEAD).unwrap_or(Timestamp::MAX));
+        self.until = self
+            .until
+            .map(|until| until.checked_add(LEAD).unwrap_or(Timestamp::MAX));
         let Some(earlier) = earlier else {
             return self;
         };
@@ -334,7 +336,11 @@ mod tests {
             ]);
             assert_eq!(book.paused("enrichment", now).is_some(), is_paused, "{later:?}");
             assert!(book.paused("projection", now).is_some() && book.paused("aggregation", now).is_none());
-            let all: Vec<String> = book.all_paused(now).iter().map(|(subject, _)| subject.to_string()).collect();
+            let all: Vec<String> = book
+                .all_paused(now)
+                .iter()
+                .map(|(subject, _)| subject.to_string())
+                .collect();
             let expected: &[&str] = if is_paused {
                 &["enrichment", "projection"]
             } else {
@@ -452,8 +458,13 @@ mod tests {
     #[test]
     fn stages_and_tenants_are_paused_side_by_side() {
         let now = micros("2026-10-01T00:06:00Z");
-        let mut book = book(&[("tenant:enrichment", Some(PAUSED)), (ACME, Some(PAUSED)), ("projection", Some(PAUSED))]);
-        let all = |book: &Book| -> Vec<Subject> { book.all_paused(now).into_iter().map(|(subject, _)| subject).collect() };
+        let mut book = book(&[
+            ("tenant:enrichment", Some(PAUSED)),
+            (ACME, Some(PAUSED)),
+            ("projection", Some(PAUSED)),
+        ]);
+        let all =
+            |book: &Book| -> Vec<Subject> { book.all_paused(now).into_iter().map(|(subject, _)| subject).collect() };
         let projection = Subject::Stage("projection");
         assert_eq!(all(&book), [projection.clone(), tenant("acme"), tenant("enrichment")]);
         assert!(book.paused("enrichment", now).is_none());
@@ -469,7 +480,11 @@ mod tests {
         tenants.follow(book);
         let start = micros("2026-10-01T00:00:00Z");
         let holds = |second: &i64| tenants.holds("acme", start + second * 1_000_000);
-        assert!(seconds.iter().all(|second| !tenants.holds("beta", start + second * 1_000_000)));
+        assert!(
+            seconds
+                .iter()
+                .all(|second| !tenants.holds("beta", start + second * 1_000_000))
+        );
         seconds.iter().map(holds).collect()
     }
 
@@ -484,7 +499,10 @@ mod tests {
             ..first.clone()
         };
         let mut union = until(10, 310);
-        union.iter_mut().zip(until(610, i64::MAX)).for_each(|(held, again)| *held |= again);
+        union
+            .iter_mut()
+            .zip(until(610, i64::MAX))
+            .for_each(|(held, again)| *held |= again);
         for (order, expected) in [
             (first.clone(), until(10, i64::MAX)),
             (limited.clone(), until(10, 610)),

@@ -8,7 +8,7 @@
 //! once, for these reasons. Whether it is held follows from its append time and the orders ([`service::control::order`]), so a process
 //! that reads it again decides the same, and emits no tick of a message that has a letter, nor the other way round. It enters the event
 //! window, so a producer's retry of it is a repetition like any other, however late the replay comes; the replay has a key of its own
-//! (`markets::Replay::held`). And a letter is replayed once. What is not covered: a process that has not read an order [`LEAD`] after it was
+//! (`markets::Replay::held`). And a letter is replayed once. What is not covered: a process that has not read an order ten seconds after it was
 //! given (orders that cannot be read, or a frozen process in its first moments after it wakes) emits what it should hold; if these messages are read again
 //! before their commit, they are held as well, and a replay doubles them.
 //! Failure: a message that cannot be parsed becomes a dead letter. The rows of a document that cannot be parsed become one
@@ -27,15 +27,14 @@ use delivery::event_window::{Seen, WindowLimits};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
 use domain::{Classified, ErrorClass, Micros, RowRanges, Tick};
-use markets::{Normalizer, NormalizerConfig, Parsed, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text};
+use markets::{
+    Normalizer, NormalizerConfig, Parsed, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text,
+};
 use service::control::order::tenant_argument;
 use service::control::tenants::HeldTenants;
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
-
-#[cfg(doc)]
-use service::control::order::LEAD;
 
 use crate::metrics::Meters;
 use crate::replays::Replays;

@@ -439,7 +439,11 @@ fn held_rows(verdict: Verdict) -> (String, u32) {
         panic!("{verdict:?}");
     };
     assert_eq!((rejected.code, rejected.tenant.as_str()), ("tenant_paused", "acme"));
-    assert!(rejected.message.contains("dp resume --tenant acme"), "{}", rejected.message);
+    assert!(
+        rejected.message.contains("dp resume --tenant acme"),
+        "{}",
+        rejected.message
+    );
     (rejected.rows.text(100), rejected.attempts)
 }
 
@@ -447,7 +451,11 @@ fn held_rows(verdict: Verdict) -> (String, u32) {
 fn messages_of_a_paused_tenant_are_held_and_those_of_others_flow() {
     let (mut stage, mut out) = (holding(), StageOutput::default());
     assert_eq!(service::control::order::HELD_CODE, RejectCode::TenantPaused.name());
-    let of = |offset: i64, tenant: &str| String::from_utf8(tick(&offset.to_string(), "A")).unwrap().replace("acme", tenant);
+    let of = |offset: i64, tenant: &str| {
+        String::from_utf8(tick(&offset.to_string(), "A"))
+            .unwrap()
+            .replace("acme", tenant)
+    };
     for (offset, tenant, is_held) in [
         (FROM - 1, "acme", false),
         (FROM, "acme", true),
@@ -495,7 +503,10 @@ fn a_held_message_and_its_retries_are_one_tick_after_the_replay() {
         let retry = stage.record(&raw(&event, FROM + 1), &mut out, NOON);
         assert_eq!(retry, Verdict::Duplicate, "there is no second letter");
         // The replay of a tenant that is still paused is held again.
-        assert_eq!(held_rows(stage.record(&replay(TO - 1, 2), &mut out, NOON)), (String::new(), 2));
+        assert_eq!(
+            held_rows(stage.record(&replay(TO - 1, 2), &mut out, NOON)),
+            (String::new(), 2)
+        );
         assert_eq!(stage.record(&raw(&event, TO), &mut out, NOON), Verdict::Duplicate);
         assert!(out.is_empty());
         assert_eq!(stage.record(&replay(TO + 1, 3), &mut out, NOON), Verdict::Done);
@@ -520,7 +531,10 @@ fn a_process_that_reads_messages_again_holds_the_same_ones() {
         let mut out = StageOutput::default();
         let mut is_held = |offset: i64| {
             let payload = tick(&offset.to_string(), "A");
-            matches!(stage.record(&raw(&payload, offset), &mut out, NOON), Verdict::DeadLetter(_))
+            matches!(
+                stage.record(&raw(&payload, offset), &mut out, NOON),
+                Verdict::DeadLetter(_)
+            )
         };
         (FROM - 2..TO).map(&mut is_held).collect()
     };
