@@ -2,7 +2,7 @@
 //!
 //! A message repeats an event iff an earlier message of the partition carried the same event (the same id and the same
 //! facts) within the last `micros` of append time and the last `max_ids` offsets. Repetitions count as earlier messages;
-//! dead-lettered messages are never shown to the window. The same id with other facts is another event: [`Seen::IdReused`].
+//! dead-lettered messages are never shown to the window, except those that are valid and held because their tenant was paused. The same id with other facts is another event: [`Seen::IdReused`].
 //! So every result is a function of the log (INV-1). A window that was rebuilt from far enough back returns the same results
 //! as one that never stopped.
 //!

@@ -33,8 +33,11 @@ pub struct Replay<'a> {
     pub origin: &'a str,
     /// The rows to emit, in the format of [`RowRanges`]; empty means all.
     pub rows: &'a str,
-    /// Number of attempts including this one (2 is the first replay). Part of the event key if rows are named.
+    /// Number of attempts including this one (2 is the first replay). Part of the event key if rows are named, or the message was held.
     pub attempt: u32,
+    /// Whether the rejected message was valid, and held because its tenant was paused. Its event has been seen, so the replay needs a
+    /// key of its own. The letter says so, not the headers.
+    pub held: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -46,6 +49,8 @@ impl<'a> Replay<'a> {
     pub const ROWS_HEADER: &'static str = "dp.replay.rows";
     /// Header with the attempt.
     pub const ATTEMPT_HEADER: &'static str = "dp.replay.attempt";
+    /// Header that a replay of a held message keeps, also if it is rejected again for another reason.
+    pub const HELD_HEADER: &'static str = "dp.replay.held";
 
     /// Reads the headers; `None` if one is missing or unreadable.
     pub fn from_headers(header: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Replay<'a>> {
@@ -55,6 +60,7 @@ impl<'a> Replay<'a> {
             origin: text(Self::ORIGIN_HEADER)?,
             rows: text(Self::ROWS_HEADER)?,
             attempt: text(Self::ATTEMPT_HEADER)?.parse().ok()?,
+            held: false,
         })
     }
 

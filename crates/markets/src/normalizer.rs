@@ -10,7 +10,7 @@ use crate::emit::Rows;
 use crate::encoding;
 use crate::event::{Event, venue_of};
 use crate::identity;
-use crate::message::{NOT_UTF8, RawMessage};
+use crate::message::{NOT_UTF8, RawMessage, Replay};
 use crate::problems::First;
 use crate::quality::{self, Histories, QualitySettings};
 use crate::rejection::{RejectCode, RejectedRows, Rejection};
@@ -137,14 +137,16 @@ impl Normalizer {
         } = self;
         let config: &'s NormalizerConfig = config;
         // A replay of some rows of a document is a different event from the document. A message that was rejected as a
-        // whole emitted nothing, so a producer's retry of it and its replay are the same event.
-        let (attempt, selected) = match &message.replay {
-            Some(replay) => match replay.selected_rows()? {
-                Some(rows) => (replay.attempt, Some(rows)),
-                None => (0, None),
-            },
-            None => (0, None),
-        };
+        // whole emitted nothing, so a producer's retry of it and its replay are the same event; unless it was held, since its event
+        // is in the window then.
+        let selected = message
+            .replay
+            .as_ref()
+            .map(Replay::selected_rows)
+            .transpose()?
+            .flatten();
+        let is_own_event = |replay: &Replay<'_>| replay.held || selected.is_some();
+        let attempt = message.replay.filter(is_own_event).map_or(0, |replay| replay.attempt);
         // JSON in UTF-16 may begin like an Avro frame.
         let is_avro = framing::is_framed(message.payload) && encoding::foreign(message.payload).is_none();
         let (content, event_key) = match message.format.filter(|_| !is_avro) {
@@ -209,6 +211,19 @@ impl Parsed<'_> {
             Content::Tick(event) => event.correlation_id(),
             Content::Document(opened) => &opened.event_id,
         }
+    }
+
+    /// The tenant of all its ticks.
+    pub fn tenant_id(&self) -> &str {
+        match &self.content {
+            Content::Tick(event) => event.tenant_id.as_str(),
+            Content::Document(opened) => opened.tenant_id,
+        }
+    }
+
+    /// The rows that a replay asks for; empty if it is about the whole message.
+    pub fn selected_rows(&self) -> RowRanges {
+        self.selected.clone().unwrap_or_default()
     }
 
     /// Number of ticks that it contains, including rows that will be rejected.

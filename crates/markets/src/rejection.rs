@@ -65,6 +65,8 @@ reject_codes! {
     QualityRule => "quality_rule",
     /// Price times volume beyond 10^14.
     TurnoverOutOfRange => "turnover_out_of_range",
+    /// A valid message that was appended while an operator had paused its tenant. No parser returns it.
+    TenantPaused => "tenant_paused",
 }
 
 /// Why a whole message, or one row of it, is rejected.

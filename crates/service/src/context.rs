@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::clients::Clients;
 use crate::control::Control;
+use crate::control::tenants::HeldTenants;
 use crate::health::{Check, Health};
 use crate::http::{Routes, Stats};
 use crate::life::Tasks;
@@ -126,6 +127,11 @@ impl<S> Context<S> {
         for code in codes {
             metrics::dead_letter_exists(stage, code);
         }
+    }
+
+    /// The tenants whose messages are held, as the orders say.
+    pub fn held_tenants(&self) -> Arc<HeldTenants> {
+        self.control.tenants()
     }
 
     pub(crate) fn worker<F>(&mut self, member: Member, make: F)

@@ -27,6 +27,8 @@ pub struct DeadLetter<'a> {
     pub attempts: u32,
     /// Copied from the message, if it could be read.
     pub correlation_id: &'a str,
+    /// The tenant of the message, if that is why it is kept; else empty.
+    pub tenant: &'a str,
 }
 
 /// Header names: those of this project and of Kafka Connect, which existing tools look for.
@@ -44,6 +46,8 @@ pub mod header {
     pub const ATTEMPTS: &str = "dp.attempts";
     pub const FAILED_AT: &str = "dp.failed_at";
     pub const REJECTED_ROWS: &str = "dp.rejected_rows";
+    /// The tenant whose messages are held; only if that is the reason.
+    pub const TENANT: &str = "dp.error.tenant";
     /// Number of refused rows; only if their list had to be cut.
     pub const REJECTED_ROWS_COUNT: &str = "dp.rejected_rows_count";
     /// `true` if the letter contains less than the record.
@@ -53,8 +57,9 @@ pub mod header {
     pub const ORIGINAL_KEY_SIZE: &str = "dp.original_key_size";
     pub const ORIGINAL_HEADERS: &str = "dp.original_headers";
 
-    pub(super) const OURS: [&str; 11] = [
+    pub(super) const OURS: [&str; 12] = [
         CODE,
+        TENANT,
         SERVICE,
         CORRELATION_ID,
         ATTEMPTS,
@@ -130,6 +135,9 @@ fn statements(
         (header::FAILED_AT, failed_at.to_string()),
         (header::REJECTED_ROWS, rows),
     ];
+    if !letter.tenant.is_empty() {
+        ours.push((header::TENANT, letter.tenant.to_owned()));
+    }
     if is_cut {
         ours.push((header::REJECTED_ROWS_COUNT, letter.rejected_rows.len().to_string()));
     }
@@ -214,6 +222,7 @@ mod tests {
             rejected_rows: &[1, 5].into_iter().collect(),
             attempts: 2,
             correlation_id: "c-7",
+            tenant: "acme",
         };
         let sealed = seal(&message, &letter, 1_700_000_000_000_000, 1 << 20);
         let headers: Vec<(String, String)> = sealed
@@ -234,6 +243,7 @@ mod tests {
             ("dp.attempts", "2"),
             ("dp.failed_at", "1700000000000000"),
             ("dp.rejected_rows", "1,5"),
+            ("dp.error.tenant", "acme"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(headers, expected);
@@ -247,6 +257,7 @@ mod tests {
         rejected_rows: RowRanges::NONE,
         attempts: 1,
         correlation_id: "",
+        tenant: "",
     };
 
     fn text(sealed: &Sealed<'_>, name: &str) -> Option<String> {

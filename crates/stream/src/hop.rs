@@ -110,6 +110,8 @@ pub struct Rejected {
     pub rows: RowRanges,
     /// Of the message, if it could be read.
     pub correlation_id: String,
+    /// The tenant of the message, if that is why it is kept; else empty.
+    pub tenant: String,
     /// How often it has been tried.
     pub attempts: u32,
 }
@@ -124,6 +126,7 @@ impl Rejected {
             message: format!("one of its outputs has {size} bytes; a topic accepts at most {MAX_SENT_BYTES}"),
             rows: RowRanges::default(),
             correlation_id: String::new(),
+            tenant: String::new(),
             attempts: 1,
         }
     }
@@ -363,6 +366,7 @@ fn process<S: Stage>(
                 rejected_rows: &rejected.rows,
                 attempts: rejected.attempts,
                 correlation_id: &rejected.correlation_id,
+                tenant: &rejected.tenant,
             },
         )?;
     }

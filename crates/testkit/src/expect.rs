@@ -1,6 +1,6 @@
 //! Computes the expected outputs of a raw log.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::curves::PRODUCT;
 use crate::kafka::Record;
@@ -43,14 +43,19 @@ pub struct Follower {
     letters: HashMap<i64, Record>,
     /// Places (`topic/partition/offset`) of messages whose dead letters were replayed: the rows, and the code of the letter.
     replayed: HashMap<String, (BTreeSet<i32>, String)>,
+    /// Places of messages whose tenant was paused.
+    held: HashSet<String>,
 }
 
+/// The code of a letter that only holds a message.
+const HELD: &str = "tenant_paused";
+
 impl Follower {
-    /// Attempt and rows of a replay. A record is a replay if its headers name a dead letter and agree with it.
-    fn replayed(&self, record: &Record) -> Option<(u32, BTreeSet<i32>)> {
+    /// Attempt and rows of a replay, and whether its message was held. A record is a replay if its headers name a dead letter and agree
+    /// with it.
+    fn replayed(&self, record: &Record) -> Option<(u32, BTreeSet<i32>, bool)> {
         let letter = self.letters.get(&record.header("dp.replay.letter")?.parse().ok()?)?;
-        let place = ["topic", "partition", "offset"].map(|part| letter.header(&format!("__connect.errors.{part}")));
-        let place = place.into_iter().collect::<Option<Vec<_>>>()?.join("/");
+        let place = rejected(letter)?;
         let rows = letter.header("dp.rejected_rows")?;
         let attempt = letter.header("dp.attempts")?.parse::<u32>().ok()? + 1;
         let is_its = record.header("dp.replay.origin")? == place
@@ -58,7 +63,9 @@ impl Follower {
             && record.header("dp.replay.attempt")? == attempt.to_string()
             && letter.header("dp.service")? == "normalization"
             && letter.payload == record.payload;
-        is_its.then(|| (attempt, numbers(&rows)))
+        let was_held = attempt > 2 && letter.header("dp.replay.held").is_some();
+        let is_held = letter.header("dp.error.code")? == HELD || was_held;
+        is_its.then(|| (attempt, numbers(&rows), is_held))
     }
 
     /// Processes the next record of its partition.
@@ -66,9 +73,11 @@ impl Follower {
         let expected = &mut self.expected;
         expected.messages += 1;
         let place = (record.topic.clone(), record.partition, record.offset);
-        let replayed = self.replayed.get(&format!("{}/{}/{}", place.0, place.1, place.2));
+        let named = format!("{}/{}/{}", place.0, place.1, place.2);
+        let (replayed, is_held) = (self.replayed.get(&named), self.held.contains(&named));
         if let Some((rows, code)) = replayed
             && rows.is_empty()
+            && !is_held
         {
             // Rejected then; it counts where its replay is.
             expected.dead_letters.insert(place, code.clone());
@@ -82,13 +91,17 @@ impl Follower {
                 return;
             }
         };
-        if let Some((attempt, rows)) = self.replayed(record) {
-            // A replay of rejected rows is a new event. A replay of a whole message is the same event.
-            if !rows.is_empty() {
+        let mut of_rows = BTreeSet::new();
+        if let Some((attempt, rows, was_held)) = self.replayed(record) {
+            // A replay of rejected rows is a new event, and that of a held message. A replay of another whole message is the same event.
+            if was_held || !rows.is_empty() {
                 sound.facts = format!("attempt {attempt} of {}", sound.facts);
                 sound.id[2].extend(format!(" attempt {attempt}").bytes());
+            }
+            if !rows.is_empty() {
                 sound.ticks.retain(|tick| rows.contains(&tick.index));
                 sound.rejected.retain(|row| rows.contains(row));
+                of_rows = rows;
             }
         }
         sound.ticks.retain(|tick| !replayed.contains(&tick.index));
@@ -105,6 +118,14 @@ impl Follower {
             return;
         }
         said.push((sound.facts, record.timestamp));
+        if is_held {
+            let code = match of_rows.is_empty() {
+                true => HELD.to_owned(),
+                false => format!("{ROWS}{}", list(&of_rows)),
+            };
+            expected.dead_letters.insert(place, code);
+            return;
+        }
         sound.ticks.iter_mut().for_each(|tick| tick.reused_id = reused_id);
         expected.documents += u64::from(record.header("dp.format").is_some());
         if !sound.rejected.is_empty() {
@@ -114,6 +135,12 @@ impl Follower {
         }
         expected.ticks.extend(sound.ticks);
     }
+}
+
+/// The place of the message of a letter.
+fn rejected(letter: &Record) -> Option<String> {
+    let place = ["topic", "partition", "offset"].map(|part| letter.header(&format!("__connect.errors.{part}")));
+    Some(place.into_iter().collect::<Option<Vec<_>>>()?.join("/"))
 }
 
 /// The numbers of a list such as `1,4-6`.
@@ -151,8 +178,12 @@ impl Expected {
                 (rows, letter.header("dp.error.code")?),
             ))
         });
+        let held = letters
+            .iter()
+            .filter(|letter| letter.header("dp.error.code").as_deref() == Some(HELD));
         let mut follower = Follower {
             replayed: replayed.collect(),
+            held: held.filter_map(rejected).collect(),
             letters: letters.into_iter().map(|letter| (letter.offset, letter)).collect(),
             ..Follower::default()
         };

@@ -68,12 +68,14 @@ fn stage(ctx: &mut Context<Config>, config: NormalizerConfig, forgotten: Arc<Ato
     // Two generations read the same raw topics.
     let window_dir = window_dir.map(|folder| folder.join(ctx.names.group(ctx.service)));
     let partitions = ctx.settings.topic_partitions;
+    let tenants = ctx.held_tenants();
     let (runtime, bootstrap) = (ctx.runtime.clone(), ctx.settings.kafka_bootstrap.clone());
     ctx.workers(normalize::NAME, &feeds.clone(), PACE, move || {
         runtime.block_on(check_append_time(&bootstrap, &feeds))?;
         let (forgotten, replays) = (Arc::clone(&forgotten), Replays::new(&bootstrap));
         let stage = Normalize::new(config.clone(), window, partitions, forgotten, replays)
-            .keeping_windows_in(window_dir.clone());
+            .keeping_windows_in(window_dir.clone())
+            .holding(Arc::clone(&tenants));
         Ok(Box::new(Hop::new(stage, output.clone())) as Box<dyn Handler>)
     });
     ctx.dead_letter_codes(normalize::NAME, &normalize::dead_letter_codes());

@@ -5,14 +5,15 @@
 //! Invariants: the result is a function of the raw log and of `dlq` (INV-1). Once `dlq` has expired the letter, the replay
 //! is an ordinary message.
 //! A message that was rejected as a whole must not enter the event window when messages are read back, even if the current
-//! rules would accept it. Otherwise its replay would be dropped as a repetition.
+//! rules would accept it. Otherwise its replay would be dropped as a repetition. One that was only held, because its tenant was paused, has
+//! entered it, and its replay is an event of its own.
 //! Failure: headers that do not match are ignored and logged. A broker that does not answer is transient.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str;
 
 use domain::Micros;
-use markets::{RawMessage, Replay};
+use markets::{RawMessage, RejectCode, Replay};
 use service::names::DLQ;
 use stream::Brokers;
 use stream::dead_letter::header;
@@ -80,7 +81,12 @@ impl Replays {
         reader.read(&dlq, from, end, |letter| {
             let text = |name: &str| letter.header(name).and_then(|value| str::from_utf8(value).ok());
             let is_whole = text(header::REJECTED_ROWS) == Some("");
-            if is_whole && text(header::SERVICE) == Some(crate::DEFINITION.name) && text(header::STAGE) == Some(NAME) {
+            let is_held = text(header::CODE) == Some(RejectCode::TenantPaused.name());
+            if is_whole
+                && !is_held
+                && text(header::SERVICE) == Some(crate::DEFINITION.name)
+                && text(header::STAGE) == Some(NAME)
+            {
                 let number = |name| text(name)?.parse::<i64>().ok();
                 if let (Some(feed), Some(partition), Some(offset)) =
                     (text(header::TOPIC), number(header::PARTITION), number(header::OFFSET))
@@ -101,8 +107,9 @@ impl Replays {
         let Some(replay) = message.replay else {
             return Ok(message);
         };
-        if self.letter_agrees(&replay, message.payload)? {
-            return Ok(message);
+        if let Some(held) = self.letter_agrees(&replay, message.payload)? {
+            let replay = Some(Replay { held, ..replay });
+            return Ok(RawMessage { replay, ..message });
         }
         let RawMessage {
             feed,
@@ -125,20 +132,31 @@ impl Replays {
         })
     }
 
-    fn letter_agrees(&mut self, replay: &Replay<'_>, payload: &[u8]) -> Result<bool, StreamError> {
+    /// If the letter matches the replay: whether its message was held, before any other reason.
+    fn letter_agrees(&mut self, replay: &Replay<'_>, payload: &[u8]) -> Result<Option<bool>, StreamError> {
         let dlq = dlq();
         let reader = opened(&mut self.reader, &self.bootstrap)?;
         let (first, end) = reader.log_range(&dlq)?;
-        let mut agrees = false;
+        let mut held = None;
         if (first..end).contains(&replay.letter) {
             reader.read(&dlq, replay.letter, replay.letter + 1, |letter| {
                 let kept = letter.payload.unwrap_or_default();
-                agrees = letter.offset == replay.letter && agree(|name| letter.header(name), kept, replay, payload);
+                if letter.offset == replay.letter && agree(|name| letter.header(name), kept, replay, payload) {
+                    held = Some(was_held(|name| letter.header(name)));
+                }
                 false
             })?;
         }
-        Ok(agrees)
+        Ok(held)
     }
+}
+
+/// Whether the message of a letter was held because its tenant was paused, now or before an earlier replay. `stated` returns the letter's
+/// headers. A producer's own header counts for nothing: only a replay that was checked has more than one attempt.
+pub fn was_held<'l>(stated: impl Fn(&str) -> Option<&'l [u8]>) -> bool {
+    let is_first = stated(header::ATTEMPTS).is_none_or(|attempts| attempts == b"1");
+    stated(header::CODE) == Some(RejectCode::TenantPaused.name().as_bytes())
+        || (!is_first && stated(Replay::HELD_HEADER).is_some())
 }
 
 fn dlq() -> Partition {
@@ -184,6 +202,7 @@ mod tests {
         origin: "raw/2/7",
         rows: "1,3",
         attempt: 2,
+        held: false,
     };
     const LETTER: [(&str, &str); 7] = [
         (header::TOPIC, "raw"),
@@ -212,6 +231,21 @@ mod tests {
             assert!(!agrees(changed, BYTES), "{changed:?}");
         }
         assert!(!agrees(("", ""), b"other bytes"));
+    }
+
+    #[test]
+    fn a_letter_says_that_its_message_was_held_and_a_producer_cannot() {
+        let is_held = |code: &'static str, attempts: &'static str, claims: bool| {
+            was_held(move |name| match name {
+                header::CODE => Some(code.as_bytes()),
+                header::ATTEMPTS => Some(attempts.as_bytes()),
+                Replay::HELD_HEADER => claims.then_some(b"true".as_slice()),
+                _ => None,
+            })
+        };
+        assert!(is_held("tenant_paused", "1", false));
+        assert!(is_held("quality_rule", "2", true), "its replay failed");
+        assert!(!is_held("quality_rule", "1", true) && !is_held("quality_rule", "2", false));
     }
 
     #[test]

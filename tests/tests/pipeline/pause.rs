@@ -1,6 +1,7 @@
-//! `dp pause` and `dp resume`: a paused stage takes no input, also after a restart, and every tick counts exactly once afterwards.
+//! `dp pause` and `dp resume`: a paused stage takes no input, also after a restart, and every tick counts exactly once afterwards. The
+//! messages of a paused tenant are dead letters, those of others flow, and every tick counts once after the replay.
 
-use e2e::{Pipeline, eventually};
+use e2e::{Pipeline, RAW, eventually};
 use localstack::Service;
 use serde_json::Value;
 use testkit::kafka::{self, Outgoing, Publisher};
@@ -209,4 +210,104 @@ fn a_service_that_does_not_run_is_named_and_follows_the_order_when_it_starts() {
     json(&pipeline, 0, &["resume", "enrichment"]);
     pipeline.publish_once(500, 94).unwrap();
     pipeline.agree().unwrap();
+}
+
+/// A paused tenant, whose id has what keys encode, and another one.
+const HELD: &str = "pause:50%";
+const FLOWS: &str = "pause-flows";
+
+/// Publishes ticks of both tenants with these numbers, and the first ten a second time, as a producer does that got no answer.
+fn publish_both(pipeline: &Pipeline, numbers: std::ops::Range<usize>) {
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    for number in numbers.clone().chain(numbers.start..numbers.start + 10) {
+        for tenant in [HELD, FLOWS] {
+            let payload = format!(
+                r#"{{"envelope":{{"event_type":"tick","event_id":"pause-{number}","timestamp":"2026-10-01T10:00:00Z","tenant_id":"{tenant}","source":"pause","version":"1.0"}},"payload":{{"market":"MISO","instrument_id":"PAUSE.{number}","raw_data":{{"timestamp":"2026-10-01T10:00:00Z","price":31.55,"volume":1}}}}}}"#
+            );
+            let outgoing = Outgoing {
+                key: Some(format!("PAUSE.{number}")),
+                payload: payload.into_bytes(),
+                ..Outgoing::default()
+            };
+            publisher.send(&outgoing).unwrap();
+        }
+    }
+    publisher.finish().unwrap();
+}
+
+/// Waits until a tenant has so many rows, each of its own instrument.
+fn wait_for_rows(pipeline: &Pipeline, tenant: &str, rows: usize) {
+    let sql = format!("SELECT count(), uniqExact(instrument_id) FROM market_ticks WHERE tenant_id = '{tenant}'");
+    let expected = [rows.to_string(), rows.to_string()];
+    eventually(&sql, || Ok(pipeline.clickhouse.rows(&sql)? == [expected.clone()])).unwrap();
+}
+
+#[test]
+fn messages_of_a_paused_tenant_are_letters_and_count_once_after_the_replay_while_others_flow() {
+    let pipeline = Pipeline::shared();
+    let _cleared = Cleared(&pipeline);
+    let load = pipeline.load(95).unwrap();
+    publish_both(&pipeline, 0..100);
+    wait_for_rows(&pipeline, HELD, 100);
+
+    let done = json(
+        &pipeline,
+        0,
+        &["pause", "--tenant", HELD, "--reason", "a test", "--by", "ann"],
+    );
+    assert_eq!(
+        (&done["orders"][0]["tenant"], &done["orders"][0]["by"]),
+        (&HELD.into(), &"ann".into())
+    );
+    assert_eq!(done["instances"][0]["service"], "normalization", "{done}");
+    let told = said(&pipeline, Service::Normalization).unwrap();
+    assert!(
+        told.contains(&format!("tenant {HELD} is paused")) && told.contains("by ann (a test)"),
+        "{told}"
+    );
+    assert_eq!(said(&pipeline, Service::Enrichment).unwrap(), "");
+    let listed = json(&pipeline, 1, &["pause"]);
+    assert_eq!(
+        (&listed[0]["tenant"], &listed[0]["stage"]),
+        (&HELD.into(), &Value::Null)
+    );
+
+    // Retries of events from before the pause are repetitions, and get no letter.
+    publish_both(&pipeline, 0..100);
+    publish_both(&pipeline, 100..200);
+    pipeline.kill_and_restart(Service::Normalization).unwrap();
+    publish_both(&pipeline, 200..300);
+    wait_for_rows(&pipeline, FLOWS, 300);
+    let letters = |number: usize| {
+        eventually("the letters of the tenant", || {
+            let code = i32::from(number > 0);
+            let of = ["dlq", "list", "--code", "tenant_paused", "--tenant", HELD, "--json"];
+            let output = pipeline.dp(&of).output()?;
+            let listed: Value = serde_json::from_slice(&output.stdout)?;
+            Ok(output.status.code() == Some(code) && listed["matching"] == number)
+        })
+        .unwrap();
+    };
+    letters(200);
+    wait_for_rows(&pipeline, HELD, 100);
+    let replay = ["dlq", "replay", "--code", "tenant_paused", "--tenant", HELD];
+    let refused = json(&pipeline, 1, &replay);
+    assert_eq!(refused["kept"].as_array().map(Vec::len), Some(200), "{refused}");
+
+    let done = json(&pipeline, 0, &["resume", "--tenant", HELD]);
+    assert_eq!(done["orders"][0]["tenant"], HELD);
+    assert_eq!(said(&pipeline, Service::Normalization).unwrap(), "");
+    publish_both(&pipeline, 300..400);
+    wait_for_rows(&pipeline, HELD, 200);
+    // A process that starts after the end of the pause knows what it has held.
+    pipeline.kill_and_restart(Service::Normalization).unwrap();
+    let replayed = json(&pipeline, 0, &replay);
+    assert_eq!(replayed["replayed"].as_array().map(Vec::len), Some(200), "{replayed}");
+    letters(0);
+    for tenant in [HELD, FLOWS] {
+        wait_for_rows(&pipeline, tenant, 400);
+    }
+    load.pause().unwrap();
+    pipeline.agree().unwrap();
+    assert_eq!(json(&pipeline, 0, &["pause"]), Value::Array(Vec::new()));
 }

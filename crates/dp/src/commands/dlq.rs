@@ -118,6 +118,9 @@ struct Filter {
     /// Only records of this market
     #[arg(long)]
     market: Option<String>,
+    /// Only records of this tenant
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
     /// Only failures at or after this time, or within this length of time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<jiff::Timestamp>,
@@ -129,7 +132,7 @@ struct Filter {
 impl Filter {
     /// Whether it chooses letters by more than the end of a span of time.
     fn chooses(&self) -> bool {
-        let names = [&self.code, &self.stage, &self.market];
+        let names = [&self.code, &self.stage, &self.market, &self.tenant];
         names.into_iter().any(Option::is_some) || self.since.is_some()
     }
 
@@ -146,6 +149,7 @@ impl Filter {
             code: self.code.clone(),
             stage: self.stage.clone(),
             market: self.market.clone(),
+            tenant: self.tenant.clone(),
             since: self.since.map(jiff::Timestamp::as_microsecond),
             until: self.until.map(jiff::Timestamp::as_microsecond),
             closed: false,

@@ -1,4 +1,4 @@
-//! `dp pause` and `dp resume`: stop a stage from taking input, and let it go on.
+//! `dp pause` and `dp resume`: stop a stage from taking input, or hold the messages of a tenant, and let it go on.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,16 +10,19 @@ use ops::place::Place;
 use ops::present::{found, print_either, printable, wrapped};
 use ops::targets::{self, Target};
 use serde::Serialize;
+use service::control::order::{HELD_CODE, Subject};
 use service::names::STAGES;
 
 use crate::definitions::DEFAULT_PORTS;
 
 /// Width of the text.
 const COLUMNS: usize = 78;
+/// In place of a list.
+const NONE: &str = "no stage and no tenant is paused";
 /// A topic keeps messages for a week; what a longer pause leaves unread is removed.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Pause a stage: it takes no more input until `dp resume`; without a stage, list what is paused
+/// Pause a stage: it takes no more input until `dp resume`; or a tenant; without either, list what is paused
 ///
 /// A paused stage finishes and commits what it has taken, keeps its partitions, and is shown as degraded. Its input waits in Kafka, for the retention
 /// of the topics (a week). The order applies to every replica and outlives restarts. Nothing is lost or doubled: after `dp resume` the stage goes
@@ -29,14 +32,17 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// aggregation-clickhouse); aggregation-restate (recomputes bars of late ticks, and finishes only while enrichment-clickhouse works); aggregation-derived (computes derived prices, if any series is configured); aggregation-curves (computes snapshots of curves); projection-served (serves curve snapshots and derived prices); projection-invalidation (carries out `dp cache` requests). Pausing a
 /// service's stage leaves its writer running.
 ///
-/// One tenant cannot be paused: tenants share the partitions, and a stage reads them in order. Stop that tenant's producer instead.
+/// With --tenant, the stages go on, and normalization keeps the messages of that tenant as dead letters (tenant_paused). It begins and ends ten
+/// seconds after the order, and counts by the time at which a message reached Kafka. After `dp resume --tenant ID`, `dp dlq replay --code
+/// tenant_paused --tenant ID` sends the letters, each once. Letters are kept for 30 days.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 paused everywhere, or nothing to list; 1 not confirmed by every service, or the list is not empty; \
     2 Kafka is unavailable, or wrong usage\n\n\
     Examples:\n  dp pause\n  dp pause enrichment --reason 'restore of the taxonomy' --for 2h\n  \
     dp pause normalization-clickhouse enrichment-clickhouse aggregation-clickhouse --reason 'ClickHouse moves'\n  \
-    dp pause --all --reason 'data loss, see ticket 17' --no-wait\n  dp pause --json | jq -r '.[].stage'"
+    dp pause --all --reason 'data loss, see ticket 17' --no-wait\n  dp pause --tenant acme --reason 'sends wrong prices'\n  \
+    dp pause --json | jq -r '.[] | .stage // .tenant'"
 )]
 pub struct PauseArgs {
     /// The stages to pause
@@ -45,6 +51,9 @@ pub struct PauseArgs {
     /// All stages
     #[arg(long, conflicts_with = "stages")]
     all: bool,
+    /// Hold the messages of this tenant, in place of a stage
+    #[arg(long, value_name = "ID", conflicts_with_all = ["stages", "all"], value_parser = tenant_id)]
+    tenant: Option<String>,
     /// Why; shown in health, in the log and in the list
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -55,22 +64,26 @@ pub struct PauseArgs {
     how: How,
 }
 
-/// Let a paused stage take input again
+/// Let a paused stage take input again, or a paused tenant
 ///
-/// It goes on where it stopped, and works off what has arrived meanwhile.
+/// A stage goes on where it stopped, and works off what has arrived meanwhile. The messages of a tenant that have arrived meanwhile are dead
+/// letters: send them with `dp dlq replay --code tenant_paused --tenant ID`.
 #[derive(Debug, clap::Args)]
 #[command(
     group(clap::ArgGroup::new("what").required(true)),
     after_help = "Exit codes: 0 every service takes input again; 1 not confirmed by every service; 2 Kafka is unavailable, or wrong usage\n\n\
-    Examples:\n  dp resume enrichment\n  dp resume --all"
+    Examples:\n  dp resume enrichment\n  dp resume --tenant acme\n  dp resume --all"
 )]
 pub struct ResumeArgs {
     /// The stages to resume
     #[arg(value_name = "STAGE", group = "what", value_parser = PossibleValuesParser::new(STAGES), hide_possible_values = true)]
     stages: Vec<String>,
-    /// All stages that are paused
+    /// All stages and tenants that are paused
     #[arg(long, group = "what")]
     all: bool,
+    /// A tenant
+    #[arg(long, value_name = "ID", group = "what", value_parser = tenant_id)]
+    tenant: Option<String>,
     #[command(flatten)]
     how: How,
 }
@@ -105,10 +118,19 @@ fn limited(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The id of a tenant, without the blanks that normalization takes away, too.
+pub(super) fn tenant_id(text: &str) -> Result<String, String> {
+    let id = text.trim();
+    match domain::instrument::check_identifier(id) {
+        Ok(()) => Ok(id.to_owned()),
+        Err(error) => Err(format!("the id of a tenant {error}")),
+    }
+}
+
 impl PauseArgs {
     /// Whether the command gives an order.
     pub fn writes(&self) -> bool {
-        self.all || !self.stages.is_empty()
+        self.all || !self.stages.is_empty() || self.tenant.is_some()
     }
 }
 
@@ -136,7 +158,8 @@ pub async fn pause(place: &Place, connection: &Connection, args: &PauseArgs) -> 
         reason: args.reason.clone(),
         length: args.time,
     };
-    order(place, connection, &chosen(&args.stages, args.all), &wish, &args.how).await
+    let subjects = chosen(&args.stages, args.all, args.tenant.as_ref());
+    order(place, connection, &subjects, &wish, &args.how).await
 }
 
 /// Runs `dp resume`.
@@ -144,13 +167,13 @@ pub async fn pause(place: &Place, connection: &Connection, args: &PauseArgs) -> 
 /// # Errors
 /// Kafka does not answer, or no service is named.
 pub async fn resume(place: &Place, connection: &Connection, args: &ResumeArgs) -> anyhow::Result<ExitCode> {
-    let stages = match args.all {
+    let subjects = match args.all {
         true => paused(connection)
             .await?
             .into_iter()
-            .map(|paused| paused.stage)
+            .map(|paused| paused.subject)
             .collect(),
-        false => chosen(&args.stages, false),
+        false => chosen(&args.stages, false, args.tenant.as_ref()),
     };
     let wish = Wish {
         paused: false,
@@ -158,30 +181,31 @@ pub async fn resume(place: &Place, connection: &Connection, args: &ResumeArgs) -
         reason: None,
         length: None,
     };
-    order(place, connection, &stages, &wish, &args.how).await
+    order(place, connection, &subjects, &wish, &args.how).await
 }
 
-/// The named stages, each once and in the order of the pipeline.
-fn chosen(named: &[String], all: bool) -> Vec<&'static str> {
+/// The named stages, each once and in the order of the pipeline, or the tenant.
+fn chosen(named: &[String], all: bool, tenant: Option<&String>) -> Vec<Subject> {
     let is_chosen = |stage: &&str| all || named.iter().any(|name| name == stage);
-    STAGES.into_iter().filter(is_chosen).collect()
+    let stages = STAGES.into_iter().filter(is_chosen).map(Subject::Stage);
+    stages.chain(tenant.cloned().map(Subject::Tenant)).collect()
 }
 
 /// The stages that get their orders together. Late ticks that have been taken wait until the table has them, so their stage
 /// finishes only while the writer of that table still works.
-fn waves(stages: &[&'static str], is_pause: bool) -> Vec<Vec<&'static str>> {
-    let waits = |stage: &&'static str| *stage == "aggregation-restate";
-    if !is_pause || !stages.contains(&"enrichment-clickhouse") {
-        return vec![stages.to_vec()];
+fn waves(subjects: &[Subject], is_pause: bool) -> Vec<Vec<Subject>> {
+    let waits = |subject: &Subject| *subject == Subject::Stage("aggregation-restate");
+    if !is_pause || !subjects.contains(&Subject::Stage("enrichment-clickhouse")) {
+        return vec![subjects.to_vec()];
     }
-    let (first, rest): (Vec<_>, Vec<_>) = stages.iter().partition(|stage| waits(stage));
+    let (first, rest): (Vec<_>, Vec<_>) = subjects.iter().cloned().partition(waits);
     [first, rest].into_iter().filter(|wave| !wave.is_empty()).collect()
 }
 
 async fn order(
     place: &Place,
     connection: &Connection,
-    stages: &[&'static str],
+    subjects: &[Subject],
     wish: &Wish,
     how: &How,
 ) -> anyhow::Result<ExitCode> {
@@ -191,7 +215,7 @@ async fn order(
         false => targets::find(place, connection, &how.service, &DEFAULT_PORTS)?,
     };
     let (mut orders, mut said) = (Vec::new(), Vec::new());
-    for wave in waves(stages, wish.paused) {
+    for wave in waves(subjects, wish.paused) {
         let given = give(connection, &wave, wish).await?;
         if !how.no_wait {
             said.extend(instances(connection, &targets, &given, how.wait).await?);
@@ -207,7 +231,7 @@ async fn order(
 
 fn told(done: &Done, is_pause: bool) -> String {
     if done.orders.is_empty() {
-        return "no stage is paused".to_owned();
+        return NONE.to_owned();
     }
     let mut lines: Vec<String> = done
         .instances
@@ -225,10 +249,15 @@ fn told(done: &Done, is_pause: bool) -> String {
         .iter()
         .filter(|instance| instance.state != State::Done)
         .count();
-    let stages: Vec<&str> = done.orders.iter().map(|given| given.stage).collect();
-    let stages = match stages.len() == STAGES.len() {
+    let mut tenants = done
+        .orders
+        .iter()
+        .filter(|given| matches!(given.subject, Subject::Tenant(_)));
+    let named: Vec<String> = done.orders.iter().map(|given| given.subject.argument()).collect();
+    let is_all = tenants.next().is_none() && named.len() == STAGES.len();
+    let stages = match is_all {
         true => "--all".to_owned(),
-        false => stages.join(" "),
+        false => named.join(" "),
     };
     lines.push(match (is_pause, open, done.instances.is_empty()) {
         (true, 0, true) => format!("ordered a pause of {stages}; `dp pause` lists it, `dp resume {stages}` ends it"),
@@ -239,16 +268,28 @@ fn told(done: &Done, is_pause: bool) -> String {
             "{open} not confirmed: the order stands, and a service follows it when it can; `dp health` shows the services"
         ),
     });
+    if !is_pause {
+        lines.extend(done.orders.iter().filter_map(next_step));
+    }
     lines.join("\n")
+}
+
+/// What is left to do for a tenant that is resumed.
+fn next_step(given: &Given) -> Option<String> {
+    let Subject::Tenant(_) = given.subject else { return None };
+    let argument = given.subject.argument();
+    Some(format!(
+        "next: `dp dlq replay --code {HELD_CODE} {argument}` sends what was held; `dp dlq stats --code {HELD_CODE} {argument}` counts it"
+    ))
 }
 
 fn listed(paused: &[Paused]) -> String {
     if paused.is_empty() {
-        return "no stage is paused".to_owned();
+        return NONE.to_owned();
     }
     let line = |paused: &Paused| {
         let Paused {
-            stage,
+            subject,
             since,
             by,
             reason,
@@ -256,11 +297,11 @@ fn listed(paused: &[Paused]) -> String {
         } = paused;
         let until = until.map(|until| format!(", until {until:.0}")).unwrap_or_default();
         let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let line = format!("{stage}: paused since {since:.0} by {by}{until}{reason}");
+        let line = format!("{subject}: paused since {since:.0} by {by}{until}{reason}");
         wrapped(&printable(&line), COLUMNS).join("\n  ")
     };
     let mut lines: Vec<String> = paused.iter().map(line).collect();
-    lines.push("`dp resume STAGE` ends a pause".to_owned());
+    lines.push("`dp resume STAGE` or `dp resume --tenant ID` ends a pause".to_owned());
     lines.join("\n")
 }
 
@@ -296,23 +337,32 @@ mod tests {
                 unreachable!("{words:?}");
             };
             assert_eq!(args.writes(), writes, "{words:?}");
-            assert_eq!(chosen(&args.stages, args.all), stages, "{words:?}");
+            let stages: Vec<Subject> = stages.iter().copied().map(Subject::Stage).collect();
+            assert_eq!(chosen(&args.stages, args.all, None), stages, "{words:?}");
         }
+        let Ok(Line::Pause(args)) = parsed(&["pause", "--tenant", " a b "]) else {
+            unreachable!();
+        };
+        assert!(args.writes());
+        let chosen = chosen(&args.stages, args.all, args.tenant.as_ref());
+        assert_eq!(chosen, [Subject::Tenant("a b".to_owned())]);
+        assert!(matches!(parsed(&["resume", "--tenant", "acme"]), Ok(Line::Resume(_))));
         assert!(matches!(parsed(&["resume", "enrichment"]), Ok(Line::Resume(_))));
         assert!(matches!(parsed(&["resume", "--all"]), Ok(Line::Resume(_))));
     }
 
     #[test]
     fn late_ticks_are_finished_before_the_writer_that_they_wait_for_stops() {
-        let all = waves(&STAGES, true);
+        let of = |stages: &[&'static str]| -> Vec<Subject> { stages.iter().copied().map(Subject::Stage).collect() };
+        let all = waves(&of(&STAGES), true);
         assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [1, STAGES.len() - 1]);
-        assert_eq!(all.first().map(Vec::as_slice), Some(&["aggregation-restate"][..]));
+        assert_eq!(all.first().map(Vec::as_slice), Some(&of(&["aggregation-restate"])[..]));
         for (stages, is_pause) in [
             (&STAGES[..], false),
             (&["enrichment-clickhouse"], true),
             (&["aggregation-restate", "projection"], true),
         ] {
-            assert_eq!(waves(stages, is_pause), [stages.to_vec()]);
+            assert_eq!(waves(&of(stages), is_pause), [of(stages)]);
         }
     }
 
@@ -325,6 +375,11 @@ mod tests {
             (&["pause", "enrichment", "--for", "169h"], "from 1s to 168h"),
             (&["resume"], "required"),
             (&["resume", "enrichment", "--all"], "cannot be used with"),
+            (&["pause", "enrichment", "--tenant", "acme"], "cannot be used with"),
+            (&["pause", "--all", "--tenant", "acme"], "cannot be used with"),
+            (&["resume", "--all", "--tenant", "acme"], "cannot be used with"),
+            (&["pause", "--tenant", "a|b"], "contains '|'"),
+            (&["pause", "--tenant", " "], "is empty"),
         ] {
             let refused = parsed(words).err().unwrap();
             assert!(refused.contains(reason), "{words:?}: {refused}");
@@ -335,7 +390,7 @@ mod tests {
     fn the_list_says_who_paused_what_until_when_and_why() {
         let time = |text: &str| text.parse().unwrap();
         let mut paused = Paused {
-            stage: "enrichment",
+            subject: Subject::Stage("enrichment"),
             since: time("2026-10-01T00:00:00.5Z"),
             by: "ann".to_owned(),
             reason: Some("restore".to_owned()),
@@ -345,15 +400,24 @@ mod tests {
         let expected = "enrichment: paused since 2026-10-01T00:00:00Z by ann, until 2026-10-01T02:00:00Z: restore\n";
         assert!(text.starts_with(expected), "{text}");
         (paused.reason, paused.until) = (None, None);
-        assert!(listed(&[paused]).starts_with("enrichment: paused since 2026-10-01T00:00:00Z by ann\n"));
-        assert_eq!(listed(&[]), "no stage is paused");
+        assert!(
+            listed(std::slice::from_ref(&paused)).starts_with("enrichment: paused since 2026-10-01T00:00:00Z by ann\n")
+        );
+        paused.subject = Subject::Tenant("acme".to_owned());
+        assert!(
+            listed(std::slice::from_ref(&paused))
+                .starts_with("tenant acme: paused since 2026-10-01T00:00:00Z by ann\n")
+        );
+        let row = serde_json::to_value(&paused).unwrap();
+        assert_eq!((&row["tenant"], row.get("stage")), (&"acme".into(), None));
+        assert_eq!(listed(&[]), NONE);
     }
 
     #[test]
     fn what_is_not_confirmed_is_said() {
         let order = r#"{"paused":true,"since":"2026-10-01T00:00:00Z","by":"ann"}"#;
         let given = Given {
-            stage: "enrichment",
+            subject: Subject::Stage("enrichment"),
             offset: 1,
             order: serde_json::from_str(order).unwrap(),
         };
@@ -377,7 +441,16 @@ mod tests {
         );
         done.instances.truncate(1);
         assert!(told(&done, true).ends_with("paused enrichment; `dp resume enrichment` ends it"));
+        for given in &mut done.orders {
+            given.subject = Subject::Tenant("a b".to_owned());
+        }
+        let text = told(&done, false);
+        let expected = "next: `dp dlq replay --code tenant_paused --tenant='a b'` sends what was held";
+        assert!(
+            text.contains("\nresumed --tenant='a b'") && text.contains(expected),
+            "{text}"
+        );
         done.orders.clear();
-        assert_eq!(told(&done, false), "no stage is paused");
+        assert_eq!(told(&done, false), NONE);
     }
 }

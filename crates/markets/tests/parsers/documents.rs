@@ -210,6 +210,7 @@ fn a_replay_emits_only_the_rejected_rows() {
             origin: "raw/0/5",
             rows,
             attempt: 2,
+            held: false,
         });
         let mut indexes = Vec::new();
         assert_eq!(normalizer.parse(&replayed).unwrap().rows(), expected.len(), "{rows}");
@@ -224,6 +225,7 @@ fn a_replay_emits_only_the_rejected_rows() {
             origin: "raw/0/5",
             rows,
             attempt: 2,
+            held: false,
         });
         let rejection = run(&replayed).unwrap_err();
         assert_eq!(rejection.code, RejectCode::SchemaViolation);

@@ -14,6 +14,7 @@ pub mod replay;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Micros;
+use normalization::replays::was_held;
 use serde::Serialize;
 use serde_json::Value;
 use stream::dead_letter::header;
@@ -79,6 +80,11 @@ pub struct Letter {
     pub rows: String,
     /// Market of the record in upper case; empty if it does not say.
     pub market: String,
+    /// Tenant of the record; empty if it does not say.
+    pub tenant: String,
+    /// Whether the record was held because its tenant was paused.
+    #[serde(skip)]
+    pub held: bool,
     /// How often the record was tried.
     pub attempts: u32,
     /// Correlation id of the record, if it could be read.
@@ -102,6 +108,7 @@ impl Letter {
         let failed_at = text(header::FAILED_AT)
             .and_then(|micros| micros.parse().ok())
             .unwrap_or(message.timestamp);
+        let (market, tenant) = named_by(text("dp.format").as_deref(), message.payload.unwrap_or_default());
         Some(Letter {
             code: text(header::CODE)?,
             origin: Place {
@@ -120,7 +127,13 @@ impl Letter {
             stage: text(header::STAGE).unwrap_or_default(),
             reason: text(header::MESSAGE).unwrap_or_default(),
             rows: text(header::REJECTED_ROWS).unwrap_or_default(),
-            market: market_of(text("dp.format").as_deref(), message.payload.unwrap_or_default()),
+            market,
+            tenant: text(header::TENANT)
+                .or_else(|| text("dp.tenant_id"))
+                .unwrap_or(tenant)
+                .trim()
+                .to_owned(),
+            held: was_held(|name| message.header(name)),
             attempts: text(header::ATTEMPTS)
                 .and_then(|attempts| attempts.parse().ok())
                 .unwrap_or(1),
@@ -132,20 +145,28 @@ impl Letter {
     }
 }
 
-/// The market that a record names: a document in its format, a tick in its fields.
-fn market_of(format: Option<&str>, payload: &[u8]) -> String {
+/// The market and the tenant that a record names: a document its market in its format, a tick both in its fields.
+fn named_by(format: Option<&str>, payload: &[u8]) -> (String, String) {
     if let Some((market, _)) = format.and_then(|format| format.split_once('.')) {
-        return market.to_ascii_uppercase();
+        return (market.to_ascii_uppercase(), String::new());
     }
     if payload.len() > SEARCHED_BYTES || payload.first() != Some(&b'{') {
-        return String::new();
+        return (String::new(), String::new());
     }
     let Ok(value) = serde_json::from_slice::<Value>(payload) else {
-        return String::new();
+        return (String::new(), String::new());
     };
-    let named = [value.pointer("/payload/market"), value.pointer("/market")];
-    let market = named.into_iter().flatten().find_map(Value::as_str);
-    market.unwrap_or_default().trim().to_uppercase()
+    let first = |places: [&str; 2]| {
+        let named = places
+            .into_iter()
+            .filter_map(|place| value.pointer(place))
+            .find_map(Value::as_str);
+        named.unwrap_or_default().trim().to_owned()
+    };
+    (
+        first(["/payload/market", "/market"]).to_uppercase(),
+        first(["/envelope/tenant_id", "/tenant_id"]),
+    )
 }
 
 /// Which letters are wanted. `None` means no limit.
@@ -157,6 +178,8 @@ pub struct Wanted {
     pub stage: Option<String>,
     /// Market, in any case.
     pub market: Option<String>,
+    /// Tenant.
+    pub tenant: Option<String>,
     /// Failed at this time or later.
     pub since: Option<Micros>,
     /// Failed before this time.
@@ -173,6 +196,7 @@ impl Wanted {
         is(&self.code, &letter.code)
             && is(&self.stage, &letter.stage)
             && is(&market, &letter.market)
+            && is(&self.tenant, &letter.tenant)
             && self.since.is_none_or(|since| letter.failed_at >= since)
             && self.until.is_none_or(|until| letter.failed_at < until)
     }
@@ -376,6 +400,8 @@ mod tests {
             reason: String::new(),
             rows: String::new(),
             market: String::new(),
+            tenant: String::new(),
+            held: false,
             attempts: 1,
             correlation_id: String::new(),
             bytes: 0,
@@ -392,6 +418,7 @@ mod tests {
             stage: "normalize".to_owned(),
             code: code.to_owned(),
             market: market.to_owned(),
+            tenant: "acme".to_owned(),
             bytes: 2,
             ..open_letter(7)
         }
@@ -408,17 +435,23 @@ mod tests {
     }
 
     #[test]
-    fn the_market_is_that_of_the_format_or_of_the_fields() {
-        for (format, payload, market) in [
-            (Some("miso.rt5.expost.json"), "{}", "MISO"),
-            (None, r#"{"payload":{"market":" pjm "}}"#, "PJM"),
-            (None, r#"{"market":"caiso"}"#, "CAISO"),
-            (None, r#"{"payload":{"market":7}}"#, ""),
-            (None, "{", ""),
-            (None, "\u{c3}\u{1}", ""),
-            (Some("unknown"), "", ""),
+    fn the_market_is_that_of_the_format_or_of_the_fields_and_so_is_the_tenant() {
+        for (format, payload, market, tenant) in [
+            (Some("miso.rt5.expost.json"), "{}", "MISO", ""),
+            (
+                None,
+                r#"{"envelope":{"tenant_id":"a"},"payload":{"market":" pjm "}}"#,
+                "PJM",
+                "a",
+            ),
+            (None, r#"{"market":"caiso","tenant_id":" b "}"#, "CAISO", "b"),
+            (None, r#"{"payload":{"market":7}}"#, "", ""),
+            (None, "{", "", ""),
+            (None, "\u{c3}\u{1}", "", ""),
+            (Some("unknown"), "", "", ""),
         ] {
-            assert_eq!(market_of(format, payload.as_bytes()), market, "{payload}");
+            let named = named_by(format, payload.as_bytes());
+            assert_eq!(named, (market.to_owned(), tenant.to_owned()), "{payload}");
         }
     }
 
@@ -433,6 +466,8 @@ mod tests {
         assert!(wanted(|_| ()));
         assert!(wanted(|wanted| wanted.market = Some("miso".to_owned())));
         assert!(!wanted(|wanted| wanted.market = Some("pjm".to_owned())));
+        assert!(wanted(|wanted| wanted.tenant = Some("acme".to_owned())));
+        assert!(!wanted(|wanted| wanted.tenant = Some("acm".to_owned())));
         assert!(!wanted(|wanted| wanted.code = Some("no_price".to_owned())));
         assert!(!wanted(|wanted| wanted.stage = Some("enrich".to_owned())));
         assert!(wanted(|wanted| wanted.since = Some(100)) && !wanted(|wanted| wanted.since = Some(101)));

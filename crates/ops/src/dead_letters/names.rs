@@ -1,4 +1,4 @@
-//! Which codes, stages and markets the letters have: a filter with a wrong name must not look like health.
+//! Which codes, stages, markets and tenants the letters have: a filter with a wrong name must not look like health.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,7 @@ struct Names {
     codes: BTreeSet<String>,
     stages: BTreeSet<String>,
     markets: BTreeSet<String>,
+    tenants: BTreeSet<String>,
 }
 
 /// Says which name of the filter no letter has, and which names there are; `None` if every name exists, or the topic has no letter.
@@ -23,7 +24,8 @@ struct Names {
 /// # Errors
 /// Kafka does not answer, or the topic does not exist.
 pub fn unknown(bootstrap: &Brokers, topic: &str, wanted: &Wanted) -> Result<Option<String>, StreamError> {
-    if wanted.code.is_none() && wanted.stage.is_none() && wanted.market.is_none() {
+    let named = [&wanted.code, &wanted.stage, &wanted.market, &wanted.tenant];
+    if named.into_iter().all(Option::is_none) {
         return Ok(None);
     }
     let (mut names, all) = (
@@ -47,6 +49,9 @@ impl Names {
         if !letter.market.is_empty() {
             self.markets.insert(letter.market);
         }
+        if !letter.tenant.is_empty() {
+            self.tenants.insert(letter.tenant);
+        }
     }
 
     fn missing(&self, wanted: &Wanted) -> Option<String> {
@@ -58,6 +63,7 @@ impl Names {
             ("code", &wanted.code, &self.codes),
             ("stage", &wanted.stage, &self.stages),
             ("market", &market, &self.markets),
+            ("tenant", &wanted.tenant, &self.tenants),
         ];
         filters.into_iter().find_map(|(what, name, there)| {
             let name = name.as_ref().filter(|name| !there.contains(*name))?;
@@ -85,6 +91,7 @@ mod tests {
             codes: of(&["broken_json", "unknown_market"]),
             stages: of(&["normalize"]),
             markets: of(&["MISO"]),
+            tenants: of(&["acme"]),
         };
         let said = |code: Option<&str>, stage: Option<&str>, market: Option<&str>| {
             names.missing(&Wanted {

@@ -7,6 +7,7 @@
 //! Failure: an error ends the run; the report of the next run shows what is left. A letter that cannot be replayed is
 //! reported with the reason and does not stop the others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +17,7 @@ use normalization::DEFINITION;
 use normalization::stages::normalize;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+use service::control::order::tenant_argument;
 use stream::dead_letter::{header, is_statement, ledger::Marker};
 use stream::kafka::publisher::Record;
 use stream::kafka::publisher::atomic::{AtomicPublisher, Group};
@@ -41,6 +43,8 @@ pub struct Orders {
     pub limit: usize,
     /// Letters that were tried this often are not replayed.
     pub max_attempts: u32,
+    /// Letters of these tenants are not replayed: normalization would hold them again.
+    pub paused_tenants: BTreeSet<String>,
     /// Only report.
     pub dry_run: bool,
 }
@@ -147,7 +151,7 @@ fn choose(
     let (mut chosen, mut report) = (Vec::new(), Report::default());
     report.passed = each(bootstrap, topic, &orders.wanted, |letter, _| {
         if orders.offsets.is_empty() || orders.offsets.contains(&letter.place.offset) {
-            match refusal(&letter, raw, orders.max_attempts) {
+            match refusal(&letter, raw, orders) {
                 Some(why) => report.kept.push(Kept { letter, why }),
                 None if chosen.len() < orders.limit => chosen.push(letter),
                 None => report.left += 1,
@@ -162,7 +166,8 @@ fn choose(
 }
 
 /// Why the letter cannot be replayed; `None` if it can.
-fn refusal(letter: &Letter, raw: &[String], max_attempts: u32) -> Option<String> {
+fn refusal(letter: &Letter, raw: &[String], orders: &Orders) -> Option<String> {
+    let max_attempts = orders.max_attempts;
     if (letter.service.as_str(), letter.stage.as_str()) != (DEFINITION.name, normalize::NAME) {
         return Some(format!(
             "{} rejected this message. Only raw messages can be replayed: see docs/runbooks/DeadLettersOpen.md",
@@ -173,6 +178,12 @@ fn refusal(letter: &Letter, raw: &[String], max_attempts: u32) -> Option<String>
         return Some(format!(
             "{} is not a raw topic of this configuration: add it to DATA_PROC_RAW_TOPICS",
             letter.origin.topic
+        ));
+    }
+    if orders.paused_tenants.contains(&letter.tenant) {
+        return Some(format!(
+            "its tenant is paused, so it would come back as a letter: `dp resume {}` first",
+            tenant_argument(&letter.tenant)
         ));
     }
     if letter.attempts >= max_attempts {
@@ -238,6 +249,9 @@ impl Original {
                 .map(|(name, value)| (name.as_str(), value.as_slice())),
         );
         headers.extend(stated.iter().map(|(name, value)| (*name, value.as_bytes())));
+        if letter.held {
+            headers.push((ReplayHeaders::HELD_HEADER, b"true"));
+        }
         let sent = group.publish(&Record {
             topic: &letter.origin.topic,
             partition: Some(letter.origin.partition),
@@ -351,6 +365,8 @@ mod tests {
             reason: String::new(),
             rows: String::new(),
             market: String::new(),
+            tenant: String::new(),
+            held: false,
             attempts: 1,
             correlation_id: String::new(),
             bytes: 100,
@@ -364,9 +380,18 @@ mod tests {
     #[test]
     fn only_a_raw_message_that_may_be_tried_again_is_replayed() {
         let raw = ["raw".to_owned()];
-        assert_eq!(refusal(&letter(|_| ()), &raw, 5), None);
-        assert_eq!(refusal(&letter(|letter| letter.attempts = 4), &raw, 5), None);
-        let refused = |change: fn(&mut Letter)| refusal(&letter(change), &raw, 5).unwrap();
+        let orders = Orders {
+            wanted: Wanted::default(),
+            offsets: Vec::new(),
+            limit: 1,
+            max_attempts: 5,
+            paused_tenants: BTreeSet::from(["acme".to_owned()]),
+            dry_run: false,
+        };
+        assert_eq!(refusal(&letter(|_| ()), &raw, &orders), None);
+        assert_eq!(refusal(&letter(|letter| letter.attempts = 4), &raw, &orders), None);
+        let refused = |change: fn(&mut Letter)| refusal(&letter(change), &raw, &orders).unwrap();
+        assert!(refused(|letter| letter.tenant = "acme".to_owned()).contains("dp resume --tenant acme"));
         assert!(refused(|letter| letter.service = "enrichment".to_owned()).contains("enrichment"));
         assert!(refused(|letter| letter.origin.topic = "other".to_owned()).contains("DATA_PROC_RAW_TOPICS"));
         assert!(refused(|letter| letter.attempts = 5).contains("--max-attempts 6"));

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use domain::Micros;
 use nix::sys::statvfs::statvfs;
 use service::Reader;
+use service::control::order;
 use service::writer::TABLES;
 use stores::clickhouse::{pending, restore, unfit_columns};
 use stores::postgres::{Absent, VerifyRuns, absent};
@@ -239,9 +240,17 @@ async fn lag(asked: &Asked<'_>, waits: Duration) -> anyhow::Result<Vec<Finding>>
     let names = &asked.connection.names;
     let book = book(asked.connection).await?;
     let paused = book.all_paused(wall_clock()).into_iter();
-    let (findings, groups): (Vec<Finding>, Vec<String>) = paused
-        .map(|(stage, order)| (lags::paused(stage, order, &names.control), names.group_of(stage)))
+    let (findings, groups): (Vec<Finding>, Vec<Option<String>>) = paused
+        .map(|(subject, order)| {
+            let group = match &subject {
+                order::Subject::Stage(stage) => Some(names.group_of(stage)),
+                // The stages go on.
+                order::Subject::Tenant(_) => None,
+            };
+            (lags::paused(&subject, order, &names.control), group)
+        })
         .unzip();
+    let groups: Vec<String> = groups.into_iter().flatten().collect();
     let look = || {
         let connection = asked.connection;
         let (bootstrap, names) = (connection.settings.kafka_bootstrap.clone(), connection.names.clone());

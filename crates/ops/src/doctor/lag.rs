@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use service::LARGE_LAG;
-use service::control::order::Order;
+use service::control::order::{self, Order};
 
 use super::causes::Subject;
 use super::{Area, Finding, Severity};
@@ -26,15 +26,21 @@ pub(super) fn look_again(intervals: impl IntoIterator<Item = Duration>) -> Durat
     (longest + MARGIN).min(LONGEST)
 }
 
-/// A stage that an operator has paused. Its lag is intended; that nobody forgets it is not.
-pub(super) fn paused(stage: &str, order: &Order, topic: &str) -> Finding {
-    let what = format!("stage {stage} is paused, and takes no input");
-    Finding::new(Severity::Warning, Area::Lag, what, topic)
-        .shown_by([order.explain(stage)])
-        .because(
+/// A stage or a tenant that an operator has paused. Its lag is intended; that nobody forgets it is not.
+pub(super) fn paused(subject: &order::Subject, order: &Order, topic: &str) -> Finding {
+    let (what, cause) = match subject {
+        order::Subject::Stage(stage) => (
+            format!("stage {stage} is paused, and takes no input"),
             "an operator has ordered it; what its topics keep longer than their retention is lost",
-            format!("dp resume {stage}"),
-        )
+        ),
+        order::Subject::Tenant(id) => (
+            format!("tenant {id} is paused, and its messages become dead letters"),
+            "an operator has ordered it; letters that dlq keeps longer than its retention are lost",
+        ),
+    };
+    Finding::new(Severity::Warning, Area::Lag, what, topic)
+        .shown_by([order.explain(subject)])
+        .because(cause, format!("dp resume {}", subject.argument()))
 }
 
 /// The stages that are switched off although they are configured here, or have run before. `is_configured`: the series of this
@@ -312,7 +318,11 @@ mod tests {
     #[test]
     fn a_paused_stage_is_a_warning_with_the_command_that_ends_it() -> Result<(), serde_json::Error> {
         let order = r#"{"paused":true,"since":"2026-10-01T00:00:00Z","by":"ann","reason":"restore"}"#;
-        let found = paused("enrichment", &serde_json::from_str(order)?, "pipeline.control.v1");
+        let found = paused(
+            &order::Subject::Stage("enrichment"),
+            &serde_json::from_str(order)?,
+            "pipeline.control.v1",
+        );
         assert_eq!(
             (found.severity, found.next.as_str()),
             (Severity::Warning, "dp resume enrichment")

@@ -1,7 +1,9 @@
 //! Whether a running service has followed an order, by its `/stats`. Pure.
 
+use domain::Micros;
 use serde::Serialize;
 use serde_json::Value;
+use service::control::order::Subject;
 use service::names::service_of;
 
 use super::{Answer, Given};
@@ -43,9 +45,18 @@ pub struct Instance {
     pub detail: String,
 }
 
+/// The stage that follows an order: normalization holds the messages of a tenant.
+fn stage_of(subject: &Subject) -> &'static str {
+    match subject {
+        Subject::Stage(stage) => *stage,
+        Subject::Tenant(_) => "normalization",
+    }
+}
+
 /// What the services of this stage say about an order. If none of them is asked, that is said instead.
-pub(super) fn of(given: &Given, answers: &[Answer]) -> Vec<Instance> {
-    let service = service_of(given.stage);
+pub(super) fn of(given: &Given, answers: &[Answer], now: Micros) -> Vec<Instance> {
+    let stage = stage_of(&given.subject);
+    let service = service_of(stage);
     let is_its = |(name, answer): &&Answer| match answer {
         Ok(body) => body.get("service").and_then(Value::as_str) == Some(service),
         // What gives no answer is known by its name: `enrichment`, `enrichment-2`.
@@ -53,14 +64,14 @@ pub(super) fn of(given: &Given, answers: &[Answer]) -> Vec<Instance> {
     };
     let instance = |name: &str, (state, detail): (State, String)| Instance {
         service: name.to_owned(),
-        stage: given.stage,
+        stage,
         state,
         detail,
     };
     let found: Vec<Instance> = answers
         .iter()
         .filter(is_its)
-        .map(|(name, answer)| instance(name, judged(given, answer)))
+        .map(|(name, answer)| instance(name, judged(given, answer, now)))
         .collect();
     match found.is_empty() {
         true => vec![instance(
@@ -71,7 +82,7 @@ pub(super) fn of(given: &Given, answers: &[Answer]) -> Vec<Instance> {
     }
 }
 
-fn judged(given: &Given, answer: &Result<Value, String>) -> (State, String) {
+fn judged(given: &Given, answer: &Result<Value, String>, now: Micros) -> (State, String) {
     let body = match answer {
         Ok(body) => body,
         Err(reason) => return (State::Down, format!("gives no answer: {reason}")),
@@ -88,11 +99,36 @@ fn judged(given: &Given, answer: &Result<Value, String>) -> (State, String) {
             None => (State::Waiting, "has not read the order yet".to_owned()),
         };
     }
+    match &given.subject {
+        Subject::Stage(stage) => of_workers(given, stage, orders),
+        Subject::Tenant(id) => of_tenant(given, id, orders, now),
+    }
+}
+
+fn of_tenant(given: &Given, id: &str, orders: &Value, now: Micros) -> (State, String) {
+    if orders.get("tenants").is_none() {
+        return (
+            State::Cannot,
+            "is of a build that cannot pause a tenant; upgrade it".to_owned(),
+        );
+    }
+    let (begins, is_pause) = (given.order.begins(), given.order.paused);
+    if now < begins.as_microsecond() {
+        return (State::Waiting, format!("follows the order at {begins:.0}"));
+    }
+    let does = match is_pause {
+        true => "makes dead letters of the messages",
+        false => "processes the messages",
+    };
+    (State::Done, format!("{does} of tenant {id} that come from now on"))
+}
+
+fn of_workers(given: &Given, stage: &str, orders: &Value) -> (State, String) {
     let workers = orders.get("workers").and_then(Value::as_array);
     let of_stage = workers
         .into_iter()
         .flatten()
-        .filter(|worker| worker.get("stage").and_then(Value::as_str) == Some(given.stage));
+        .filter(|worker| worker.get("stage").and_then(Value::as_str) == Some(stage));
     let (mut runs, mut takes_input, mut in_flight) = (false, false, 0);
     for worker in of_stage {
         runs = true;
@@ -124,7 +160,7 @@ mod tests {
     fn given(paused: bool) -> Given {
         let order = format!(r#"{{"paused":{paused},"since":"2026-10-01T00:00:00Z","by":"ann"}}"#);
         Given {
-            stage: "enrichment",
+            subject: Subject::Stage("enrichment"),
             offset: 7,
             order: serde_json::from_str(&order).unwrap(),
         }
@@ -140,7 +176,7 @@ mod tests {
     }
 
     fn state(paused: bool, answer: Answer) -> State {
-        let found = of(&given(paused), &[answer]);
+        let found = of(&given(paused), &[answer], 0);
         assert_eq!(found.len(), 1, "{found:?}");
         found[0].state
     }
@@ -176,12 +212,31 @@ mod tests {
         let down = ("enrichment-3".to_owned(), Err("refused".to_owned()));
         assert_eq!(state(true, down), State::Down);
         let body = json!({"service": "enrichment", "orders": {"read_to": 0, "error": "grant Read", "workers": []}});
-        let found = of(&given(true), &[("enrichment".to_owned(), Ok(body))]);
+        let found = of(&given(true), &[("enrichment".to_owned(), Ok(body))], 0);
         assert_eq!(
             (found[0].state, found[0].detail.as_str()),
             (State::Cannot, "grant Read")
         );
         let other = ("projection".to_owned(), Ok(json!({"service": "projection"})));
         assert_eq!(state(true, other), State::Down);
+    }
+
+    #[test]
+    fn an_order_for_a_tenant_is_followed_once_it_is_read_and_has_begun() {
+        for (orders, seconds, expected) in [
+            (json!({"read_to": 8, "tenants": []}), 10, State::Done),
+            (json!({"read_to": 8, "tenants": []}), 9, State::Waiting),
+            (json!({"read_to": 7, "tenants": []}), 10, State::Waiting),
+            (json!({"read_to": 8}), 10, State::Cannot),
+        ] {
+            let given = Given {
+                subject: Subject::Tenant("acme".to_owned()),
+                ..given(true)
+            };
+            let now = given.order.since.as_microsecond() + seconds * 1_000_000;
+            let body = json!({"service": "normalization", "orders": orders});
+            let found = of(&given, &[("normalization".to_owned(), Ok(body))], now);
+            assert_eq!((found.len(), found[0].state), (1, expected), "{found:?}");
+        }
     }
 }

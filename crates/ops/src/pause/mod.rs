@@ -1,4 +1,4 @@
-//! Pauses stages and lets them go on: orders in `pipeline.control.v1`, and what the running services do about them.
+//! Pauses stages and tenants, and lets them go on: orders in `pipeline.control.v1`, and what the running services do about them.
 //!
 //! Role: an order is a record of a compacted topic, so it outlives restarts and applies to every replica. [`instances`] says which
 //! services have followed it.
@@ -6,6 +6,7 @@
 
 mod instance;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use service::control::order::{Book, Order};
+use service::control::order::{Book, Order, Subject};
 use stream::Partition;
 use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::{LogReader, UNKNOWN_TOPIC};
@@ -31,11 +32,12 @@ pub use instance::{Instance, State};
 /// How often the services are asked whether they have followed an order.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
-/// A stage that is paused.
+/// A stage or a tenant that is paused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Paused {
-    pub stage: &'static str,
+    #[serde(flatten)]
+    pub subject: Subject,
     pub since: Timestamp,
     pub by: String,
     pub reason: Option<String>,
@@ -47,7 +49,8 @@ pub struct Paused {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Given {
-    pub stage: &'static str,
+    #[serde(flatten)]
+    pub subject: Subject,
     pub offset: i64,
     #[serde(flatten)]
     pub order: Order,
@@ -77,11 +80,12 @@ impl Wish {
             by: self.by.clone(),
             reason: self.reason.clone(),
             until: until.context("the pause would end at no valid time")?,
+            held: Vec::new(),
         })
     }
 }
 
-/// The newest order of each stage. Without the topic of orders there are none.
+/// The newest order of each stage and of each tenant. Without the topic of orders there are none.
 ///
 /// # Errors
 /// Kafka does not answer, or refuses.
@@ -120,7 +124,7 @@ pub async fn book(connection: &Connection) -> anyhow::Result<Book> {
     .context("read the orders")
 }
 
-/// The stages that are paused now, in the order of the pipeline.
+/// What is paused now: stages in the order of the pipeline, then tenants.
 ///
 /// # Errors
 /// Those of [`book`].
@@ -128,8 +132,8 @@ pub async fn paused(connection: &Connection) -> anyhow::Result<Vec<Paused>> {
     let book = book(connection).await?;
     let paused = book.all_paused(wall_clock()).into_iter();
     Ok(paused
-        .map(|(stage, order)| Paused {
-            stage,
+        .map(|(subject, order)| Paused {
+            subject,
             since: order.since,
             by: order.by.clone(),
             reason: order.reason.clone(),
@@ -138,38 +142,59 @@ pub async fn paused(connection: &Connection) -> anyhow::Result<Vec<Paused>> {
         .collect())
 }
 
-/// Publishes one order for each of these stages.
+/// The tenants whose messages are held if they are appended now.
+///
+/// # Errors
+/// Those of [`book`].
+pub async fn held_tenants(connection: &Connection) -> anyhow::Result<BTreeSet<String>> {
+    let (book, now) = (book(connection).await?, wall_clock());
+    let is_held = |order: &Order| order.is_in_force(now) || order.holds(now);
+    let held = book.tenants().iter().filter(|(_, order)| is_held(order));
+    Ok(held.map(|(id, _)| id.clone()).collect())
+}
+
+/// Publishes one order for each of these.
 ///
 /// # Errors
 /// Kafka does not answer, or refuses them.
-pub async fn give(connection: &Connection, stages: &[&'static str], wish: &Wish) -> anyhow::Result<Vec<Given>> {
+pub async fn give(connection: &Connection, subjects: &[Subject], wish: &Wish) -> anyhow::Result<Vec<Given>> {
+    // An order for a tenant lists what earlier ones have held.
+    let book = match subjects.iter().any(|subject| matches!(subject, Subject::Tenant(_))) {
+        true => book(connection).await?,
+        false => Book::default(),
+    };
     let order = wish.order(wall_clock())?;
     let (bootstrap, topic) = (
         connection.settings.kafka_bootstrap.clone(),
         connection.names.control.clone(),
     );
-    let stages = stages.to_vec();
+    let subjects = subjects.to_vec();
     blocking(move || {
-        let payload = serde_json::to_vec(&order).context("write the order")?;
         let mut publisher = Publisher::new(&bootstrap, "dp-pause")?;
-        let mut publish = |stage: &'static str| -> anyhow::Result<Given> {
+        let mut publish = |subject: Subject| -> anyhow::Result<Given> {
+            let order = match &subject {
+                Subject::Stage(_) => order.clone(),
+                Subject::Tenant(id) => order.clone().after(book.tenant(id)),
+            };
+            let payload = serde_json::to_vec(&order).context("write the order")?;
+            let key = subject.key();
             let record = Record {
                 topic: &topic,
                 partition: Some(0),
-                key: Some(stage.as_bytes()),
+                key: Some(key.as_bytes()),
                 payload: Some(&payload),
                 ..Record::default()
             };
             let place = publisher.publish(&record).with_context(|| {
-                format!("publish the order for {stage} to {topic} at {bootstrap}: does the topic exist (`dp topics create`)?")
+                format!("publish the order for {subject} to {topic} at {bootstrap}: does the topic exist (`dp topics create`)?")
             })?;
             Ok(Given {
-                stage,
+                subject,
                 offset: place.offset,
-                order: order.clone(),
+                order,
             })
         };
-        stages.into_iter().map(&mut publish).collect()
+        subjects.into_iter().map(&mut publish).collect()
     })
     .await
 }
@@ -189,7 +214,11 @@ pub async fn instances(
     let mut progress: Option<Progress> = None;
     loop {
         let answers = join_all(targets.iter().map(|target| stats(&client, target))).await;
-        let found: Vec<Instance> = given.iter().flat_map(|given| instance::of(given, &answers)).collect();
+        let now = wall_clock();
+        let found: Vec<Instance> = given
+            .iter()
+            .flat_map(|given| instance::of(given, &answers, now))
+            .collect();
         let done = found.iter().filter(|instance| instance.state == State::Done).count();
         let waits = found.iter().any(|instance| instance.state == State::Waiting);
         if !waits || Instant::now() >= deadline {

@@ -4,6 +4,7 @@
 //! became a dead letter (replayed, each letter once), and what a store has lost (repaired). This composes both.
 //! Failure: that of either part; what was done before stays, and the command can be run again.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
@@ -12,6 +13,7 @@ use normalization::stages::normalize;
 use ops::connection::Connection;
 use ops::dead_letters::Wanted;
 use ops::dead_letters::replay::{Orders as ReplayOrders, Report as Replayed, run as replay};
+use ops::pause::held_tenants;
 use ops::progress::Progress;
 use ops::threads::reading;
 use serde::Serialize;
@@ -90,12 +92,13 @@ pub async fn run(connection: &Connection, orders: &Orders) -> anyhow::Result<Rep
 }
 
 /// The letters of the range: a message is rejected within seconds of its append time, and later while normalization was stopped.
-fn replay_orders(orders: &Orders) -> ReplayOrders {
+fn replay_orders(orders: &Orders, paused_tenants: BTreeSet<String>) -> ReplayOrders {
     ReplayOrders {
         wanted: Wanted {
             code: None,
             stage: Some(normalize::NAME.to_owned()),
             market: None,
+            tenant: None,
             since: Some(orders.from),
             until: orders.to,
             closed: false,
@@ -103,13 +106,15 @@ fn replay_orders(orders: &Orders) -> ReplayOrders {
         offsets: Vec::new(),
         limit: LETTERS,
         max_attempts: ATTEMPTS,
+        paused_tenants,
         dry_run: orders.dry_run,
     }
 }
 
 async fn letters(connection: &Connection, orders: &Orders) -> anyhow::Result<Replayed> {
     let (bootstrap, names) = (connection.settings.kafka_bootstrap.clone(), connection.names.clone());
-    let orders = replay_orders(orders);
+    // Without the right to read the orders, what is still held comes back as a letter.
+    let orders = replay_orders(orders, held_tenants(connection).await.unwrap_or_default());
     reading(move || {
         let mut progress = Progress::new("replaying", 0, "letters");
         // Letters and markers are written together, so that an interrupted run needs no end of its own.
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn only_messages_that_normalization_rejected_in_the_range_are_replayed() {
-        let replay = replay_orders(&orders(Stage::All));
+        let replay = replay_orders(&orders(Stage::All), BTreeSet::new());
         assert_eq!((replay.wanted.since, replay.wanted.until), (Some(10), Some(20)));
         assert_eq!(replay.wanted.stage.as_deref(), Some("normalize"));
         assert!(replay.dry_run && replay.offsets.is_empty());

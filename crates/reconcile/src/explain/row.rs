@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use service::control::order::HELD_CODE;
 
 use super::follow::Fate;
 use super::logs::{LetterRow, RawRecord};
@@ -56,6 +57,13 @@ pub fn contradictions(raw: &RawRecord, rows: usize, letters: &[LetterRow]) -> Ve
     let hint = "the pipeline may not have processed it yet (see `dp groups`); `dp verify` lists every wrong row";
     let mut notes = Vec::new();
     match &decided.fate {
+        // The walk knows the message, not the orders.
+        Fate::Emitted { .. } if letters.iter().any(|letter| letter.code == HELD_CODE) => {
+            notes.push(
+                "its tenant was paused, so it is a dead letter; its ticks are those of its replay (`dp dlq replay`)"
+                    .to_owned(),
+            );
+        }
         Fate::Emitted { .. } if rows < decided.ticks.len() => notes.push(format!(
             "only {} of its {} ticks have rows: {hint}",
             rows,

@@ -2,10 +2,12 @@
 //!
 //! Stages are at-least-once, so a dead letter may be stored twice. Its headers name the rejected message, which identifies it.
 //! A letter that was replayed or given up is not compared: the parser may accept its message by now, and only the replay counts, if any.
+//! That the tenant of a message was paused follows from no message: its letter (`tenant_paused`) is what says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::RowRanges;
+use service::control::order::HELD_CODE;
 use stream::Brokers;
 use stream::dead_letter::{TRUNCATED_TO, header, ledger::Marker};
 use stream::kafka::reader::LogReader;
@@ -79,6 +81,8 @@ pub struct Letters {
     pub by_place: BTreeMap<Place, Vec<Letter>>,
     /// Rejected messages whose letters were replayed or given up, with the rows of the letter; empty means the whole message.
     pub replayed: BTreeMap<Place, RowRanges>,
+    /// Messages that were held because their tenant was paused.
+    pub held: BTreeSet<Place>,
     /// Records whose headers do not name a message.
     pub nameless: Vec<String>,
     /// Whether retention has removed dead letters.
@@ -97,7 +101,13 @@ pub fn read(bootstrap: &Brokers, topic: &str) -> Result<Letters, StreamError> {
         letters.is_cut |= first > 0;
         reader.read(&partition, first, end, |message| {
             match (place(message), replayed(message)) {
-                (Some(place), _) => letters.by_place.entry(place).or_default().push(letter(message)),
+                (Some(place), _) => {
+                    let letter = letter(message);
+                    if letter.code == HELD_CODE {
+                        letters.held.insert(place.clone());
+                    }
+                    letters.by_place.entry(place).or_default().push(letter);
+                }
                 (None, Some((place, rows))) => _ = letters.replayed.insert(place, rows),
                 (None, None) => letters.nameless.push(format!("{partition} offset {}", message.offset)),
             }

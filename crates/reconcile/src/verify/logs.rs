@@ -33,6 +33,8 @@ pub struct RawLog {
     pub partitions: i32,
     /// Messages whose rejected rows were replayed; empty means the whole message.
     pub replayed: BTreeMap<Place, RowRanges>,
+    /// Messages that were held because their tenant was paused.
+    pub held: BTreeSet<Place>,
 }
 
 /// The outputs that the raw topics require.
@@ -144,6 +146,8 @@ impl RawLog {
         let is_its = |place: &Place| *place.0 == *range.lane.topic && place.1 == range.lane.partition;
         let replayed = self.replayed.iter().filter(|(place, _)| is_its(place));
         walk.replayed = replayed.map(|(place, rows)| (place.2, rows.clone())).collect();
+        let held = self.held.iter().filter(|place| is_its(place));
+        walk.held = held.map(|place| place.2).collect();
         let bootstrap = &self.rules.bootstrap;
         // The event-id window also needs the messages before the compared range.
         let (oldest, _) = LogReader::new(bootstrap)?.log_range(&range.partition())?;

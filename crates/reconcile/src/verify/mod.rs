@@ -302,6 +302,7 @@ async fn read_raw(
                 limits: config.window,
             },
             replayed: found.replayed.clone(),
+            held: found.held.clone(),
             ranges,
         };
         let texts: Vec<RawText> = TABLES.into_iter().filter_map(RawText::of).collect();

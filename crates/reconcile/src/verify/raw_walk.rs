@@ -1,15 +1,17 @@
 //! Computes the expected outputs of one raw partition with normalization's own rules (INV-1, INV-5).
 //!
 //! Role: pure; the caller passes the messages of a partition in order to the walk of [`crate::raw`].
-//! What was rejected and replayed since stays rejected here, whatever the rules say by now: it counts where the replay is.
+//! What was rejected and replayed since stays rejected here, whatever the rules say by now: it counts where the replay is. So does what
+//! was held because its tenant was paused, but its event has entered the window.
 //! If retention has removed the beginning of the log, the first messages only fill the window and are not compared: they may
 //! repeat an event that is gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use delivery::event_window::Seen;
 use domain::{Micros, RowRanges, Tick};
 use serde::Serialize;
+use service::control::order::HELD_CODE;
 
 use super::dead_letters::{Digest, ExpectedLetter};
 use crate::raw::{Decision, Read, Walk, payload, place_and_time};
@@ -60,6 +62,8 @@ pub struct RawWalk {
     pub passed: Vec<(i64, i64)>,
     /// Messages whose rejected rows were replayed, by offset; empty means the whole message.
     pub replayed: BTreeMap<i64, RowRanges>,
+    /// Messages that have a letter because their tenant was paused, by offset.
+    pub held: BTreeSet<i64>,
     /// First offset that is compared.
     pub first_offset: Option<i64>,
     /// The counts of INV-5.
@@ -78,6 +82,7 @@ impl RawWalk {
             is_cut,
             passed: Vec::new(),
             replayed: BTreeMap::new(),
+            held: BTreeSet::new(),
             first_offset: None,
             counts: Counts::default(),
             letters: BTreeMap::new(),
@@ -97,14 +102,25 @@ impl RawWalk {
             messages: 1,
             ..Counts::default()
         };
-        let replayed = self.replayed.get(&offset);
+        let (replayed, is_held) = (self.replayed.get(&offset), self.held.contains(&offset));
+        let refused = |code| Decision::Refused {
+            code,
+            message: String::new(),
+        };
+        let mut held_rows = RowRanges::default();
         let decision = match replayed {
             // It did not enter the event window either.
-            Some(rows) if rows.is_empty() => Decision::Refused {
-                code: REPLAYED,
-                message: String::new(),
+            Some(rows) if rows.is_empty() && !is_held => refused(REPLAYED),
+            _ => match self.walk.decide(&message) {
+                // A repetition is none that can be held, so its letter is a difference.
+                Decision::Valid { parsed, seen } if is_held && seen != Seen::Repeated => {
+                    held_rows = parsed.selected_rows();
+                    refused(HELD_CODE)
+                }
+                // By rules that were changed since.
+                Decision::Refused { .. } if is_held => refused(HELD_CODE),
+                decision => decision,
             },
-            _ => self.walk.decide(&message),
         };
         let is_elsewhere = |tick: &Tick<'_>| replayed.is_some_and(|rows| rows.contains(tick.origin.index));
         let reasons = reasons(decision, appended_at, &mut counts, &mut |tick| {
@@ -118,7 +134,7 @@ impl RawWalk {
             self.counts.add(&counts);
             let letter = reasons.map(|(codes, rows)| ExpectedLetter {
                 codes,
-                rows,
+                rows: if is_held { held_rows } else { rows },
                 payload: Digest::of(payload(&message)),
             });
             self.letters.extend(letter.map(|letter| (offset, letter)));
@@ -179,10 +195,25 @@ mod tests {
     }
 
     fn walk(is_cut: bool, messages: &[(Micros, String)]) -> (RawWalk, Vec<i64>) {
+        walk_all(new_walk(is_cut), messages, &[])
+    }
+
+    fn new_walk(is_cut: bool) -> RawWalk {
         let decides = Walk::new(Normalizer::new(NormalizerConfig::default()), LIMITS);
-        let mut walk = RawWalk::new(decides, LIMITS.micros, is_cut);
+        RawWalk::new(decides, LIMITS.micros, is_cut)
+    }
+
+    /// `replays`: offsets of messages that are replays of held ones.
+    fn walk_all(mut walk: RawWalk, messages: &[(Micros, String)], replays: &[i64]) -> (RawWalk, Vec<i64>) {
         let mut emitted = Vec::new();
         for (offset, (seconds, payload)) in (0..).zip(messages) {
+            let replay = replays.contains(&offset).then_some(markets::Replay {
+                letter: 0,
+                origin: "raw/0/0",
+                rows: "",
+                attempt: 2,
+                held: true,
+            });
             let message = RawMessage {
                 feed: "raw",
                 partition: 0,
@@ -192,7 +223,7 @@ mod tests {
                 payload: payload.as_bytes(),
                 format: None,
                 tenant: None,
-                replay: None,
+                replay,
             };
             walk.message(Ok(message), &mut |tick| emitted.push(tick.origin.offset));
         }
@@ -223,6 +254,33 @@ mod tests {
             walk.letters.get(&3).map(|letter| letter.codes.clone()),
             Some(vec!["broken_json"])
         );
+    }
+
+    #[test]
+    fn a_held_message_is_a_letter_its_retry_a_repetition_and_its_replay_the_tick() {
+        let messages = [
+            (0, payload("a")),
+            (1, payload("b")),
+            (2, payload("a")),
+            (3, payload("a")),
+            (4, "{".to_owned()),
+        ];
+        // Whether the letter was replayed already makes no difference.
+        for replayed in [None, Some((0, RowRanges::default()))] {
+            let mut walk = new_walk(false);
+            walk.held.extend([0, 4]);
+            walk.replayed.extend(replayed);
+            let (walk, emitted) = walk_all(walk, &messages, &[3]);
+            assert_eq!(emitted, [1, 3]);
+            let counts = walk.counts;
+            assert_eq!((counts.dead_lettered, counts.duplicates), (2, 1));
+            let codes: Vec<_> = walk
+                .letters
+                .iter()
+                .map(|(offset, letter)| (*offset, letter.codes.clone()))
+                .collect();
+            assert_eq!(codes, [(0, vec!["tenant_paused"]), (4, vec!["tenant_paused"])]);
+        }
     }
 
     #[test]

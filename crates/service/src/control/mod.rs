@@ -1,15 +1,18 @@
-//! Orders to the stages of this process: which of them an operator has paused.
+//! Orders to the stages of this process: which of them an operator has paused, and for which tenants.
 //!
 //! Role: [`watch`](Control::watch) follows `pipeline.control.v1` on a thread of its own and passes what it says to the workers
 //! ([`stream::WorkerStatus::order_pause`]). Health, metrics and `/stats` read what is in force from [`Control`].
-//! Invariants: a worker takes no input before the orders are known, so a stage that is paused stays paused when its service restarts. The
+//! Normalization asks [`HeldTenants`] for the tenants that are paused.
+//! Invariants: a worker takes no input before the orders are known, so what is paused stays paused when its service restarts. The
 //! last known orders stay in force while the topic cannot be read.
 //! Failure: a record that is no order is logged once and ignored. If there is no such topic, there are no orders. If the orders
 //! cannot be read for [`PATIENCE`], or a right is missing, health says so, and stages that still wait for them begin: the topic of orders must
 //! not stop the pipeline.
 
 pub mod order;
+pub mod tenants;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +24,8 @@ use stream::status::wall_clock;
 use stream::{Brokers, Shutdown, StreamError, WorkerStatus};
 
 use crate::metrics;
-use order::Book;
+use order::{Book, Subject};
+use tenants::HeldTenants;
 
 /// How long it may take to read the orders while a broker accepts connections.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_millis(500);
 /// How often a topic that does not exist is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// The stage that holds the messages of paused tenants.
+const HOLDS_TENANTS: &str = "normalization";
 
 /// A worker, and the stage that it belongs to.
 struct Follows {
@@ -44,6 +50,8 @@ struct Follows {
 struct State {
     follows: Vec<Follows>,
     book: Book,
+    /// The paused tenants that were logged last.
+    tenants: BTreeSet<String>,
     /// Whether the book has been read once, or is given up.
     is_known: bool,
     /// Every record before this offset was read.
@@ -53,10 +61,52 @@ struct State {
     problem: Option<String>,
 }
 
+impl State {
+    /// Whether an order is for this process.
+    fn concerns(&self, subject: &Subject) -> bool {
+        let stage = match subject {
+            Subject::Stage(stage) => *stage,
+            Subject::Tenant(_) => HOLDS_TENANTS,
+        };
+        self.follows.iter().any(|follows| follows.stage == stage)
+    }
+
+    /// Logs which tenants are paused now, and were not, or the other way round.
+    fn tell_tenants(&mut self, now: Micros) {
+        let paused = self.book.all_paused(now).into_iter();
+        let paused: BTreeSet<String> = paused
+            .filter(|(subject, _)| self.concerns(subject))
+            .filter_map(|(subject, _)| match subject {
+                Subject::Tenant(id) => Some(id),
+                Subject::Stage(_) => None,
+            })
+            .collect();
+        for tenant in paused.difference(&self.tenants) {
+            let order = self.book.tenant(tenant);
+            tracing::warn!(
+                event = "tenant_paused",
+                tenant,
+                by = order.map(|order| order.by.as_str()),
+                reason = order.and_then(|order| order.reason.as_deref()),
+                "the messages of the tenant become dead letters"
+            );
+        }
+        for tenant in self.tenants.difference(&paused) {
+            tracing::info!(
+                event = "tenant_resumed",
+                tenant,
+                "the messages of the tenant are processed again"
+            );
+        }
+        self.tenants = paused;
+    }
+}
+
 /// The orders to the stages of this process.
 #[derive(Default)]
 pub struct Control {
     state: Mutex<State>,
+    tenants: Arc<HeldTenants>,
 }
 
 impl Control {
@@ -73,14 +123,18 @@ impl Control {
         self.state.lock().follows.push(follows);
     }
 
-    /// What an operator must know: paused stages, and orders that cannot be read.
+    /// The tenants whose messages are held.
+    pub(crate) fn tenants(&self) -> Arc<HeldTenants> {
+        Arc::clone(&self.tenants)
+    }
+
+    /// What an operator must know: paused stages and tenants, and orders that cannot be read.
     pub(crate) fn problems(&self, now: Micros) -> Vec<String> {
         let state = self.state.lock();
-        let is_here = |stage: &str| state.follows.iter().any(|follows| follows.stage == stage);
         let paused = state.book.all_paused(now).into_iter();
         paused
-            .filter(|(stage, _)| is_here(stage))
-            .map(|(stage, order)| order.explain(stage))
+            .filter(|(subject, _)| state.concerns(subject))
+            .map(|(subject, order)| order.explain(&subject))
             .chain(state.problem.clone())
             .collect()
     }
@@ -106,7 +160,14 @@ impl Control {
                 })
             })
             .collect();
-        json!({ "read_to": state.read_to, "error": state.problem, "workers": workers })
+        let paused = state.book.all_paused(wall_clock()).into_iter();
+        let tenants: Vec<String> = paused
+            .filter_map(|(subject, _)| match subject {
+                Subject::Tenant(id) => Some(id),
+                Subject::Stage(_) => None,
+            })
+            .collect();
+        json!({ "read_to": state.read_to, "error": state.problem, "workers": workers, "tenants": tenants })
     }
 
     /// Follows the orders until shutdown.
@@ -169,6 +230,7 @@ impl Control {
         (state.is_known, state.read_to) = (true, read_to);
         (state.failing, state.problem) = (None, None);
         if state.book != *book {
+            self.tenants.follow(book);
             state.book = book.clone();
         }
     }
@@ -209,6 +271,7 @@ impl Control {
     /// Passes the orders in force to the workers.
     fn apply(&self, now: Micros) {
         let mut state = self.state.lock();
+        state.tell_tenants(now);
         let State {
             follows,
             book,
@@ -324,5 +387,30 @@ mod tests {
         control.failed(&right_missing(), "t", Duration::ZERO);
         control.apply(now);
         assert!(status.is_pause_ordered());
+    }
+
+    #[test]
+    fn only_normalization_says_that_a_tenant_is_paused_and_its_workers_know_it_before_they_take_input() {
+        let now = micros("2026-10-01T00:00:20Z");
+        let mut book = Book::default();
+        book.take(Some(b"tenant:acme"), Some(PAUSED.as_bytes())).unwrap();
+        for (stage, says) in [("normalization", true), ("enrichment", false)] {
+            let (control, status) = followed(stage);
+            let tenants = control.tenants();
+            assert!(!tenants.holds("acme", now));
+            control.read(&book, 1);
+            assert!(status.is_pause_ordered() && tenants.holds("acme", now), "{stage}");
+            control.apply(now);
+            assert!(!status.is_pause_ordered());
+            let problems = control.problems(now);
+            assert_eq!(
+                problems.iter().any(|problem| problem.contains("tenant acme is paused")),
+                says,
+                "{problems:?}"
+            );
+            assert_eq!(control.state.lock().tenants.contains("acme"), says);
+            control.read(&Book::default(), 2);
+            assert!(!tenants.holds("acme", now));
+        }
     }
 }

@@ -201,6 +201,7 @@ impl<'s> Io<'s> {
             rejected_rows: RowRanges::NONE,
             attempts: 1,
             correlation_id,
+            tenant: "",
         };
         self.dead_letter(message, &letter)
     }

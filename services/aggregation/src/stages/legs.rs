@@ -102,6 +102,7 @@ fn rejected(code: &'static str, message: String) -> Verdict {
         message,
         rows: domain::RowRanges::default(),
         correlation_id: String::new(),
+        tenant: String::new(),
         attempts: 1,
     })
 }

@@ -169,6 +169,7 @@ fn refused(code: &'static str, message: String) -> Verdict {
         rows: RowRanges::default(),
         // A message that cannot be decoded has no correlation id.
         correlation_id: String::new(),
+        tenant: String::new(),
         attempts: 1,
     })
 }

@@ -4,6 +4,13 @@
 //! per tick, keyed `tenant|instrument`.
 //! Invariants: INV-1 (existence, index and route follow from the log; the clock only sets flags), INV-4 (the key decides
 //! the partition), INV-5 (every message is counted as parsed or dead-lettered; every tick as emitted, duplicate or rejected).
+//! A message that was appended while its tenant was paused is *held*: a dead letter `tenant_paused`, which is replayed later. It stays exactly
+//! once, for these reasons. Whether it is held follows from its append time and the orders ([`service::control::order`]), so a process
+//! that reads it again decides the same, and emits no tick of a message that has a letter, nor the other way round. It enters the event
+//! window, so a producer's retry of it is a repetition like any other, however late the replay comes; the replay has a key of its own
+//! (`markets::Replay::held`). And a letter is replayed once. What is not covered: a process that has not read an order ten seconds after it was
+//! given (orders that cannot be read, or a frozen process in its first moments after it wakes) emits what it should hold; if these messages are read again
+//! before their commit, they are held as well, and a replay doubles them.
 //! Failure: a message that cannot be parsed becomes a dead letter. The rows of a document that cannot be parsed become one
 //! dead letter that lists them; the other rows are emitted. A repeated event is only counted. The stage waits for a schema
 //! that the registry cannot return at present.
@@ -20,7 +27,11 @@ use delivery::event_window::{Seen, WindowLimits};
 use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
 use domain::{Classified, ErrorClass, Micros, RowRanges, Tick};
-use markets::{Normalizer, NormalizerConfig, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text};
+use markets::{
+    Normalizer, NormalizerConfig, Parsed, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text,
+};
+use service::control::order::tenant_argument;
+use service::control::tenants::HeldTenants;
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
@@ -48,6 +59,7 @@ pub struct Normalize {
     key: Vec<u8>,
     meters: Meters,
     replays: Replays,
+    held_tenants: Arc<HeldTenants>,
 }
 
 impl Normalize {
@@ -62,6 +74,7 @@ impl Normalize {
     ) -> Normalize {
         Normalize {
             replays,
+            held_tenants: Arc::default(),
             windows: EventWindows::new(limits, forgotten),
             wire: config.wire.clone(),
             partitions,
@@ -86,6 +99,12 @@ impl Normalize {
         self
     }
 
+    /// Holds the messages of these tenants.
+    pub fn holding(mut self, tenants: Arc<HeldTenants>) -> Normalize {
+        self.held_tenants = tenants;
+        self
+    }
+
     /// Processes one raw message.
     pub fn record(&mut self, raw: &RawMessage<'_>, out: &mut StageOutput<'_>, now: Micros) -> Verdict {
         let attempts = raw.replay.map_or(1, |replay| replay.attempt);
@@ -96,6 +115,7 @@ impl Normalize {
             partitions,
             key,
             meters,
+            held_tenants,
             ..
         } = self;
         let parsed = match normalizer.parse(raw) {
@@ -106,8 +126,12 @@ impl Normalize {
             }
         };
         let rows = parsed.rows() as u64;
-        meters.batch().parsed += 1;
         let seen = windows.observe(raw, parsed.event_key());
+        if seen != Seen::Repeated && held_tenants.holds(parsed.tenant_id(), raw.appended_at) {
+            meters.batch().dead_lettered += 1;
+            return held(&parsed, attempts);
+        }
+        meters.batch().parsed += 1;
         if seen == Seen::Repeated {
             meters.batch().duplicates += rows;
             return Verdict::Duplicate;
@@ -150,6 +174,7 @@ impl Normalize {
     pub fn remember(&mut self, raw: &RawMessage<'_>) {
         if let Ok(parsed) = self.normalizer.parse(raw)
             && self.windows.remember(raw, parsed.event_key()) != Seen::Repeated
+            && !self.held_tenants.holds(parsed.tenant_id(), raw.appended_at)
         {
             parsed.learn();
         }
@@ -276,6 +301,24 @@ fn whole(rejection: Rejection, attempts: u32) -> Verdict {
         message: rejection.message,
         rows: RowRanges::default(),
         correlation_id: rejection.correlation_id.unwrap_or_default(),
+        tenant: String::new(),
+        attempts,
+    })
+}
+
+/// The letter names the same rows as the replay that it holds, so the next replay emits no other ones.
+fn held(parsed: &Parsed<'_>, attempts: u32) -> Verdict {
+    let (code, tenant) = (RejectCode::TenantPaused.name(), parsed.tenant_id());
+    let argument = tenant_argument(tenant);
+    Verdict::DeadLetter(Rejected {
+        code,
+        message: format!(
+            "tenant {tenant} was paused when the message was appended; after `dp resume {argument}`, \
+             `dp dlq replay --code {code} {argument}` sends it again"
+        ),
+        rows: parsed.selected_rows(),
+        correlation_id: parsed.correlation_id().to_owned(),
+        tenant: tenant.to_owned(),
         attempts,
     })
 }
@@ -301,6 +344,7 @@ fn some_rows(rejected: RejectedRows, rows: u64, correlation_id: String, attempts
         ),
         rows: rejected.rows,
         correlation_id,
+        tenant: String::new(),
         attempts,
     })
 }

@@ -20,7 +20,7 @@ use crate::cells::count;
 /// purge ends before the first letter that must stay: one that is open (unless --open), or whose replay is still in its raw topic.
 /// Removed letters cannot be brought back.
 ///
-/// With --code, --stage, --market or --since, and --open, the open letters that match are closed, wherever they are in the topic: they
+/// With --code, --stage, --market, --tenant or --since, and --open, the open letters that match are closed, wherever they are in the topic: they
 /// are counted no longer, and `dp dlq replay` passes them over. Their bytes stay until their retention is over.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -48,7 +48,7 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
     match (args.filter.chooses(), args.open) {
         (true, true) => chosen(connection, args, yes).await,
         (true, false) => bail!(
-            "--code, --stage, --market and --since choose open letters, and their messages are given up: add --open if this is meant"
+            "--code, --stage, --market, --tenant and --since choose open letters, and their messages are given up: add --open if this is meant"
         ),
         (false, _) => oldest(connection, args, yes).await,
     }

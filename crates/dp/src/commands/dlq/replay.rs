@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use ops::connection::Connection;
 use ops::dead_letters::replay::{Kept, Orders, Replayed, Report, TRANSACTIONAL_ID, run as replay};
 use ops::interrupt::interrupt_flag;
+use ops::pause::held_tenants;
 use ops::present::{found, print_either, table};
 use ops::progress::Progress;
 
@@ -58,6 +59,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         offsets: args.offsets.clone(),
         limit: args.limit as usize,
         max_attempts: args.max_attempts,
+        // Who may not read the orders replays all the same: what is still held comes back as a letter.
+        paused_tenants: held_tenants(connection).await.unwrap_or_default(),
         dry_run: args.dry_run,
     };
     let (bootstrap, names) = (connection.settings.kafka_bootstrap.clone(), connection.names.clone());

@@ -294,6 +294,7 @@ fn the_rejected_rows_of_a_document_become_one_dead_letter_and_the_others_ticks()
         origin: "ingestion.market.raw.v1/0/3",
         rows: "1,3",
         attempt: 2,
+        held: false,
     });
     let Verdict::DeadLetter(again) = stage.record(
         &RawMessage {
@@ -407,4 +408,161 @@ fn a_process_that_has_its_events_in_files_reads_the_last_prices_back_and_learns_
     restarted.forget(&partition);
     restarted.record(&raw(&priced(30, 900.0), 30), &mut out, NOON);
     assert_eq!(flags(&out), ["valid"]);
+}
+
+/// A stage that holds the messages of acme that were appended from [`FROM`] to [`TO`], as the one order says that the topic keeps.
+fn holding() -> Normalize {
+    let order = r#"{"paused":false,"since":"2026-10-02T12:02:00Z","by":"ann",
+        "held":[{"from":"2026-10-02T12:00:00.000010Z","to":"2026-10-02T12:00:00.000020Z"}]}"#;
+    let mut book = service::control::order::Book::default();
+    book.take(Some(b"tenant:acme"), Some(order.as_bytes())).unwrap();
+    let tenants = HeldTenants::default();
+    tenants.follow(&book);
+    stage().holding(Arc::new(tenants))
+}
+
+const FROM: i64 = 10;
+const TO: i64 = 20;
+
+fn of_letter(attempt: u32, held: bool) -> Option<Replay<'static>> {
+    Some(Replay {
+        letter: 0,
+        origin: "ingestion.market.raw.v1/0/10",
+        rows: "",
+        attempt,
+        held,
+    })
+}
+
+fn held_rows(verdict: Verdict) -> (String, u32) {
+    let Verdict::DeadLetter(rejected) = verdict else {
+        panic!("{verdict:?}");
+    };
+    assert_eq!((rejected.code, rejected.tenant.as_str()), ("tenant_paused", "acme"));
+    assert!(
+        rejected.message.contains("dp resume --tenant acme"),
+        "{}",
+        rejected.message
+    );
+    (rejected.rows.text(100), rejected.attempts)
+}
+
+#[test]
+fn messages_of_a_paused_tenant_are_held_and_those_of_others_flow() {
+    let (mut stage, mut out) = (holding(), StageOutput::default());
+    assert_eq!(service::control::order::HELD_CODE, RejectCode::TenantPaused.name());
+    let of = |offset: i64, tenant: &str| {
+        String::from_utf8(tick(&offset.to_string(), "A"))
+            .unwrap()
+            .replace("acme", tenant)
+    };
+    for (offset, tenant, is_held) in [
+        (FROM - 1, "acme", false),
+        (FROM, "acme", true),
+        (FROM + 1, "beta", false),
+        (TO - 1, "acme", true),
+        (TO, "acme", false),
+    ] {
+        let payload = of(offset, tenant);
+        let verdict = stage.record(&raw(payload.as_bytes(), offset), &mut out, NOON);
+        assert_eq!(verdict != Verdict::Done, is_held, "{offset}");
+        if is_held {
+            assert_eq!(held_rows(verdict), (String::new(), 1));
+        }
+    }
+    assert_eq!(outputs(&out).len(), 3);
+    // What is malformed has its own code.
+    let Verdict::DeadLetter(rejected) = stage.record(&raw(b"{", FROM + 2), &mut out, NOON) else {
+        panic!("accepted");
+    };
+    assert_eq!(rejected.code, "broken_json");
+    let expected = Counts {
+        parsed: 3,
+        emitted: 3,
+        dead_lettered: 3,
+        ..Counts::default()
+    };
+    assert_eq!(stage.counts(), expected);
+}
+
+/// However late the replay comes, and whatever was read back before.
+#[test]
+fn a_held_message_and_its_retries_are_one_tick_after_the_replay() {
+    let event = tick("e", "A");
+    let replay = |offset: i64, attempt: u32| RawMessage {
+        replay: of_letter(attempt, true),
+        ..raw(&event, offset)
+    };
+    for is_restarted in [false, true] {
+        let (mut stage, mut out) = (holding(), StageOutput::default());
+        if is_restarted {
+            stage.remember(&raw(&event, FROM));
+        } else {
+            held_rows(stage.record(&raw(&event, FROM), &mut out, NOON));
+        }
+        let retry = stage.record(&raw(&event, FROM + 1), &mut out, NOON);
+        assert_eq!(retry, Verdict::Duplicate, "there is no second letter");
+        // The replay of a tenant that is still paused is held again.
+        assert_eq!(
+            held_rows(stage.record(&replay(TO - 1, 2), &mut out, NOON)),
+            (String::new(), 2)
+        );
+        assert_eq!(stage.record(&raw(&event, TO), &mut out, NOON), Verdict::Duplicate);
+        assert!(out.is_empty());
+        assert_eq!(stage.record(&replay(TO + 1, 3), &mut out, NOON), Verdict::Done);
+        assert_eq!(stage.record(&replay(TO + 2, 3), &mut out, NOON), Verdict::Duplicate);
+        assert_eq!(outputs(&out).len(), 1);
+    }
+    // One whose event was emitted before the pause is a repetition, and gets no letter.
+    let (mut stage, mut out) = (holding(), StageOutput::default());
+    assert_eq!(stage.record(&raw(&event, FROM - 1), &mut out, NOON), Verdict::Done);
+    assert_eq!(stage.record(&raw(&event, FROM), &mut out, NOON), Verdict::Duplicate);
+}
+
+/// A process is killed after it has sent ticks and letters, before it commits; the next one knows the end of the pause as well.
+#[test]
+fn a_process_that_reads_messages_again_holds_the_same_ones() {
+    let order = r#"{"paused":true,"since":"2026-10-02T11:59:50.000010Z","by":"ann"}"#;
+    let mut book = service::control::order::Book::default();
+    book.take(Some(b"tenant:acme"), Some(order.as_bytes())).unwrap();
+    let tenants = HeldTenants::default();
+    tenants.follow(&book);
+    let run = |mut stage: Normalize| -> Vec<bool> {
+        let mut out = StageOutput::default();
+        let mut is_held = |offset: i64| {
+            let payload = tick(&offset.to_string(), "A");
+            matches!(
+                stage.record(&raw(&payload, offset), &mut out, NOON),
+                Verdict::DeadLetter(_)
+            )
+        };
+        (FROM - 2..TO).map(&mut is_held).collect()
+    };
+    assert_eq!(run(stage().holding(Arc::new(tenants))), run(holding()));
+}
+
+#[test]
+fn documents_are_held_whole_and_a_replay_of_rows_keeps_its_rows() {
+    let (mut stage, mut out) = (holding(), StageOutput::default());
+    let payload = document();
+    let at = |offset: i64| RawMessage {
+        format: Some("miso.rt5.expost.json"),
+        tenant: Some("acme"),
+        ..raw(&payload, offset)
+    };
+    assert_eq!(held_rows(stage.record(&at(FROM), &mut out, NOON)), (String::new(), 1));
+    let rows = RawMessage {
+        replay: of_letter(4, false).map(|replay| Replay { rows: "1,3", ..replay }),
+        ..at(FROM + 1)
+    };
+    assert_eq!(held_rows(stage.record(&rows, &mut out, NOON)), ("1,3".to_owned(), 4));
+    assert!(out.is_empty());
+    let whole = RawMessage {
+        replay: of_letter(2, true),
+        ..at(TO)
+    };
+    let Verdict::DeadLetter(rejected) = stage.record(&whole, &mut out, NOON) else {
+        panic!("two rows cannot be read");
+    };
+    assert_eq!((rejected.rows.text(100).as_str(), outputs(&out).len()), ("1,3", 2));
 }
