@@ -22,9 +22,9 @@ const NONE: &str = "no stage and no tenant is paused";
 /// A topic keeps messages for a week; what a longer pause leaves unread is removed.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Pause a stage: it takes no more input until `dp resume`; or a tenant; without either, list what is paused
+/// Pause a stage or a tenant until `dp resume`; without either, list what is paused
 ///
-/// A paused stage finishes and commits what it has taken, keeps its partitions, and is shown as degraded. Its input waits in Kafka, for the retention
+/// A paused stage takes no more input. It finishes and commits what it has taken, keeps its partitions, and is shown as degraded. Its input waits in Kafka, for the retention
 /// of the topics (a week). The order applies to every replica and outlives restarts. Nothing is lost or doubled: after `dp resume` the stage goes
 /// on where it stopped.
 ///
@@ -64,7 +64,7 @@ pub struct PauseArgs {
     how: How,
 }
 
-/// Let a paused stage take input again, or a paused tenant
+/// Let a paused stage or tenant go on
 ///
 /// A stage goes on where it stopped, and works off what has arrived meanwhile. The messages of a tenant that have arrived meanwhile are dead
 /// letters: send them with `dp dlq replay --code tenant_paused --tenant ID`.
