@@ -48,7 +48,7 @@ pub struct Instance {
 /// The stage that follows an order: normalization holds the messages of a tenant.
 fn stage_of(subject: &Subject) -> &'static str {
     match subject {
-        Subject::Stage(stage) => *stage,
+        Subject::Stage(stage) => stage,
         Subject::Tenant(_) => "normalization",
     }
 }
