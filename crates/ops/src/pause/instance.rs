@@ -45,17 +45,9 @@ pub struct Instance {
     pub detail: String,
 }
 
-/// The stage that follows an order: normalization holds the messages of a tenant.
-fn stage_of(subject: &Subject) -> &'static str {
-    match subject {
-        Subject::Stage(stage) => stage,
-        Subject::Tenant(_) => "normalization",
-    }
-}
-
 /// What the services of this stage say about an order. If none of them is asked, that is said instead.
 pub(super) fn of(given: &Given, answers: &[Answer], now: Micros) -> Vec<Instance> {
-    let stage = stage_of(&given.subject);
+    let stage = given.subject.stage();
     let service = service_of(stage);
     let is_its = |(name, answer): &&Answer| match answer {
         Ok(body) => body.get("service").and_then(Value::as_str) == Some(service),

@@ -34,8 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_millis(500);
 /// How often a topic that does not exist is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// The stage that holds the messages of paused tenants.
-const HOLDS_TENANTS: &str = "normalization";
 
 /// A worker, and the stage that it belongs to.
 struct Follows {
@@ -64,11 +62,7 @@ struct State {
 impl State {
     /// Whether an order is for this process.
     fn concerns(&self, subject: &Subject) -> bool {
-        let stage = match subject {
-            Subject::Stage(stage) => *stage,
-            Subject::Tenant(_) => HOLDS_TENANTS,
-        };
-        self.follows.iter().any(|follows| follows.stage == stage)
+        self.follows.iter().any(|follows| follows.stage == subject.stage())
     }
 
     /// Logs which tenants are paused now, and were not, or the other way round.

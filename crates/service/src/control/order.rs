@@ -54,6 +54,14 @@ impl Subject {
         }
     }
 
+    /// The stage that follows the order: normalization holds the messages of a tenant.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Subject::Stage(stage) => stage,
+            Subject::Tenant(_) => "normalization",
+        }
+    }
+
     /// As an argument of `dp pause` and `dp resume`.
     pub fn argument(&self) -> String {
         match self {
