@@ -32,7 +32,8 @@ use super::watch::{Watch, Watched};
 use super::{MISSING_RIGHT, classify};
 use crate::{StreamError, record_size};
 
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Kafka's own default (`delivery.timeout.ms`): a broker may restart meanwhile.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first record of a topic waits this long for a broker, so that a load may begin while Kafka restarts.
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
