@@ -177,13 +177,15 @@ async fn window(scene: &Scene, times: &IdleArgs, notes: &mut Vec<String>) -> any
     let (usages, began) = (Usages::of(stack)?, Instant::now());
     wait(scene, times.seconds).await?;
     let seconds = began.elapsed().as_secs_f64();
-    let core_percent = Usages::of(stack)?.percent_since(&usages, seconds);
+    let used = Usages::of(stack)?;
+    let core_percent = used.percent_since(&usages, seconds);
     let prices = Scrape::of(stack).await?.since(&scrape);
     let more = self::inserts(scene).await?.saturating_sub(inserts);
     let mut figures = Figures {
         core_percent_total: Some(core_percent.values().sum()),
         core_percent,
         inserts_per_second: Some(more as f64 / began.elapsed().as_secs_f64()),
+        wake_ups_per_second: Some(used.wake_ups_since(&usages) as f64 / seconds),
         ..Figures::lasted(seconds)
     };
     let requests = requests.and_then(|before| Ok(blocking(|| Requests::of(stack))?.since(&before)));

@@ -60,6 +60,9 @@ pub struct Figures {
     /// Inserts into ClickHouse in a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inserts_per_second: Option<f64>,
+    /// How often a thread of the stack began to run after a wait, in a second. It depends on the machine least of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_ups_per_second: Option<f64>,
 }
 
 impl Figures {

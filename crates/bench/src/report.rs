@@ -139,7 +139,7 @@ fn goals_shown(rows: &[Row]) -> String {
 
 type Column = (&'static str, fn(&Figures) -> Option<String>);
 
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 14] = [
     ("ticks", |f| f.ticks.map(whole)),
     ("seconds", |f| f.seconds.map(|v| format!("{v:.2}"))),
     ("ticks/s", |f| f.ticks_per_second.map(|v| whole(v as u64))),
@@ -153,6 +153,7 @@ const COLUMNS: [Column; 13] = [
     ("p99.9 ms", |f| f.p999_ms.map(|v| format!("{v:.1}"))),
     ("% of a core", |f| f.core_percent_total.map(|v| format!("{v:.1}"))),
     ("inserts/s", |f| f.inserts_per_second.map(|v| format!("{v:.1}"))),
+    ("wake-ups/s", |f| f.wake_ups_per_second.map(|v| format!("{v:.0}"))),
 ];
 
 /// Up to three tables: memory with a column for each process, the rows with every column that has a value, and CPU and memory

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use localstack::{Stack, usage};
-use procfs::process::{ClearRefs, Process};
+use procfs::process::{ClearRefs, Process, Status};
 
 use super::figures::Figures;
 
@@ -20,6 +20,7 @@ struct Used {
     pid: i32,
     cpu_seconds: f64,
     peak_bytes: u64,
+    wake_ups: u64,
 }
 
 impl Usages {
@@ -39,6 +40,7 @@ impl Usages {
                 pid,
                 cpu_seconds,
                 peak_bytes: peak_bytes(pid),
+                wake_ups: wake_ups(pid),
             };
             Some((name, used))
         };
@@ -68,6 +70,16 @@ impl Usages {
         };
         self.0.iter().map(percent).collect()
     }
+
+    /// Wake-ups since `before`, of all processes. Those of threads that have ended meanwhile are missing.
+    pub fn wake_ups_since(&self, before: &Usages) -> u64 {
+        let more = |(name, used): (&String, &Used)| {
+            let earlier = before.0.get(name).filter(|earlier| earlier.pid == used.pid);
+            used.wake_ups
+                .saturating_sub(earlier.map_or(0, |earlier| earlier.wake_ups))
+        };
+        self.0.iter().map(more).sum()
+    }
 }
 
 /// Resets the peak memory of the stack's processes. If Linux denies that, peaks count from the process start.
@@ -92,6 +104,21 @@ pub fn resident_bytes(pid: i32) -> u64 {
     family(pid).into_iter().filter_map(pages).sum::<u64>() * procfs::page_size()
 }
 
+/// How often a thread of the process or of its children has waited and then run again.
+fn wake_ups(pid: i32) -> u64 {
+    let of_thread = |status: Status| status.voluntary_ctxt_switches.unwrap_or(0);
+    let of_process = |pid| {
+        let threads = Process::new(pid)
+            .and_then(|process| process.tasks())
+            .into_iter()
+            .flatten();
+        threads
+            .filter_map(|thread| Some(of_thread(thread.ok()?.status().ok()?)))
+            .sum::<u64>()
+    };
+    family(pid).into_iter().map(of_process).sum()
+}
+
 /// The process and its children. Only PostgreSQL has children, and these have none.
 fn family(pid: i32) -> Vec<i32> {
     let children = Process::new(pid).and_then(|process| process.task_main_thread()?.children());
@@ -108,6 +135,7 @@ mod tests {
             pid,
             cpu_seconds,
             peak_bytes: 3 << 20,
+            wake_ups: (cpu_seconds * 100.0) as u64,
         };
         Usages(BTreeMap::from([("x".to_owned(), used)]))
     }
@@ -119,6 +147,19 @@ mod tests {
         assert_eq!((figures.cpu_us_per_tick["x"], figures.peak_rss_mb["x"]), (2.0, 3.0));
         usages(2, 5.0).since(&usages(1, 3.0), 1_000_000, &mut figures);
         assert_eq!(figures.cpu_us_per_tick["x"], 5.0);
+        assert_eq!(usages(1, 5.0).wake_ups_since(&usages(1, 3.0)), 200);
+        assert_eq!(usages(2, 5.0).wake_ups_since(&usages(1, 3.0)), 500);
+    }
+
+    #[test]
+    fn a_thread_that_waits_ten_times_wakes_up_ten_times() {
+        let pid = std::process::id() as i32;
+        let sample = || Usages::of_pids([("self".to_owned(), pid)]);
+        let before = sample();
+        for _ in 0..10 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(sample().wake_ups_since(&before) >= 10);
     }
 
     #[test]
