@@ -245,11 +245,17 @@ pub(crate) fn last_error(log: &str) -> Option<String> {
         .lines()
         .filter_map(|line| serde_json::from_str::<Entry>(line.trim()).ok())
         .any(|entry| entry.level == "FATAL");
-    let last = log
+    let mut from_the_end = log
         .lines()
+        .rev()
         .map(str::trim)
-        .rfind(|line| !line.is_empty() && !line.starts_with("at "))?;
-    (has_fatal || is_error(last)).then(|| if has_fatal { told } else { telling_line(last) })
+        .filter(|line| !line.is_empty() && !line.starts_with("at "));
+    let last = from_the_end.next()?;
+    // Kafka writes the exception of a warning on a line of its own.
+    let belongs_to_a_warning =
+        !last.starts_with('[') && from_the_end.next().is_some_and(|line| line.contains(" WARN "));
+    let is_told = has_fatal || is_error(last) && !belongs_to_a_warning;
+    is_told.then(|| if has_fatal { told } else { telling_line(last) })
 }
 
 fn is_error(line: &str) -> bool {
@@ -381,6 +387,10 @@ mod tests {
     fn only_an_error_at_the_end_of_a_log_explains_the_end() {
         assert_eq!(last_error("ERROR once\nINFO serving\n"), None);
         assert_eq!(last_error(""), None);
+        let warned = "[2026-11-30 10:55:06] WARN Unexpected error from /127.0.0.1 (Selector)\n\
+                      org.apache.kafka.common.network.InvalidReceiveException: Invalid receive\n\tat x.Y(Z.java)\n";
+        assert_eq!(last_error(warned), None);
+        assert!(last_error(&warned.replace("WARN", "ERROR")).is_some());
         assert_eq!(
             last_error("INFO a\nERROR port taken\n\tat x.Y(Z.java)\n").as_deref(),
             Some("ERROR port taken")

@@ -93,6 +93,12 @@ impl Demo {
             print_json(&serde_json::json!({ "demo": report, "verify": verified }))?;
         } else {
             print_line(&report.shown())?;
+            if report.derived.is_empty() {
+                let dp = own_command(place);
+                print_line(&format!(
+                    "no derived series: aggregation ran before the demo, and has none. `{dp} down`, then `{dp} demo`, defines them"
+                ))?;
+            }
             if let Some(curve) = &report.curve {
                 let more = format!("{} curve show {CURVE}", own_command(place));
                 print_line(&curve_text::short(curve, &more))?;

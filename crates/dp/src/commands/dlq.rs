@@ -144,8 +144,13 @@ impl Filter {
         }
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted {
+    fn wanted(&self) -> anyhow::Result<Wanted> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            anyhow::bail!("--since {since} is not before --until {until}: no letter can match");
+        }
+        Ok(Wanted {
             code: self.code.clone(),
             stage: self.stage.clone(),
             market: self.market.clone(),
@@ -153,7 +158,7 @@ impl Filter {
             since: self.since.map(jiff::Timestamp::as_microsecond),
             until: self.until.map(jiff::Timestamp::as_microsecond),
             closed: false,
-        }
+        })
     }
 }
 
@@ -175,7 +180,7 @@ async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCo
     let limit = args.limit as usize;
     let wanted = Wanted {
         closed: args.replayed,
-        ..args.filter.wanted()
+        ..args.filter.wanted()?
     };
     let (letters, matching, passed, unknown) = read(connection, move |bootstrap, topic| {
         let (mut letters, mut matching) = (Vec::new(), 0_u64);
@@ -199,7 +204,7 @@ async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCo
 async fn stats(connection: &Connection, args: &StatsArgs) -> anyhow::Result<ExitCode> {
     let wanted = Wanted {
         closed: args.replayed,
-        ..args.filter.wanted()
+        ..args.filter.wanted()?
     };
     let by: Vec<By> = By::ALL
         .into_iter()

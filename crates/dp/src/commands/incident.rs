@@ -5,6 +5,7 @@ mod listen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use ops::connection::Connection;
 use ops::incident::mask::Masker;
 use ops::incident::{Bundle, Request, collect};
@@ -67,6 +68,14 @@ pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow:
                 .out
                 .clone()
                 .unwrap_or_else(|| PathBuf::from(name(jiff::Timestamp::now())));
+            // Before the collection, which takes its time.
+            let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                bail!(
+                    "there is no folder {} for the archive: create it, or give another --out",
+                    folder.display()
+                );
+            }
             let bundle = Collecting::of(place, connection).bundle(args.since, &[], out).await?;
             print_either(connection.json, &bundle, || text(&bundle))?;
         }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 use ops::connection::Connection;
 use ops::pause::{Given, Instance, Paused, State, Wish, give, instances, paused};
@@ -167,13 +168,20 @@ pub async fn pause(place: &Place, connection: &Connection, args: &PauseArgs) -> 
 /// # Errors
 /// Kafka does not answer, or no service is named.
 pub async fn resume(place: &Place, connection: &Connection, args: &ResumeArgs) -> anyhow::Result<ExitCode> {
+    let paused: Vec<Subject> = paused(connection)
+        .await?
+        .into_iter()
+        .map(|paused| paused.subject)
+        .collect();
     let subjects = match args.all {
-        true => paused(connection)
-            .await?
-            .into_iter()
-            .map(|paused| paused.subject)
-            .collect(),
-        false => chosen(&args.stages, false, args.tenant.as_ref()),
+        true => paused,
+        false => {
+            let chosen = chosen(&args.stages, false, args.tenant.as_ref());
+            if let Some(never) = chosen.iter().find(|subject| !paused.contains(subject)) {
+                bail!("{}", not_paused(never, &paused));
+            }
+            chosen
+        }
     };
     let wish = Wish {
         paused: false,
@@ -182,6 +190,14 @@ pub async fn resume(place: &Place, connection: &Connection, args: &ResumeArgs) -
         length: None,
     };
     order(place, connection, &subjects, &wish, &args.how).await
+}
+
+fn not_paused(subject: &Subject, paused: &[Subject]) -> String {
+    let names: Vec<String> = paused.iter().map(Subject::to_string).collect();
+    match names.is_empty() {
+        true => format!("{subject} is not paused, and nothing else is; `dp pause` lists what is paused"),
+        false => format!("{subject} is not paused; paused are: {}", names.join(", ")),
+    }
 }
 
 /// The named stages, each once and in the order of the pipeline, or the tenant.

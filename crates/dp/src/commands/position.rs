@@ -4,6 +4,7 @@
 
 mod show;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -263,11 +264,16 @@ fn the_one<'s>(standings: &'s [Standing], args: &SkipArgs) -> anyhow::Result<&'s
 async fn survey_some(connection: &Connection, homes: &Homes<'_>, wanted: &Wanted) -> anyhow::Result<Vec<Standing>> {
     let standings = survey::survey(connection, homes, wanted).await?;
     if standings.is_empty() {
-        let known: Vec<String> = ops::positions::consumers(&connection.names)
+        let known: BTreeSet<String> = ops::positions::consumers(&connection.names)
             .iter()
             .map(|consumer| format!("{} reads {}", consumer.service, consumer.topic))
             .collect();
-        bail!("no consumer of the pipeline matches; known are: {}", known.join(", "));
+        let known: Vec<String> = known.into_iter().collect();
+        bail!(
+            "no consumer of the pipeline matches, or its topic has no such partition ({} by default); known are: {}",
+            connection.settings.topic_partitions,
+            known.join(", ")
+        );
     }
     Ok(standings)
 }

@@ -131,6 +131,12 @@ impl Manifest {
     pub fn read(backup: &Path) -> anyhow::Result<Manifest> {
         let path = backup.join(MANIFEST);
         let text = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !backup.exists() => {
+                bail!(
+                    "there is no backup {}; `dp backup list` shows those that exist",
+                    backup.display()
+                )
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
                 "{} is not a complete backup: it has no {MANIFEST}, which is written last; `dp backup list` shows the complete ones",
                 backup.display()

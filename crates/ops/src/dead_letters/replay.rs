@@ -76,6 +76,9 @@ pub struct Report {
     pub replayed: Vec<Replayed>,
     /// Those that cannot be replayed.
     pub kept: Vec<Kept>,
+    /// The given offsets at which no open letter is: it was replayed or given up, does not match the filters, or never existed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<i64>,
     /// Letters that could be replayed and were beyond the limit.
     pub left: u64,
     /// Whether the run was interrupted; then `left` counts what it did not reach.
@@ -149,8 +152,10 @@ fn choose(
     orders: &Orders,
 ) -> Result<(Vec<Letter>, Report), StreamError> {
     let (mut chosen, mut report) = (Vec::new(), Report::default());
+    report.absent.clone_from(&orders.offsets);
     report.passed = each(bootstrap, topic, &orders.wanted, |letter, _| {
         if orders.offsets.is_empty() || orders.offsets.contains(&letter.place.offset) {
+            report.absent.retain(|offset| *offset != letter.place.offset);
             match refusal(&letter, raw, orders) {
                 Some(why) => report.kept.push(Kept { letter, why }),
                 None if chosen.len() < orders.limit => chosen.push(letter),

@@ -372,7 +372,7 @@ async fn verification(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
     let finding = Finding::new(Severity::Critical, Area::Verification, what, "verify_runs")
         .shown_by([format!("{differences} difference(s)")])
         .because(
-            "rows or prices are lost, doubled or wrong since then or before",
+            "rows or prices were lost, doubled or wrong at that time; if they have been repaired since, the next verification says so",
             "dp verify",
         );
     Ok((differences > 0).then_some(finding).into_iter().collect())

@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use procfs::{Current as _, LoadAverage};
 
 pub use finding::{Area, Diagnosis, Finding, Outcome, Severity};
 
@@ -72,9 +73,10 @@ pub async fn examine(
         is_local,
         limit,
     };
+    let busy = is_local.then(busy).flatten();
     let mut findings: Vec<Finding> = lines
         .iter()
-        .filter_map(|line| services::of_line(line, is_local))
+        .filter_map(|line| services::of_line(line, is_local, busy.as_deref()))
         .collect();
     findings.extend(services::versions(&lines));
     let (mut checked, mut not_checked) = (vec![Area::Servers, Area::Services], Vec::new());
@@ -111,6 +113,13 @@ pub async fn examine(
     let diagnosis = Diagnosis::ranked(causes::grouped(findings, &lines), checked, not_checked);
     let outcome = diagnosis.outcome(answers);
     Ok((diagnosis, outcome))
+}
+
+/// That more programs want to run on this machine than it has cores, if they are several times as many.
+fn busy() -> Option<String> {
+    let load = LoadAverage::current().ok()?.one;
+    let cores = std::thread::available_parallelism().ok()?.get();
+    (load > 3.0 * cores as f32).then(|| format!("this machine is overloaded: its load is {load:.0} on {cores} cores"))
 }
 
 fn is_gone(lines: &[Line], name: &str) -> bool {

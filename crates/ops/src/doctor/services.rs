@@ -10,7 +10,8 @@ use super::{Area, Finding, Severity};
 use crate::health::{Line, State};
 
 /// What is wrong with one service or server. `is_local` says whether this command could start it.
-pub(super) fn of_line(line: &Line, is_local: bool) -> Option<Finding> {
+/// `busy` says that this machine has more to do than it can.
+pub(super) fn of_line(line: &Line, is_local: bool, busy: Option<&str>) -> Option<Finding> {
     let (severity, what) = match (line.state, &line.not_ready) {
         (State::Up | State::Healthy, None) => return None,
         (State::Up | State::Healthy, Some(_)) => (Severity::Warning, format!("{} is not ready", line.name)),
@@ -25,11 +26,22 @@ pub(super) fn of_line(line: &Line, is_local: bool) -> Option<Finding> {
     };
     // A service that waits for a server gives both the same reason.
     let not_ready = line.not_ready.as_ref().filter(|why| line.reason.as_ref() != Some(why));
-    let evidence = line.reason.iter().chain(not_ready).cloned();
+    let busy = busy.filter(|_| is_late(line)).map(str::to_owned);
+    let evidence = line.reason.iter().chain(not_ready).cloned().chain(busy);
     let (cause, next) = cause(line, is_local);
     let finding = Finding::new(severity, area, what, line.target.clone());
     let finding = finding.shown_by(evidence).because(cause, next);
     Some(finding.about(Subject::Process(line.name.clone())))
+}
+
+/// Whether a question had no answer in its time. A connection that is refused is another reason.
+fn is_late(line: &Line) -> bool {
+    let is_late = |reason: &String| {
+        ["in time", "no response within"]
+            .iter()
+            .any(|words| reason.contains(words))
+    };
+    line.reason.as_ref().is_some_and(is_late)
 }
 
 fn cause(line: &Line, is_local: bool) -> (&'static str, String) {
@@ -37,6 +49,10 @@ fn cause(line: &Line, is_local: bool) -> (&'static str, String) {
     match (line.state, is_local) {
         (State::Down, true) if line.reason.as_deref() == Some(FROZEN) => (
             "something has stopped its process (kill -STOP, a debugger) without ending it",
+            format!("dp restart {name}"),
+        ),
+        (State::Down, true) if is_late(line) => (
+            "it runs, and answers too late: the machine is busy, or the process hangs. Look for the load first (`dp top`)",
             format!("dp restart {name}"),
         ),
         (State::Down, true) => (
@@ -119,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_down_or_unhealthy_is_critical_and_what_works_is_no_finding() {
-        let severity = |line: Line| of_line(&line, true).map(|finding| finding.severity);
+        let severity = |line: Line| of_line(&line, true, None).map(|finding| finding.severity);
         assert_eq!(severity(line("kafka", "server", State::Up)), None);
         assert_eq!(severity(line("enrichment", "service", State::Healthy)), None);
         assert_eq!(severity(line("kafka", "server", State::Down)), Some(Severity::Critical));
@@ -139,7 +155,7 @@ mod tests {
             not_ready: Some("partition 2 is restored".to_owned()),
             ..line("aggregation", "service", State::Healthy)
         };
-        let found = of_line(&waiting, true);
+        let found = of_line(&waiting, true, None);
         assert_eq!(
             found.map(|finding| (finding.severity, finding.what, finding.evidence)),
             Some((
@@ -153,7 +169,7 @@ mod tests {
     #[test]
     fn the_next_command_starts_only_what_runs_here() {
         let down = line("redis", "server", State::Down);
-        let next = |is_local| of_line(&down, is_local).map(|finding| finding.next);
+        let next = |is_local| of_line(&down, is_local, None).map(|finding| finding.next);
         assert_eq!(next(true).as_deref(), Some("dp start redis"));
         assert_eq!(next(false).as_deref(), Some("dp config env --set"));
     }
@@ -164,7 +180,7 @@ mod tests {
             reason: Some(FROZEN.to_owned()),
             ..line("enrichment", "service", State::Down)
         };
-        let next = of_line(&frozen, true).map(|finding| finding.next);
+        let next = of_line(&frozen, true, None).map(|finding| finding.next);
         assert_eq!(next.as_deref(), Some("dp restart enrichment"));
     }
 
@@ -174,12 +190,26 @@ mod tests {
             reason: Some("postgres rejects the configured user".to_owned()),
             ..line("postgres", "server", State::Refused)
         };
-        let found = of_line(&refused, true).map(|finding| (finding.severity, finding.what, finding.next));
+        let found = of_line(&refused, true, None).map(|finding| (finding.severity, finding.what, finding.next));
         let expected = (
             "postgres refuses this client".to_owned(),
             "dp config env --set".to_owned(),
         );
         assert_eq!(found, Some((Severity::Critical, expected.0, expected.1)));
+    }
+
+    #[test]
+    fn a_server_that_answers_too_late_is_not_started_but_its_load_is_named() {
+        let of = |reason: &str| {
+            let late = Line {
+                reason: Some(reason.to_owned()),
+                ..line("kafka", "server", State::Down)
+            };
+            of_line(&late, true, Some("load 30 on 2 cores")).map(|finding| (finding.next, finding.evidence.len()))
+        };
+        let late = of("look for the topics: no answer from the broker in time");
+        assert_eq!(late, Some(("dp restart kafka".to_owned(), 2)));
+        assert_eq!(of("connection refused"), Some(("dp start kafka".to_owned(), 1)));
     }
 
     #[test]
@@ -190,7 +220,10 @@ mod tests {
             not_ready: why,
             ..line("aggregation", "service", State::Unhealthy)
         };
-        assert_eq!(of_line(&waiting, true).map(|finding| finding.evidence.len()), Some(1));
+        assert_eq!(
+            of_line(&waiting, true, None).map(|finding| finding.evidence.len()),
+            Some(1)
+        );
     }
 
     #[test]

@@ -264,7 +264,7 @@ async fn wait_for_the_cut(
              owned the partition has committed an older offset; then nothing is missing, and the next message corrects it"
         )),
         Passed::No => report.notes.push(format!(
-            "after {} s, not all that was in the log when the run began is in the stores{}{why}; what is in flight is reported as missing below",
+            "not all that was in the log when the run began has reached the stores within the {} s that were left to wait{}{why}; what is still on its way is listed as missing",
             wait.as_secs(),
             if why.is_empty() { "" } else { ": " },
         )),

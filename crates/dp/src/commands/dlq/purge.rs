@@ -57,7 +57,7 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
 /// Removes the oldest letters.
 async fn oldest(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
     let limits = Limits {
-        until: args.filter.wanted().until,
+        until: args.filter.wanted()?.until,
         open: args.open,
     };
     let plans = read(connection, move |bootstrap, topic| plan(bootstrap, topic, limits)).await?;
@@ -76,7 +76,7 @@ async fn oldest(connection: &Connection, args: &Args, yes: bool) -> anyhow::Resu
 
 /// Gives up the open letters that the filters select.
 async fn chosen(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<ExitCode> {
-    let wanted = args.filter.wanted();
+    let wanted = args.filter.wanted()?;
     let asked = wanted.clone();
     let (mut letters, unknown) = read(connection, move |bootstrap, topic| {
         let letters = give_up::choose(bootstrap, topic, &asked)?;
@@ -139,5 +139,9 @@ fn text(plans: &[Purge], dry_run: bool) -> String {
             None => removed,
         }
     });
-    lines.collect::<Vec<_>>().join("\n")
+    let stays = plans.iter().any(|plan| plan.stays.is_some());
+    let next = stays.then(|| {
+        "Open letters behind one that stays: `dp dlq purge --since 7d --open` gives up each by itself, without removing it.".to_owned()
+    });
+    lines.chain(next).collect::<Vec<_>>().join("\n")
 }

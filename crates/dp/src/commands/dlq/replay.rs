@@ -55,7 +55,7 @@ pub struct Args {
 /// Kafka does not answer, or a later run has ended this one.
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let orders = Orders {
-        wanted: args.filter.wanted(),
+        wanted: args.filter.wanted()?,
         offsets: args.offsets.clone(),
         limit: args.limit as usize,
         max_attempts: args.max_attempts,
@@ -89,7 +89,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         )
     })?;
     print_either(connection.json, &report, || text(&report, args))?;
-    Ok(found(!report.kept.is_empty() || report.left > 0 || report.interrupted))
+    let is_short = !report.kept.is_empty() || !report.absent.is_empty() || report.left > 0;
+    Ok(found(is_short || report.interrupted))
 }
 
 fn text(report: &Report, args: &Args) -> String {
@@ -107,6 +108,13 @@ fn text(report: &Report, args: &Args) -> String {
         text.push(format!("{} cannot be replayed:", count(report.kept.len() as u64)));
         text.extend(report.kept.iter().take(SHOWN_LETTERS).map(kept_line));
         text.extend(unshown(report.kept.len()));
+    }
+    if !report.absent.is_empty() {
+        let offsets: Vec<String> = report.absent.iter().map(i64::to_string).collect();
+        text.push(format!(
+            "no open letter that the filters select is at offset {}: `dp dlq list --replayed` shows those that were replayed or given up",
+            offsets.join(", ")
+        ));
     }
     if report.interrupted {
         text.push(format!(

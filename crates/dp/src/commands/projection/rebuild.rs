@@ -177,7 +177,7 @@ fn text(report: &Report, rows: &str) -> String {
     }
     if let Some(backup) = &report.backup {
         lines.push(format!(
-            "the replaced rows are kept: SELECT * FROM served_latest_prices WHERE generation = '{backup}'"
+            "the replaced rows are kept in PostgreSQL: SELECT * FROM served_latest_prices WHERE generation = '{backup}'"
         ));
     }
     lines.push(match report.is_reloaded {
