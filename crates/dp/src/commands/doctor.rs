@@ -51,7 +51,10 @@ pub struct Args {
 /// An address cannot be parsed, or no services are named.
 pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow::Result<ExitCode> {
     let examining = examine(place, connection, &args.service, &DEFAULT_PORTS, args.timeout);
-    let (diagnosis, outcome) = waiting("examining services and servers", examining).await?;
+    let (mut diagnosis, outcome) = waiting("examining services and servers", examining).await?;
+    for finding in &mut diagnosis.findings {
+        finding.next = command(&finding.next);
+    }
     print_either(connection.json, &diagnosis, || text(&diagnosis))?;
     Ok(match outcome {
         Outcome::Fine => ExitCode::SUCCESS,
@@ -85,7 +88,7 @@ fn block(finding: &Finding) -> String {
     text.extend(finding.evidence.iter().map(|line| lines("- ", line)));
     text.push_str(&lines("likely cause: ", &finding.cause));
     text.extend(finding.consequences.iter().map(|what| lines("because of it: ", what)));
-    text.push_str(&format!("{indent}next: {}\n", printable(&command(&finding.next))));
+    text.push_str(&format!("{indent}next: {}\n", printable(&finding.next)));
     text
 }
 

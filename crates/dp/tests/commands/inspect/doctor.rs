@@ -121,7 +121,7 @@ fn break_data(dir: &Path, connection: &Connection, services: &[String]) {
         (&lag["where"], &lag["next"]),
         (
             &connection.names.raw[0].as_str().into(),
-            &"dp restart normalization".into()
+            &format!("dp --dir {} restart normalization", dir.display()).into()
         )
     );
     assert!(
@@ -163,7 +163,9 @@ fn break_tables(dir: &Path, connection: &Connection, services: &[String]) {
         ["missing: accepted_gaps", "missing: served_latest_prices_by_time"],
         "{diagnosis:#}"
     );
-    let next: Vec<&str> = tables[0]["next"].as_str().unwrap().split(' ').skip(1).collect();
+    let own = format!("dp --dir {} ", dir.display());
+    let next = tables[0]["next"].as_str().unwrap().strip_prefix(&own).unwrap();
+    let next: Vec<&str> = next.split(' ').collect();
     assert!(!shown(dir, 0, &next).is_empty());
     let (_, cured) = doctor(dir, services);
     let areas = cured["findings"].as_array().unwrap().iter();
