@@ -54,11 +54,19 @@ impl Prices {
     /// Until when the prices of its time count that it joins, if there are any; `Err` if a better one counts since then or before.
     pub fn joined_by(&self, leg: &LegPrice<'_>, since: Micros, limits: &Limits) -> Result<Option<Micros>, Superseded> {
         let time = leg.event_time;
+        if self.are_before(time) {
+            return Ok(None);
+        }
         let until = self.known.range((time, Micros::MIN)..=(time, since)).next_back();
         if until.is_some_and(|(_, known)| !known.is_below(leg, limits)) {
             return Err(Superseded);
         }
         Ok(self.later(time, Micros::MIN).map(|(_, known)| known.last).max())
+    }
+
+    /// Whether no price is known of this time or a later one, as for most prices. Searching a range would cost several times as much.
+    fn are_before(&self, time: Micros) -> bool {
+        self.known.last_key_value().is_none_or(|((last, _), _)| *last < time)
     }
 
     fn later(&self, time: Micros, since: Micros) -> impl Iterator<Item = (&(Micros, Micros), &Price)> {
@@ -67,17 +75,29 @@ impl Prices {
 
     /// Adds the price of a time, which counts since then. It is better than those that count before.
     pub fn insert(&mut self, (time, since): (Micros, Micros), price: Price) {
+        self.reach = self.reach.max(price.last.saturating_sub(time));
+        if self.are_before(time) {
+            self.known.insert((time, since), price);
+            return;
+        }
         let worse = |(_, known): &(&(Micros, Micros), &Price)| known.rank < price.rank;
         let worse: Vec<(Micros, Micros)> = self.later(time, since).filter(worse).map(|(key, _)| *key).collect();
         for key in worse {
             self.known.remove(&key);
         }
-        self.reach = self.reach.max(price.last.saturating_sub(time));
         self.known.insert((time, since), price);
     }
 
     /// The price that counts at a time, with its own time.
     pub fn at(&self, time: Micros, limits: &Limits) -> Option<(Micros, &Price)> {
+        // The newest price of all is the first one that the search below would find.
+        if let Some(((at, since), price)) = self.known.last_key_value()
+            && *at <= time
+            && *since <= time
+            && price.last >= time
+        {
+            return Some((*at, price));
+        }
         let within = (time.saturating_sub(self.reach), Micros::MIN)..=(time, time);
         let mut over = None;
         for ((at, since), price) in self.known.range(within).rev() {
@@ -100,8 +120,13 @@ impl Prices {
 
     /// The times at which a price begins to count when it should.
     pub fn times(&self, from: Micros, last: Micros) -> impl Iterator<Item = Micros> {
-        let within = self.known.range((from, Micros::MIN)..=(last, Micros::MAX));
-        within.filter(|((at, since), _)| at == since).map(|((at, _), _)| *at)
+        let is_searched = !self.are_before(from);
+        let within = is_searched.then(|| self.known.range((from, Micros::MIN)..=(last, Micros::MAX)));
+        within
+            .into_iter()
+            .flatten()
+            .filter(|((at, since), _)| at == since)
+            .map(|((at, _), _)| *at)
     }
 
     /// Forgets what counts only before this time, from the oldest price on.
