@@ -30,7 +30,7 @@ const LAST_CELLS: [(&str, &str, &str, &str, &str); 7] = [
     (
         "ercot.np6-905.csv",
         "DeliveryDate,DeliveryHour,DeliveryInterval,SettlementPointName,SettlementPointPrice,DSTFlag",
-        "11/02/2025,2,1,LZ_AEN,3.72,N",
+        "11/03/2025,2,1,LZ_AEN,3.72,N",
         "SettlementPointType",
         "LZEW",
     ),

@@ -17,7 +17,7 @@ mod miso_caiso;
 mod nyiso_isone_spp_gas;
 mod properties;
 mod real_documents;
-mod out_of_range;
+mod repeated_hour;
 mod robustness;
 mod second_reading;
 mod settlements;
