@@ -340,6 +340,10 @@ impl Document for Assembled {
         self.rows() == 0
     }
 
+    fn has_no_row_twice(&self) -> bool {
+        true
+    }
+
     fn is_part(&self) -> bool {
         self.cut_node().is_some()
     }

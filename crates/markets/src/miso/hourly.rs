@@ -284,6 +284,10 @@ impl Document for Report<'_> {
         self.rows() == 0
     }
 
+    fn has_no_row_twice(&self) -> bool {
+        true
+    }
+
     fn for_each(&self, tolerance: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
         let mut energies = Energies::default();
         let mut splitters = [Splitter::new(), Splitter::new(), Splitter::new()];

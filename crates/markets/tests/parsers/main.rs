@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod contradictions;
 mod cuts;
 mod diagnosis;
 mod documents;
