@@ -241,6 +241,29 @@ impl<'a> Csv<'a> {
         for (index, line) in self.row_lines().enumerate() {
             let spot = Spot::Line(line.number);
             if second.is_none() && self.header.is_in(line.text) {
+    /// Calls `visit` with the rows behind this line, as far as it says. Rows that cannot be read are left out.
+    pub(crate) fn for_each_behind(&self, line: &Line<'_>, visit: &mut dyn FnMut(&Record<'_>) -> bool) {
+        let text = self.lines.rest;
+        // The line is a part of this text.
+        let end = (line.text.as_ptr().addr() + line.text.len()).saturating_sub(text.as_ptr().addr());
+        let lines = Lines {
+            rest: text.get(end..).unwrap_or_default(),
+            end: self.lines.end,
+            number: line.number,
+        };
+        let mut splitter = Splitter::new();
+        for line in lines.filter(|line| (self.is_row)(line.text)) {
+            let goes_on = splitter.split(line.text, |cells| {
+                let cells = Cells::Texts(cells);
+                let spot = Spot::Line(line.number);
+                self.check(&line, &cells).is_err() || visit(&Record { cells, spot })
+            });
+            if goes_on == Ok(false) {
+                break;
+            }
+        }
+    }
+
                 second = Some(line.number);
             }
             if let Some(first) = second {

@@ -9,6 +9,7 @@ mod cuts;
 mod diagnosis;
 mod documents;
 mod documents_of_the_load;
+mod equal_energy;
 mod ercot_pjm;
 mod events;
 mod guide;
