@@ -9,7 +9,8 @@
 use std::sync::LazyLock;
 
 use domain::Micros;
-use jiff::tz::Offset;
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::time;
@@ -45,6 +46,8 @@ pub(crate) enum Instants {
     Once(Micros),
     Never,
     Twice(Micros, Micros),
+    /// Beyond the years that times may have.
+    OutOfRange,
 }
 
 /// A time zone with daylight saving time.
@@ -58,7 +61,19 @@ impl Zone {
 
     /// The UTC time of a local time. `pass` decides between the two of a repeated one, and must not be `Second` for another.
     pub(crate) fn utc(&self, wall: Wall, pass: Option<Pass>) -> Result<Micros, Rejection> {
-        match (self.instants(wall), pass) {
+        self.instants(wall).of(wall, pass)
+    }
+
+    /// The local time of a UTC time.
+    pub(crate) fn wall(&self, utc: Micros) -> Wall {
+        self.0.wall(utc)
+    }
+}
+
+impl Instants {
+    /// As [`Zone::utc`]; these are the instants of `wall`.
+    pub(crate) fn of(self, wall: Wall, pass: Option<Pass>) -> Result<Micros, Rejection> {
+        match (self, pass) {
             (Instants::Once(_), Some(Pass::Second)) => Err(Rejection::new(
                 RejectCode::InvalidTime,
                 format!("{} is marked as repeated, but it occurs once", shown(wall)),
@@ -70,13 +85,18 @@ impl Zone {
                 RejectCode::InvalidTime,
                 format!("{} does not exist: the clock is set forward over it", shown(wall)),
             )),
+            (Instants::OutOfRange, _) => Err(out_of_range(wall)),
         }
     }
+}
 
-    /// The local time of a UTC time.
-    pub(crate) fn wall(&self, utc: Micros) -> Wall {
-        self.0.wall(utc)
-    }
+#[cold]
+pub(crate) fn out_of_range(wall: Wall) -> Rejection {
+    let message = format!(
+        "{} is beyond the years that a time may have: correct the date and send it again",
+        shown(wall)
+    );
+    Rejection::new(RejectCode::TimeOutOfRange, message)
 }
 
 pub(crate) fn ambiguous(wall: Wall) -> Rejection {
@@ -89,13 +109,11 @@ pub(crate) fn ambiguous(wall: Wall) -> Rejection {
 
 /// A local time for a message.
 pub(crate) fn shown(wall: Wall) -> String {
-    jiff::Timestamp::from_microsecond(wall).map_or_else(
-        |_| format!("{wall} µs"),
-        |stamp| {
-            let shown = Offset::UTC.to_datetime(stamp).to_string();
-            shown.replace('T', " ")
-        },
-    )
+    const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+    // It reaches further than UTC times do.
+    EPOCH
+        .checked_add(SignedDuration::from_micros(wall))
+        .map_or_else(|_| format!("{wall} µs"), |stamp| stamp.to_string().replace('T', " "))
 }
 
 /// Reads a date and a time of day without a zone: `9/1/2025 4:05:00 AM`, `06/25/2026 00:40:18`, `6/4/2026 1:00`, or ISO 8601.

@@ -33,6 +33,11 @@ pub(crate) trait Document {
         false
     }
 
+    /// Whether the reader of the document has put rows of one instrument and interval together, and refused those that contradict each other.
+    fn has_no_row_twice(&self) -> bool {
+        false
+    }
+
     /// Calls `visit` with every row and its index, in order. `tolerance` is the largest difference between components that
     /// must be equal.
     ///

@@ -6,6 +6,8 @@ use domain::instrument::write_instrument_id;
 use domain::{Kind, Micros, Origin, QualityFlags, RowRanges, Tick};
 
 use crate::check;
+use crate::contract::SETTLEMENT;
+use crate::contradictions::{self, Stated};
 use crate::document::{At, Row};
 use crate::event::venue_of;
 use crate::message::RawMessage;
@@ -23,17 +25,19 @@ const PART: &str = "part";
 struct InstrumentId {
     /// Empty, which no id is, if the last row had none.
     text: String,
+    /// Of the text.
+    hash: u64,
     key: String,
     product: &'static str,
     market: Option<&'static str>,
 }
 
 impl InstrumentId {
-    /// That of this row; `node` is the name of the column that its key is from.
-    fn of(&mut self, row: &Row<'_>, venue: &Venue, node: &'static str) -> Result<&str, Rejection> {
+    /// That of this row, and its hash; `node` is the name of the column that its key is from.
+    fn of(&mut self, row: &Row<'_>, venue: &Venue, node: &'static str) -> Result<(&str, u64), Rejection> {
         let is_same = self.key == row.key && self.product == row.product && self.market == row.market;
         if is_same && !self.text.is_empty() {
-            return Ok(&self.text);
+            return Ok((&self.text, self.hash));
         }
         write_instrument_id(&venue.name, row.key, row.product, &mut self.text);
         // Ids have the product in upper case.
@@ -48,7 +52,8 @@ impl InstrumentId {
         self.key.clear();
         self.key.push_str(row.key);
         (self.product, self.market) = (row.product, row.market);
-        Ok(&self.text)
+        self.hash = contradictions::hash_of(&self.text);
+        Ok((&self.text, self.hash))
     }
 }
 
@@ -65,6 +70,7 @@ impl Rows<'_, '_> {
         &self,
         selected: Option<&RowRanges>,
         mut earlier: Option<Earlier<'_>>,
+        stated: &mut Stated,
         emit: &mut dyn FnMut(&Tick<'_>),
     ) -> RejectedRows {
         let document = self.opened.document.as_ref();
@@ -72,6 +78,8 @@ impl Rows<'_, '_> {
         let mut rejected = RejectedRows::default();
         let mut instrument_id = InstrumentId::default();
         let is_selected = |number| selected.is_none_or(|rows| rows.contains(number));
+        let is_compared = !document.has_no_row_twice();
+        stated.clear();
         let mut next = 0;
         // A replay also reads every row, because the flags of a row may depend on earlier ones.
         let read = document.for_each(self.config.quality.component_tolerance, &mut |index, row| {
@@ -80,7 +88,11 @@ impl Rows<'_, '_> {
             let emitted = row.and_then(|row| {
                 let venue = self.venue(&row).map_err(|rejection| located(row.spot, rejection))?;
                 self.check_time(&row, venue, names.time)?;
-                let instrument_id = instrument_id.of(&row, venue, names.node)?;
+                let (instrument_id, hash) = instrument_id.of(&row, venue, names.node)?;
+                // A settlement that is published again in one file is a correction.
+                if is_compared && row.product != SETTLEMENT {
+                    stated.check((instrument_id, hash), &row)?;
+                }
                 if is_selected(number) {
                     let mut tick = self.tick(&row, venue, instrument_id, number);
                     let settings = &self.config.quality;

@@ -194,6 +194,17 @@ impl<'a> Reader<'a> {
         Ok(self.since(start))
     }
 
+    /// Reads the elements behind one that has been read, as far as `visit` says, which must read each of them.
+    pub(crate) fn further(mut self, mut visit: impl FnMut(&mut Reader<'a>) -> Read<bool>) -> Read<()> {
+        while !self.ends_after(b']')? {
+            self.space();
+            if !visit(&mut self)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the next value is an array.
     pub(crate) fn is_at_array(&mut self) -> bool {
         self.is_at(b'[')

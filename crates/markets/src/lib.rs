@@ -13,6 +13,7 @@ mod caiso;
 mod check;
 mod clock;
 pub mod contract;
+mod contradictions;
 mod diagnosis;
 mod document;
 mod emit;

@@ -5,6 +5,7 @@ use codec::{Wire, framing};
 use domain::{EventKey, Micros, QualityFlags, RowRanges, Tick};
 
 use crate::check;
+use crate::contradictions::Stated;
 use crate::document::{self, Document};
 use crate::emit::Rows;
 use crate::encoding;
@@ -56,6 +57,8 @@ pub struct Normalizer {
     pub(crate) hashed: Vec<u8>,
     /// The document of an archive.
     pub(crate) unpacked: Vec<u8>,
+    /// The prices of the rows of one document.
+    pub(crate) stated: Stated,
     pub(crate) histories: Histories,
 }
 
@@ -64,6 +67,7 @@ pub struct Parsed<'s> {
     message: RawMessage<'s>,
     config: &'s NormalizerConfig,
     histories: &'s mut Histories,
+    stated: &'s mut Stated,
     event_key: EventKey,
     selected: Option<RowRanges>,
     content: Content<'s>,
@@ -108,6 +112,7 @@ impl Normalizer {
             avro: Vec::new(),
             hashed: Vec::new(),
             unpacked: Vec::new(),
+            stated: Stated::default(),
             histories: Histories::default(),
         }
     }
@@ -133,6 +138,7 @@ impl Normalizer {
             avro,
             hashed,
             unpacked,
+            stated,
             histories,
         } = self;
         let config: &'s NormalizerConfig = config;
@@ -168,6 +174,7 @@ impl Normalizer {
             message: *message,
             config,
             histories,
+            stated,
             event_key,
             selected,
             content,
@@ -259,6 +266,7 @@ impl Parsed<'_> {
             message,
             config,
             histories,
+            stated,
             selected,
             content,
             ..
@@ -279,7 +287,7 @@ impl Parsed<'_> {
                     opened: &opened,
                     now,
                 };
-                rows.emit(selected.as_ref(), earlier, emit)
+                rows.emit(selected.as_ref(), earlier, stated, emit)
             }
         }
     }

@@ -45,7 +45,7 @@ reject_codes! {
     AmbiguousTime => "ambiguous_time",
     /// A record of a raw topic with the producer's timestamp, so its append time is unknown.
     NoAppendTime => "no_append_time",
-    /// An event time before 1990.
+    /// An event time before 1990, or a local time beyond the years that a time may have.
     TimeOutOfRange => "time_out_of_range",
     /// An event time further ahead of the append time than the product allows.
     FutureTime => "future_time",

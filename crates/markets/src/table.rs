@@ -22,7 +22,7 @@ mod page;
 
 pub(crate) use csv::{Csv, Splitter};
 pub(crate) use header::of_another_report;
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Line, Lines};
 pub(crate) use page::{Objects, Page};
 
 /// Most columns of a row.

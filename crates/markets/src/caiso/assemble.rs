@@ -340,6 +340,10 @@ impl Document for Assembled {
         self.rows() == 0
     }
 
+    fn has_no_row_twice(&self) -> bool {
+        true
+    }
+
     fn is_part(&self) -> bool {
         self.cut_node().is_some()
     }
@@ -355,8 +359,13 @@ impl Document for Assembled {
 }
 
 /// Checks that the operating hour, Pacific prevailing time, is that of a GMT interval. The second pass of the repeated hour
-/// is hour 25.
-pub(super) fn check_hour(start: Micros, day: Micros, hour: &str) -> Result<(), Rejection> {
+/// is hour 25. The names are those that the report has for day and hour.
+pub(super) fn check_hour(
+    start: Micros,
+    day: Micros,
+    hour: &str,
+    [name_of_day, name_of_hour]: [&str; 2],
+) -> Result<(), Rejection> {
     let wall = PACIFIC.wall(start);
     let expected = match PACIFIC.instants(wall) {
         Instants::Twice(_, second) if second == start => 25,
@@ -367,7 +376,7 @@ pub(super) fn check_hour(start: Micros, day: Micros, hour: &str) -> Result<(), R
         return Ok(());
     }
     let message = format!(
-        "OPR_DT and OPR_HR \"{}\" do not agree with the GMT interval, which is hour {expected} of {}",
+        "{name_of_day} and {name_of_hour} \"{}\" do not agree with the GMT interval, which is hour {expected} of {}",
         excerpt(hour),
         clock::shown(midnight)
     );

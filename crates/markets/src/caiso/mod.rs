@@ -11,6 +11,7 @@ mod markup;
 mod oasis_rows;
 mod oasis_xml;
 mod report;
+mod root;
 
 use crate::clock::HOUR;
 use crate::registry::{Bound, KnownFormat, Market, Peak, PlaceKind, Places};

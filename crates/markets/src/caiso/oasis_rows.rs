@@ -125,7 +125,7 @@ fn checked_interval(texts: &[&str; TEXTS], is_hourly: bool) -> Result<(Micros, M
     let end = clock::utc(end, "INTERVAL_END_GMT")?;
     let day = clock::date(day, "OPR_DATE")?;
     if is_hourly {
-        check_hour(start, day, hour)?;
+        check_hour(start, day, hour, ["OPR_DATE", "INTERVAL_NUM"])?;
     }
     Ok((start, end))
 }

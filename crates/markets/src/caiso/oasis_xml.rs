@@ -2,7 +2,8 @@
 //!
 //! `OASISReport/MessagePayload/RTO/REPORT_ITEM` with a `REPORT_HEADER` (market, seconds of an interval) and one `REPORT_DATA`
 //! for each component of each price. Names are compared without their namespace prefix. A document that is not closed is
-//! refused as a whole, and so is one with an entity that is not XML's own: those that it declares itself are never expanded. A row with
+//! refused as a whole, and so is one with anything but blanks and comments around its root, or with an entity that is not XML's own:
+//! those that it declares itself are never expanded. A row with
 //! an element twice, or with elements inside of a text, is refused, and all rows of an item if it is in the header. quick-xml reads the
 //! document; rows that differ from an earlier one in their texts only are read by [`Markup`].
 
@@ -17,6 +18,7 @@ use super::elements::{Name, Problem, Slot, Texts};
 use super::markup::{Between, LONGEST, Markup, Seen};
 use super::oasis_rows::Rows;
 use super::report::run_of;
+use super::root::Root;
 use crate::clock::SECOND;
 use crate::document::Document;
 use crate::encoding::document_text;
@@ -70,8 +72,9 @@ impl<'a> Report<'a> {
 
     fn read(&mut self) -> Result<(), Rejection> {
         let mut reader = Reader::from_str(self.text);
-        let mut is_report = false;
+        let mut root = Root::Before;
         loop {
+            let start = place(&reader);
             let event = reader
                 .read_event()
                 .map_err(|error| broken(&format!("at byte {}: {error}", reader.error_position())))?;
@@ -79,15 +82,12 @@ impl<'a> Report<'a> {
                 self.seen.other();
                 self.between.other();
             }
+            if self.path.is_empty() {
+                root = root.after(&event).map_err(|why| self.outside(start, &why))?;
+            }
             match event {
                 Event::Start(element) => {
                     self.enter(&element);
-                    is_report |= self.path.first() == Some(&Name::Root);
-                    if !is_report {
-                        return Err(broken(
-                            "its root is not OASISReport: an HTML page, perhaps an error page of the source",
-                        ));
-                    }
                     self.begin(place(&reader))?;
                 }
                 Event::Text(part) => {
@@ -111,11 +111,27 @@ impl<'a> Report<'a> {
                         self.read_alike(&mut reader);
                     }
                 }
-                Event::Eof if self.path.is_empty() && is_report => return Ok(()),
+                Event::Eof if self.path.is_empty() && root == Root::Begun => return Ok(()),
                 Event::Eof => return Err(broken("it ends before its elements are closed")),
                 _ => {}
             }
         }
+    }
+
+    /// What is wrong with what begins at this byte, outside of the root.
+    #[cold]
+    fn outside(&self, start: usize, why: &str) -> Rejection {
+        let before = self.text.get(..start).unwrap_or_default();
+        // Blanks belong to what follows them.
+        let rest = self.text.get(start..).unwrap_or_default();
+        let blanks = rest
+            .get(..rest.len() - rest.trim_ascii_start().len())
+            .unwrap_or_default();
+        let line = 1 + [before, blanks]
+            .iter()
+            .map(|text| text.matches('\n').count())
+            .sum::<usize>();
+        broken(&format!("line {line}: {why}"))
     }
 
     /// Reads the rows that follow here and have the known markup, also those of the items that follow with the same header.

@@ -136,7 +136,8 @@ impl Stamps {
         let [start_column, end_column, day, hour] = self.columns;
         let start = clock::utc(record.cell(start_column), start_column.name)?;
         let end = clock::utc(record.cell(end_column), end_column.name)?;
-        check_hour(start, clock::date(record.cell(day), day.name)?, record.cell(hour))?;
+        let date = clock::date(record.cell(day), day.name)?;
+        check_hour(start, date, record.cell(hour), [day.name, hour.name])?;
         Ok((start, end))
     }
 }

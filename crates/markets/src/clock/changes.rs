@@ -76,7 +76,7 @@ impl Changes {
 
     fn asked(&self, wall: Wall) -> Instants {
         let Ok(stamp) = Timestamp::from_microsecond(wall) else {
-            return Instants::Never;
+            return Instants::OutOfRange;
         };
         let civil = Offset::UTC.to_datetime(stamp);
         match self.zone.to_ambiguous_timestamp(civil).offset() {

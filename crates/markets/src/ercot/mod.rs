@@ -5,6 +5,7 @@
 
 mod day_ahead;
 mod page;
+mod repeated;
 mod sced;
 mod settlement;
 

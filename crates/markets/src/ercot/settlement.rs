@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use domain::{Decimal, QualityFlags};
 
+use super::repeated::{self, Repeated, is_repeated};
 use super::{REPEATED, page, pass, place};
 use crate::clock::{self, CENTRAL, HOUR, Instants, MINUTE, Pass, Wall};
 use crate::document::{Document, Names, Prices, Row, Visit};
@@ -50,6 +51,7 @@ struct Settlement<'a> {
     columns: [Column; COLUMNS.len()],
     /// The rows of each point in and before a first pass. Known after the first row that may stand for its end.
     points: OnceCell<HashMap<Point, Printed>>,
+    repeated: Repeated,
 }
 
 /// Name of a point, with its type and day.
@@ -109,6 +111,7 @@ pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Doc
         table,
         columns,
         points: OnceCell::new(),
+        repeated: Repeated::default(),
     }))
 }
 
@@ -175,32 +178,55 @@ impl Settlement<'_> {
         }
     }
 
+    /// Name and key of the point of a row.
+    fn key<'r>(&self, record: &Record<'r>, key: &'r mut String) -> Result<(&'r str, &'r str), Rejection> {
+        let [_, _, _, node, kind, ..] = self.columns;
+        let (node, kind) = (record.node(node)?, record.text(kind)?);
+        let is_weighted = kind.len().checked_sub(2).and_then(|at| kind.get(at..));
+        if !is_weighted.is_some_and(|end| end.eq_ignore_ascii_case("EW")) {
+            return Ok((node, node));
+        }
+        key.clear();
+        key.extend([node, ".", kind]);
+        key.get_mut(node.len()..).unwrap_or_default().make_ascii_uppercase();
+        Ok((node, key.as_str()))
+    }
+
+    fn printed(&self, record: &Record<'_>, key: &mut String) -> Option<repeated::Printed> {
+        let [.., price, _] = self.columns;
+        let (wall, pass) = self.quarter(record).ok()?;
+        let mut scratch = String::new();
+        let (_, found) = self.key(record, &mut scratch).ok()?;
+        key.clear();
+        key.push_str(found);
+        Some(repeated::Printed {
+            wall,
+            pass,
+            price: record.price(price, &mut QualityFlags::default()).ok(),
+        })
+    }
+
     fn row<'r>(
         &self,
         record: &Record<'r>,
         key: &'r mut String,
         printed: &mut HashSet<Point>,
     ) -> Result<Row<'r>, Rejection> {
-        let [_, _, _, node, kind, price, _] = self.columns;
+        let [.., price, _] = self.columns;
         let mut remarks = QualityFlags::NONE;
-        let node = record.node(node)?;
-        let kind = record.text(kind)?;
+        let (node, key) = self.key(record, key)?;
         let (mut wall, pass) = self.quarter(record)?;
         if pass == Some(Pass::First) && is_last_of_first_pass(wall + HOUR) {
             wall = self.end_of_first_pass(record, wall, printed)?;
         }
-        let start = CENTRAL.utc(wall, pass)?;
+        let instants = CENTRAL.instants(wall);
+        if let (Instants::Twice(..), Some(pass)) = (instants, pass) {
+            let read = |record: &Record<'_>, key: &mut String| self.printed(record, key);
+            self.repeated.check(&self.table, (key, wall, pass), &read)?;
+        }
+        let start = instants.of(wall, pass)?;
         let price = record.price(price, &mut remarks)?;
         let (zone, hub) = place(node);
-        let is_weighted = kind.len().checked_sub(2).and_then(|at| kind.get(at..));
-        let key = if is_weighted.is_some_and(|end| end.eq_ignore_ascii_case("EW")) {
-            key.clear();
-            key.extend([node, ".", kind]);
-            key.get_mut(node.len()..).unwrap_or_default().make_ascii_uppercase();
-            key.as_str()
-        } else {
-            node
-        };
         Ok(Row {
             spot: record.spot,
             market: None,
@@ -217,10 +243,6 @@ impl Settlement<'_> {
             remarks,
         })
     }
-}
-
-fn is_repeated(wall: Wall) -> bool {
-    matches!(CENTRAL.instants(wall), Instants::Twice(..))
 }
 
 /// Whether a quarter ends with the first pass of a repeated hour.

@@ -62,7 +62,8 @@ pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Doc
     let (csv, names) = Csv::below(lines, header)?;
     let columns = columns(&names, &COLUMNS)?;
     Ok(Box::new(Rowwise {
-        table: csv.guarded(columns.get(1..).unwrap_or_default(), &[]),
+        // EIA writes no zeros at the end of a price.
+        table: csv.guarded_by_line_end(columns.get(1..).unwrap_or_default()),
         reader: Daily { columns },
     }))
 }

@@ -106,5 +106,6 @@ fn hour_start(day: Wall, ending: &str, column: &'static str) -> Result<Micros, R
         // The clock is set forward at the beginning of this hour.
         (Instants::Never, Instants::Once(end)) => Ok(end - HOUR),
         (Instants::Never, Instants::Twice(..)) => Err(clock::ambiguous(end)),
+        (Instants::OutOfRange, _) | (_, Instants::OutOfRange) => Err(clock::out_of_range(start)),
     }
 }

@@ -10,7 +10,7 @@ use super::EST_TO_UTC;
 use crate::clock;
 use crate::document::{Document, Names, Prices, Row, Visit, check_grid};
 use crate::encoding::json_text;
-use crate::energies::Energies;
+use crate::energies::{Ahead, Energies, NEXT};
 use crate::json::{Key, Read, Reader, Token};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::table::{Column, Known, Objects, Page, Record, Table, columns, required};
@@ -146,11 +146,33 @@ impl Document for Board<'_> {
             let row = record.and_then(|record| {
                 let mut row = self.row(&record).map_err(|rejection| record.locate(rejection))?;
                 if let Some(energy) = row.prices.energy {
-                    energies.compare(row.end, energy, tolerance, &mut row.remarks);
+                    energies.compare(row.end, energy, tolerance, &mut row.remarks, self);
                 }
                 Ok(row)
             });
             visit(index, row);
         })
+    }
+}
+
+/// All rows are of one interval, so the first of them asks for those behind it.
+impl Ahead for Board<'_> {
+    fn next(&self, visit: &mut dyn FnMut(Decimal)) {
+        let mut first = true;
+        self.page.first(NEXT + 1, &mut |record| {
+            let row = self.row(&record).ok().filter(|_| !std::mem::take(&mut first));
+            row.and_then(|row| row.prices.energy).into_iter().for_each(&mut *visit);
+        });
+    }
+
+    fn all(&self, visit: &mut dyn FnMut(Micros, Decimal)) {
+        _ = self.page.for_each(&mut |_, record| {
+            if let Ok(record) = record
+                && let Ok(row) = self.row(&record)
+                && let Some(energy) = row.prices.energy
+            {
+                visit(row.end, energy);
+            }
+        });
     }
 }

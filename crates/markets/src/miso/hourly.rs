@@ -13,7 +13,7 @@ use super::EST_TO_UTC;
 use crate::clock::{self, HOUR};
 use crate::document::{Document, Names, Prices, Refused, Row, Spot, Visit};
 use crate::encoding::csv_text;
-use crate::energies::Energies;
+use crate::energies::{Ahead, Energies, NEXT};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::table::{Cells, Column, Csv, Known, Lines, Record, Splitter, columns, is_plain, located, plain, required};
@@ -195,7 +195,7 @@ impl<'a> Report<'a> {
 
     fn node(
         &self,
-        node: &Node<'a>,
+        node: &Node<'_>,
         splitters: &mut [Splitter; 3],
         visit: &mut dyn FnMut(usize, Result<Row<'_>, Rejection>),
     ) {
@@ -284,6 +284,10 @@ impl Document for Report<'_> {
         self.rows() == 0
     }
 
+    fn has_no_row_twice(&self) -> bool {
+        true
+    }
+
     fn for_each(&self, tolerance: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
         let mut energies = Energies::default();
         let mut splitters = [Splitter::new(), Splitter::new(), Splitter::new()];
@@ -291,7 +295,12 @@ impl Document for Report<'_> {
             self.node(node, &mut splitters, &mut |hour, row| {
                 let compared = row.map(|mut row| {
                     if let Some(energy) = row.prices.energy {
-                        energies.compare(row.start, energy, tolerance, &mut row.remarks);
+                        let ahead = AheadOf {
+                            report: self,
+                            behind: self.nodes.get(index + 1..).unwrap_or_default(),
+                            start: row.start,
+                        };
+                        energies.compare(row.start, energy, tolerance, &mut row.remarks, &ahead);
                     }
                     row
                 });
@@ -300,5 +309,43 @@ impl Document for Report<'_> {
         }
         self.refused.for_each(self.nodes.len() * 24, visit);
         Ok(())
+    }
+}
+
+/// The energies of the nodes behind one of them.
+struct AheadOf<'r, 'a> {
+    report: &'r Report<'a>,
+    behind: &'r [Node<'a>],
+    /// Start of the hour.
+    start: Micros,
+}
+
+impl AheadOf<'_, '_> {
+    fn of(&self, nodes: &[Node<'_>], visit: &mut dyn FnMut(Micros, Decimal)) {
+        let mut splitters = [Splitter::new(), Splitter::new(), Splitter::new()];
+        for node in nodes {
+            self.report.node(node, &mut splitters, &mut |_, row| {
+                if let Ok(row) = row
+                    && let Some(energy) = row.prices.energy
+                {
+                    visit(row.start, energy);
+                }
+            });
+        }
+    }
+}
+
+impl Ahead for AheadOf<'_, '_> {
+    fn next(&self, visit: &mut dyn FnMut(Decimal)) {
+        let next = self.behind.get(..NEXT.min(self.behind.len())).unwrap_or_default();
+        self.of(next, &mut |start, energy| {
+            if start == self.start {
+                visit(energy);
+            }
+        });
+    }
+
+    fn all(&self, visit: &mut dyn FnMut(Micros, Decimal)) {
+        self.of(&self.report.nodes, visit);
     }
 }

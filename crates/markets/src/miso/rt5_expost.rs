@@ -11,7 +11,7 @@ use super::EST_TO_UTC;
 use crate::cadence;
 use crate::document::{self, Names, Prices, Row, Spot, Visit, check_grid};
 use crate::encoding::json_text;
-use crate::energies::Energies;
+use crate::energies::{Ahead, Energies, NEXT};
 use crate::json::{Key, Kind, Read, Reader, Token, word};
 use crate::number;
 use crate::rejection::{RejectCode, Rejection};
@@ -60,6 +60,23 @@ impl<'a> Document<'a> {
         let columns = columns(&headers)?;
         cadence::check(&stamps(data, columns[0]), Interval::FiveMinutes.micros(), format)?;
         Ok(Document { columns, data, rows })
+    }
+
+    /// Reads the row at which the reader is.
+    #[inline]
+    fn read_row(&self, reader: &mut Reader<'a>, index: usize) -> Read<Result<Values<'a>, Rejection>> {
+        if !reader.is_at_array() {
+            let message = format!("/data/{index} must be an array, got {}", reader.value()?.shown());
+            return Ok(Err(Rejection::new(RejectCode::SchemaViolation, message)));
+        }
+        let (mut cells, mut count) = ([None; COLUMNS.len()], 0);
+        reader.array(|cell| {
+            if let Some(slot) = cells.get_mut(count) {
+                *slot = Some(cell);
+            }
+            count += 1;
+        })?;
+        Ok(self.row(index, cells, count))
     }
 
     fn row(
@@ -119,24 +136,16 @@ impl document::Document for Document<'_> {
         let mut energies = Energies::default();
         let mut index = 0;
         let read = Reader::new(self.data).elements(|reader| {
-            let row = if reader.is_at_array() {
-                let (mut cells, mut count) = ([None; COLUMNS.len()], 0);
-                reader.array(|cell| {
-                    if let Some(slot) = cells.get_mut(count) {
-                        *slot = Some(cell);
-                    }
-                    count += 1;
-                })?;
-                self.row(index, cells, count)
-            } else {
-                let message = format!("/data/{index} must be an array, got {}", reader.value()?.shown());
-                Err(Rejection::new(RejectCode::SchemaViolation, message))
-            };
-            match row {
+            match self.read_row(reader, index)? {
                 Ok(mut values) => {
                     check_grid(values.end, Interval::FiveMinutes.micros(), &mut values.remarks);
                     if let Some(energy) = values.prices.energy {
-                        energies.compare(values.end, energy, tolerance, &mut values.remarks);
+                        let ahead = AheadOf {
+                            document: self,
+                            reader: *reader,
+                            end: values.end,
+                        };
+                        energies.compare(values.end, energy, tolerance, &mut values.remarks, &ahead);
                     }
                     visit(index, Ok(values.row(index)));
                 }
@@ -146,6 +155,41 @@ impl document::Document for Document<'_> {
             Ok(())
         });
         read.map(|_| ()).map_err(|error| error.rejection("/data"))
+    }
+}
+
+/// The energies of the rows behind one of them.
+struct AheadOf<'d, 'a> {
+    document: &'d Document<'a>,
+    /// Behind the row.
+    reader: Reader<'a>,
+    end: Micros,
+}
+
+impl Ahead for AheadOf<'_, '_> {
+    fn next(&self, visit: &mut dyn FnMut(Decimal)) {
+        let mut left = NEXT;
+        // A page that cannot be read is refused when it is opened.
+        _ = self.reader.further(|reader| {
+            let values = self.document.read_row(reader, 0)?.ok();
+            let energy = values
+                .filter(|values| values.end == self.end)
+                .and_then(|values| values.prices.energy);
+            energy.into_iter().for_each(&mut *visit);
+            left -= 1;
+            Ok(left > 0)
+        });
+    }
+
+    fn all(&self, visit: &mut dyn FnMut(Micros, Decimal)) {
+        _ = Reader::new(self.document.data).elements(|reader| {
+            if let Ok(values) = self.document.read_row(reader, 0)?
+                && let Some(energy) = values.prices.energy
+            {
+                visit(values.end, energy);
+            }
+            Ok(())
+        });
     }
 }
 

@@ -16,10 +16,10 @@ use crate::cadence;
 use crate::clock::{self, EASTERN, HOUR, Instants, MINUTE};
 use crate::document::{Document, Names, Prices, Row, Visit, check_hour};
 use crate::encoding::csv_text;
-use crate::energies::Energies;
+use crate::energies::{Ahead, Energies, NEXT};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection};
-use crate::table::{Column, Csv, Known, Record, Table, columns, optional, required};
+use crate::table::{Column, Csv, Known, Line, Record, Table, columns, optional, required};
 
 pub(super) const REAL_TIME: &str = "nyiso.realtime_zone.csv";
 pub(super) const DAY_AHEAD: &str = "nyiso.damlbmp_zone.csv";
@@ -145,8 +145,22 @@ impl Lbmp<'_> {
         Ok((record.node(name)?, EASTERN.utc(wall, pass)?))
     }
 
-    fn row<'r>(&self, record: &Record<'r>, tolerance: Decimal, before: &mut Before) -> Result<Row<'r>, Rejection> {
-        let [stamp, _, _, price, loss, congestion] = self.columns;
+    fn prices(&self, record: &Record<'_>, remarks: &mut QualityFlags) -> Result<Prices, Rejection> {
+        let [.., price, loss, congestion] = self.columns;
+        let price = record.price(price, remarks)?;
+        let (loss, published) = (record.component(loss, remarks)?, record.component(congestion, remarks)?);
+        let out_of_range = |error| Rejection::new(RejectCode::InvalidNumber, format!("{}: {error}", congestion.name));
+        let turned = published.map(|published| Decimal::ZERO.checked_sub(published));
+        Prices::without_energy(price, turned.transpose().map_err(out_of_range)?, loss)
+    }
+
+    fn row<'r>(
+        &self,
+        (line, record): (&Line<'_>, &Record<'r>),
+        tolerance: Decimal,
+        before: &mut Before,
+    ) -> Result<Row<'r>, Rejection> {
+        let [stamp, ..] = self.columns;
         let (node, instant) = self.stamp(record, &mut before.counts)?;
         let (start, end) = if self.product == "rt5" {
             (self.start(node, instant, before)?, instant)
@@ -155,16 +169,16 @@ impl Lbmp<'_> {
             (instant, instant + HOUR)
         };
         let mut remarks = QualityFlags::NONE;
-        let price = record.price(price, &mut remarks)?;
-        let (loss, published) = (
-            record.component(loss, &mut remarks)?,
-            record.component(congestion, &mut remarks)?,
-        );
-        let out_of_range = |error| Rejection::new(RejectCode::InvalidNumber, format!("{}: {error}", congestion.name));
-        let turned = published.map(|published| Decimal::ZERO.checked_sub(published));
-        let prices = Prices::without_energy(price, turned.transpose().map_err(out_of_range)?, loss)?;
+        let prices = self.prices(record, &mut remarks)?;
         if let Some(energy) = prices.energy {
-            before.energies.compare(instant, energy, tolerance, &mut remarks);
+            let ahead = AheadOf {
+                document: self,
+                line,
+                stamp: record.cell(stamp),
+            };
+            before
+                .energies
+                .compare(instant, energy, tolerance, &mut remarks, &ahead);
         }
         Ok(Row {
             spot: record.spot,
@@ -227,12 +241,51 @@ impl Document for Lbmp<'_> {
 
     fn for_each(&self, tolerance: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
         let mut before = Before::default();
-        self.csv.for_each(&mut |index, record| match record {
+        self.csv.for_each_line(&mut |index, line, record| match record {
             Ok(record) => {
-                let row = self.row(&record, tolerance, &mut before);
+                let row = self.row((&line, &record), tolerance, &mut before);
                 visit(index, row.map_err(|rejection| record.locate(rejection)));
             }
             Err(rejection) => visit(index, Err(rejection)),
-        })
+        });
+        Ok(())
+    }
+}
+
+/// The energies of the rows behind one of them.
+struct AheadOf<'d, 'r> {
+    document: &'d Lbmp<'d>,
+    line: &'r Line<'r>,
+    stamp: &'r str,
+}
+
+impl Ahead for AheadOf<'_, '_> {
+    fn next(&self, visit: &mut dyn FnMut(Decimal)) {
+        let [stamp, ..] = self.document.columns;
+        let mut left = NEXT;
+        // The next row of another pass with the same stamp may differ: then all rows are counted, by their instants.
+        self.document.csv.for_each_behind(self.line, &mut |record| {
+            let prices = self.document.prices(record, &mut QualityFlags::default()).ok();
+            let energy = prices.and_then(|prices| prices.energy);
+            energy
+                .filter(|_| record.cell(stamp) == self.stamp)
+                .into_iter()
+                .for_each(&mut *visit);
+            left -= 1;
+            left > 0
+        });
+    }
+
+    fn all(&self, visit: &mut dyn FnMut(Micros, Decimal)) {
+        let mut counts = Counts::default();
+        self.document.csv.for_each_line(&mut |_, _, record| {
+            let Ok(record) = record else { return };
+            if let Ok((_, instant)) = self.document.stamp(&record, &mut counts)
+                && let Ok(prices) = self.document.prices(&record, &mut QualityFlags::default())
+                && let Some(energy) = prices.energy
+            {
+                visit(instant, energy);
+            }
+        });
     }
 }

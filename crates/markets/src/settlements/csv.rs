@@ -38,10 +38,11 @@ pub(crate) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Doc
 pub(super) fn read(payload: &[u8]) -> Result<Rowwise<Csv<'_>, Dated<Rows>>, Rejection> {
     let (csv, names) = Csv::open(csv_text(payload)?)?;
     let columns = columns(&names, &COLUMNS)?;
-    // A contract, a date or a curve may be whole without its last letters, so a line that is open there is refused.
+    // A contract, a date or a curve may be whole without its last letters, and a number without its last digits: each source has its own
+    // scale, or none. So a line that is open is refused.
     let [.., price, volume] = columns;
     Ok(Rowwise {
-        table: csv.guarded(&[price, volume], &[]),
+        table: csv.guarded_by_line_end(&[price, volume]),
         reader: Dated::new(Rows { columns }),
     })
 }

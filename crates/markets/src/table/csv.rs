@@ -135,7 +135,7 @@ enum LastCell {
     Comma,
     /// Nothing has to, unless it is empty: no tick depends on a part of it.
     AnyPart,
-    /// Its decimals: the most of its column in the other lines, `None` without such lines.
+    /// Its decimals: the most of its column in the other lines, `None` without such lines or if its column has no scale.
     Decimals(Option<usize>),
 }
 
@@ -187,20 +187,29 @@ impl<'a> Csv<'a> {
     /// column; or one of `harmless`, whose cut changes no tick. Without this, such a line is refused: its last cell may be the
     /// beginning of another name, version or number.
     pub(crate) fn guarded(mut self, numbers: &[Column], harmless: &[Column]) -> Csv<'a> {
-        let has_last = |columns: &[Column]| {
-            let mut places = columns.iter().filter_map(|column| column.at);
-            places.any(|at| at + 1 == self.width)
-        };
         if !self.is_open {
             return self;
         }
-        if has_last(numbers) {
+        if self.has_last(numbers) {
             let before = self.row_lines().take(self.rows().saturating_sub(1));
             self.last_cell = LastCell::Decimals(before.map(|line| decimals(line.text)).max());
-        } else if has_last(harmless) {
+        } else if self.has_last(harmless) {
             self.last_cell = LastCell::AnyPart;
         }
         self
+    }
+
+    /// As [`Csv::guarded`], for a format whose numbers may have any number of decimals: nothing shows that the last one of them is whole.
+    pub(crate) fn guarded_by_line_end(mut self, numbers: &[Column]) -> Csv<'a> {
+        if self.is_open && self.has_last(numbers) {
+            self.last_cell = LastCell::Decimals(None);
+        }
+        self
+    }
+
+    fn has_last(&self, columns: &[Column]) -> bool {
+        let mut places = columns.iter().filter_map(|column| column.at);
+        places.any(|at| at + 1 == self.width)
     }
 
     /// Whether the last line has no end, so that the document may have been cut.
@@ -230,6 +239,29 @@ impl<'a> Csv<'a> {
             let stamp = split.ok().flatten().filter(|_| !line.is_open);
             Some((stamp, text.len() - lines.rest.len()))
         })
+    }
+
+    /// Calls `visit` with the rows behind this line, as far as it says. Rows that cannot be read are left out.
+    pub(crate) fn for_each_behind(&self, line: &Line<'_>, visit: &mut dyn FnMut(&Record<'_>) -> bool) {
+        let text = self.lines.rest;
+        // The line is a part of this text.
+        let end = (line.text.as_ptr().addr() + line.text.len()).saturating_sub(text.as_ptr().addr());
+        let lines = Lines {
+            rest: text.get(end..).unwrap_or_default(),
+            end: self.lines.end,
+            number: line.number,
+        };
+        let mut splitter = Splitter::new();
+        for line in lines.filter(|line| (self.is_row)(line.text)) {
+            let goes_on = splitter.split(line.text, |cells| {
+                let cells = Cells::Texts(cells);
+                let spot = Spot::Line(line.number);
+                self.check(&line, &cells).is_err() || visit(&Record { cells, spot })
+            });
+            if goes_on == Ok(false) {
+                break;
+            }
+        }
     }
 
     /// As [`Table::for_each`], with the line of each row. From a second header on, rows are of another report, and refused.
@@ -304,12 +336,12 @@ impl<'a> Csv<'a> {
             _ if count > self.width => Ok(()),
             LastCell::Comma => Ok(()),
             LastCell::AnyPart if last.is_some_and(|cell| !cell.trim().is_empty()) => Ok(()),
-            LastCell::Unknown | LastCell::AnyPart => {
-                refused("the document ends with this cell, and nothing shows that it is complete")
-            }
-            LastCell::Decimals(None | Some(0)) => {
-                refused("the document ends with this number, and nothing shows that it is complete")
-            }
+            LastCell::Unknown | LastCell::AnyPart => refused(
+                "the document ends with this cell, and nothing shows that it is complete: if it is, end the document with a line end",
+            ),
+            LastCell::Decimals(None | Some(0)) => refused(
+                "the document ends with this number, and nothing shows that it is complete: if it is, end the document with a line end",
+            ),
             LastCell::Decimals(Some(most)) if decimals(line) < most => {
                 refused("the document ends with this number, which has fewer decimals than its column")
             }

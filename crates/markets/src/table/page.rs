@@ -147,6 +147,54 @@ impl<'a> Page<'a> {
         self.data
     }
 
+    /// Calls `visit` with the first rows, at most this many.
+    pub(crate) fn first(&self, most: usize, visit: &mut dyn FnMut(Record<'_>)) {
+        // Its error says that there are more rows, or what the visit of all rows will say.
+        _ = self.walk(most, &mut |_, record| record.into_iter().for_each(&mut *visit));
+    }
+
+    /// Visits the rows; fails if there are more than this many.
+    fn walk(&self, most: usize, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection> {
+        let mut cells = [const { Cow::Borrowed("") }; WIDEST];
+        let mut usual = Usual {
+            outline: Outline::default(),
+            columns: [0; WIDEST],
+            cells: [""; WIDEST],
+        };
+        let mut index = 0;
+        Reader::new(self.data)
+            .elements(|reader| {
+                if index == most {
+                    return Err(reader.twice());
+                }
+                let spot = Spot::Item(self.array, index);
+                if usual.read(reader) {
+                    let cells = Cells::Texts(usual.cells.get(..self.width).unwrap_or_default());
+                    visit(index, Ok(Record { cells, spot }));
+                } else {
+                    let (start, mut columns) = (*reader, [0; WIDEST]);
+                    match self.row(reader, &mut cells, &mut columns)? {
+                        Ok(count) => {
+                            if usual.outline.learn(start) {
+                                usual.columns = columns;
+                            }
+                            let mut texts = [""; WIDEST];
+                            for (text, cell) in texts.iter_mut().zip(&cells).take(count) {
+                                *text = cell;
+                            }
+                            let cells = Cells::Texts(texts.get(..count).unwrap_or_default());
+                            visit(index, Ok(Record { cells, spot }));
+                        }
+                        Err(rejection) => visit(index, Err(located(spot, rejection))),
+                    }
+                }
+                index += 1;
+                Ok(())
+            })
+            .map(|_| ())
+            .map_err(|error| error.rejection(self.array))
+    }
+
     fn row<'r>(
         &self,
         reader: &mut Reader<'a>,
@@ -214,41 +262,7 @@ impl Table for Page<'_> {
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(usize, Result<Record<'_>, Rejection>)) -> Result<(), Rejection> {
-        let mut cells = [const { Cow::Borrowed("") }; WIDEST];
-        let mut usual = Usual {
-            outline: Outline::default(),
-            columns: [0; WIDEST],
-            cells: [""; WIDEST],
-        };
-        let mut index = 0;
-        Reader::new(self.data)
-            .elements(|reader| {
-                let spot = Spot::Item(self.array, index);
-                if usual.read(reader) {
-                    let cells = Cells::Texts(usual.cells.get(..self.width).unwrap_or_default());
-                    visit(index, Ok(Record { cells, spot }));
-                } else {
-                    let (start, mut columns) = (*reader, [0; WIDEST]);
-                    match self.row(reader, &mut cells, &mut columns)? {
-                        Ok(count) => {
-                            if usual.outline.learn(start) {
-                                usual.columns = columns;
-                            }
-                            let mut texts = [""; WIDEST];
-                            for (text, cell) in texts.iter_mut().zip(&cells).take(count) {
-                                *text = cell;
-                            }
-                            let cells = Cells::Texts(texts.get(..count).unwrap_or_default());
-                            visit(index, Ok(Record { cells, spot }));
-                        }
-                        Err(rejection) => visit(index, Err(located(spot, rejection))),
-                    }
-                }
-                index += 1;
-                Ok(())
-            })
-            .map(|_| ())
-            .map_err(|error| error.rejection(self.array))
+        self.walk(usize::MAX, visit)
     }
 }
 

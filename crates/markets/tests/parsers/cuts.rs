@@ -30,7 +30,7 @@ const LAST_CELLS: [(&str, &str, &str, &str, &str); 7] = [
     (
         "ercot.np6-905.csv",
         "DeliveryDate,DeliveryHour,DeliveryInterval,SettlementPointName,SettlementPointPrice,DSTFlag",
-        "11/02/2025,2,1,LZ_AEN,3.72,N",
+        "11/03/2025,2,1,LZ_AEN,3.72,N",
         "SettlementPointType",
         "LZEW",
     ),
@@ -176,4 +176,37 @@ fn a_carriage_return_inside_a_line_loses_no_row_and_no_digit() {
     // One line to its only line feed.
     let mixed = [header, &row("A"), &row("B")].join("\r") + "\n";
     refused_whole(format, mixed.as_bytes(), RejectCode::SchemaViolation, "carriage return");
+}
+
+/// EIA cuts zeros at the end, and settlements have no scale: a price of fewer decimals is as whole as the others.
+#[test]
+fn a_price_at_the_end_of_a_format_without_a_scale_is_taken_only_with_a_line_end() {
+    let settlements = "as_of,curve_id,contract,block,price\n2026-11-25,GAS.WAHA,2027-01,flat,4.2\n2026-11-25,GAS.WAHA,2027-02,flat,14.272";
+    let gas = "Date,Price\n2021-02-04,2.6\n2021-02-05,12.72";
+    for (format, text) in [("curve.settlements.csv", settlements), ("gas.eia_daily.csv", gas)] {
+        for text in [text, text.trim_end_matches('2'), text.trim_end_matches("72")] {
+            let found = read(format, text.as_bytes()).unwrap();
+            assert_eq!((found.ticks.len(), found.rejected.len()), (1, 1), "{text}");
+            let message = &found.messages[0];
+            assert!(
+                message.contains("line 3: the document ends with this number, and nothing shows that it is complete"),
+                "{message}"
+            );
+            assert!(message.contains("end the document with a line end"), "{message}");
+        }
+        for end in ["\n", "\r\n", "\r"] {
+            let text = text.replace('\n', end) + end;
+            assert_eq!(read(format, text.as_bytes()).unwrap().ticks.len(), 2, "{text:?}");
+        }
+        every_cut_is_a_part(format, format!("{text}\n").as_bytes(), 1);
+    }
+    // The volume is another number, and its comma ends the price, but not the line.
+    let volume = "as_of,curve_id,contract,block,price,volume\n2026-11-25,GAS.WAHA,2027-01,flat,4.2,100.5\n2026-11-25,GAS.WAHA,2027-02,flat,14.272,";
+    for text in [volume.to_owned(), format!("{volume}10.5")] {
+        assert_eq!(
+            read("curve.settlements.csv", text.as_bytes()).unwrap().ticks.len(),
+            1,
+            "{text}"
+        );
+    }
 }

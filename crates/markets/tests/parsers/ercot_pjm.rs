@@ -155,9 +155,13 @@ fn the_end_of_ercots_first_pass_may_be_printed_as_one_o_clock_a_second_time() {
         "ERCOT.LZ_AEN.LZEW.RT15 2016-11-06T05:45:00Z 900s 1.5"
     );
     // With the quarter itself, the row is only there twice; so it is on another day.
-    let twice = header.to_owned() + &document(&[(1, 4, "N"), (2, 4, "N"), (1, 4, "N")], "LZ");
-    assert_eq!(ticks(format, &twice), expected(&["05:45", "06:45", "05:45"]));
-    let other_day = document(&[(1, 4, "N"), (1, 4, "N")], "LZ").replace("11/06", "11/07");
+    let twice = header.to_owned() + &document(&[(1, 4, "N"), (2, 4, "N"), (1, 4, "N")], "LZ").replace("3.50", "1.50");
+    let found = ticks(format, &twice);
+    assert_eq!(found[..2], expected(&["05:45", "06:45"]));
+    assert_eq!(found[2], format!("{} !duplicate", found[0]));
+    let other_day = document(&[(1, 4, "N"), (1, 4, "N")], "LZ")
+        .replace("11/06", "11/07")
+        .replace("2.50", "1.50");
     let found = ticks(format, &(header.to_owned() + &other_day));
     assert!(
         found.iter().all(|tick| tick.contains("2016-11-07T06:45:00Z")),

@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod contradictions;
 mod cuts;
 mod diagnosis;
 mod documents;
 mod documents_of_the_load;
+mod equal_energy;
 mod ercot_pjm;
 mod events;
 mod guide;
@@ -15,10 +17,13 @@ mod hourly;
 mod joined;
 mod miso_caiso;
 mod nyiso_isone_spp_gas;
+mod out_of_range;
 mod properties;
 mod real_documents;
+mod repeated_hour;
 mod robustness;
 mod second_reading;
 mod settlements;
 mod shapes;
 mod spellings;
+mod xml_frame;
