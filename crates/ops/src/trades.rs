@@ -4,7 +4,8 @@
 //! trade id, so identical trades with different ids are different events, and the same trade in two captures is one event within
 //! the event window. A numeric id is the sequence that orders trades of the same time.
 //! Invariants: prices, sizes and times are passed on as written; times are not changed, so late rows stay late.
-//! Failure: a row that cannot be read is returned with its line, and the others are read.
+//! Failure: a row that cannot be read is returned with its line, and the others are read. So is a last line of a CSV without its line end:
+//! a file that is cut in its last number still looks like a trade.
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -74,10 +75,13 @@ impl Capture {
         let trades = match self {
             Capture::Kraken => kraken(text),
             Capture::Coinbase => lines(text, 0)
-                .map(|(number, line)| coinbase(line).ok_or_else(|| unread(number)))
+                .map(|line| coinbase(line.text).ok_or_else(|| line.unread()))
                 .collect(),
             Capture::BitMex => lines(text, 1)
-                .map(|(number, line)| bitmex(line).ok_or_else(|| unread(number)))
+                .map(|line| {
+                    let trade = bitmex(line.text).filter(|_| line.has_end);
+                    trade.ok_or_else(|| line.unread())
+                })
                 .collect(),
         };
         let message = |trade: Trade<'_>| self.message(&trade, tenant);
@@ -122,16 +126,39 @@ struct Trade<'t> {
     size: String,
 }
 
-fn unread(number: usize) -> String {
-    format!("line {number}: not a trade of this form")
+/// A line of a capture.
+struct Line<'t> {
+    /// From 1.
+    number: usize,
+    /// Without the blanks around it.
+    text: &'t str,
+    /// Whether its end is in the file; the last line may lack it.
+    has_end: bool,
 }
 
-/// The lines with text after the first `skipped` ones, with their numbers from 1.
-fn lines(text: &str, skipped: usize) -> impl Iterator<Item = (usize, &str)> {
-    let numbered = text.lines().enumerate().skip(skipped);
+impl Line<'_> {
+    /// Why it is not read.
+    fn unread(&self) -> String {
+        let number = self.number;
+        match self.has_end {
+            true => format!("line {number}: not a trade of this form"),
+            false => format!(
+                "line {number} has no line end: it may be cut; ingest the whole file, or end the line if it is whole"
+            ),
+        }
+    }
+}
+
+/// The lines with text after the first `skipped` ones.
+fn lines(text: &str, skipped: usize) -> impl Iterator<Item = Line<'_>> {
+    let numbered = text.split_inclusive('\n').enumerate().skip(skipped);
     numbered
-        .map(|(index, line)| (index + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| Line {
+            number: index + 1,
+            text: line.trim(),
+            has_end: line.ends_with('\n'),
+        })
+        .filter(|line| !line.text.is_empty())
 }
 
 /// A JSON string without its quotes, or a number, as written.
@@ -394,6 +421,38 @@ mod tests {
             vec![trade("BITMEX.XBTUSD", None, 1_583_020_803_276_000, "8531.5", "1"); 2]
         );
         assert_eq!(problems, ["line 5: not a trade of this form"]);
+    }
+
+    #[test]
+    fn a_last_line_of_bitmex_without_its_end_is_named_and_not_read() {
+        let row = |id: &str| format!("bitmex,XBTUSD,1583020803276000,1583020803336743,{id},sell,100.5,98765");
+        let whole = format!("{BITMEX_HEADER}\r\n{}\r\n{}\r\n", row("a-1"), row("a-2"));
+        let (ticks, problems) = read(Capture::BitMex, whole.as_bytes());
+        assert_eq!((ticks.len(), problems), (2, Vec::new()));
+        // Without the line end nothing tells 98 of 98765 from 98765, nor 98765 from 987654.
+        for kept in ["98", "98765", "98765\r"] {
+            let cut = whole.trim_end().strip_suffix("98765").unwrap();
+            let (ticks, problems) = read(Capture::BitMex, format!("{cut}{kept}").as_bytes());
+            assert_eq!(ticks.len(), 1, "{kept:?}");
+            assert!(
+                matches!(problems.as_slice(), [one] if one.starts_with("line 3 has no line end: it may be cut")),
+                "{kept:?}: {problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_last_line_of_coinbase_without_its_end_is_read_if_its_json_is_complete() {
+        let line = r#"1618677817.079762: {"type":"match","trade_id":7,"size":"0.04","price":"14.7775","product_id":"BAND-GBP","time":"2021-04-17T16:43:30.244075Z"}"#;
+        let text = format!("{line}\n{}", line.replace(":7,", ":8,"));
+        let (ticks, problems) = read(Capture::Coinbase, text.as_bytes());
+        assert_eq!((ticks.len(), problems), (2, Vec::new()));
+        let (ticks, problems) = read(Capture::Coinbase, text[..text.len() - 4].as_bytes());
+        assert_eq!(ticks.len(), 1);
+        assert!(
+            matches!(problems.as_slice(), [one] if one.starts_with("line 2 has no line end: it may be cut")),
+            "{problems:?}"
+        );
     }
 
     #[test]
