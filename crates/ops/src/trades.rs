@@ -7,6 +7,7 @@
 //! Failure: a row that cannot be read is returned with its line, and the others are read. So is a last line of a CSV without its line end:
 //! a file that is cut in its last number still looks like a trade.
 
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ pub struct TradeMessage {
 /// A form of captured trades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capture {
-    /// `{"error":[],"result":{"PAIR":[[price, volume, time, side, type, misc, id], …]}}`
+    /// `{"error":[],"result":{"PAIR":[[price, volume, time, side, type, misc, id], …]}}`, with any white space
     Kraken,
     /// Lines `<receive time>: {"type":"match", …}`
     Coinbase,
@@ -39,19 +40,15 @@ impl Capture {
         let first = text.trim_start().lines().next().unwrap_or_default().trim_end();
         let is_match = |line: &str| {
             let (received, message) = line.split_once(": ")?;
-            let is_time = received.parse::<f64>().is_ok();
-            Some(
-                is_time
-                    && message.starts_with('{')
-                    && message.contains("\"type\":\"")
-                    && message.contains("\"trade_id\":"),
-            )
+            let fields = outline(message);
+            let has = |name: &str| fields.iter().any(|(field, _)| field == name);
+            Some(received.parse::<f64>().is_ok() && has("type") && has("trade_id"))
         };
         if first == BITMEX_HEADER && text.lines().nth(1).is_some_and(|line| line.starts_with("bitmex,")) {
             Some(Capture::BitMex)
         } else if is_match(first) == Some(true) {
             Some(Capture::Coinbase)
-        } else if first.starts_with("{\"error\":[") && text.contains("\"result\":{") {
+        } else if is_answer(&outline(&text)) {
             Some(Capture::Kraken)
         } else {
             None
@@ -124,6 +121,34 @@ struct Trade<'t> {
     time: String,
     price: String,
     size: String,
+}
+
+/// Whether these are the fields of an answer of Kraken.
+fn is_answer(fields: &[(String, char)]) -> bool {
+    let has = |name: &str, begins: char| fields.iter().any(|(field, value)| field == name && *value == begins);
+    has("error", '[') && has("result", '{')
+}
+
+/// The fields of the JSON object that the text begins with, each with the first character of its value. The text may be cut.
+fn outline(text: &str) -> Vec<(String, char)> {
+    let mut fields = Vec::new();
+    let mut rest = text.trim_start().strip_prefix('{');
+    while let Some(text) = rest {
+        rest = field(text, &mut fields);
+    }
+    fields
+}
+
+/// Adds the field that the text begins with; returns what follows the comma behind it.
+fn field<'t>(text: &'t str, fields: &mut Vec<(String, char)>) -> Option<&'t str> {
+    let mut names = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    let name = names.next()?.ok()?;
+    let value = text.get(names.byte_offset()..)?.trim_start().strip_prefix(':')?;
+    let value = value.trim_start();
+    fields.push((name, value.chars().next()?));
+    let mut values = serde_json::Deserializer::from_str(value).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    value.get(values.byte_offset()..)?.trim_start().strip_prefix(',')
 }
 
 /// A line of a capture.
@@ -456,8 +481,55 @@ mod tests {
     }
 
     #[test]
+    fn captures_are_recognized_by_their_structure_and_not_by_their_white_space() {
+        let rows = r#"[["105383.8","0.1",1762795473.9,"b","m","",1]]"#;
+        for (text, whole) in [
+            (
+                format!(r#"{{"error": [], "result": {{"XBTUSDT": {rows}, "last": "1"}}}}"#),
+                true,
+            ),
+            (
+                format!(r#" {{ "error" : [] , "result" : {{ "XBTUSDT" : {rows} }} }} "#),
+                true,
+            ),
+            (
+                format!("{{\n  \"error\": [\n  ],\n  \"result\": {{\n    \"XBTUSDT\": {rows}\n  }}\n}}\n"),
+                true,
+            ),
+            (format!(r#"{{"result": {{"XBTUSDT": {rows}}}, "error": []}}"#), true),
+            // The head of a large file ends anywhere.
+            (
+                r#"{"error": [], "result": {"XBTUSDT": [["105383.8","0."#.to_owned(),
+                false,
+            ),
+        ] {
+            assert_eq!(Capture::detect(text.as_bytes()), Some(Capture::Kraken), "{text}");
+            let (ticks, problems) = read(Capture::Kraken, text.as_bytes());
+            assert_eq!(
+                (ticks.len(), problems.is_empty()),
+                (usize::from(whole), whole),
+                "{text}"
+            );
+        }
+        let of_coinbase = r#"1618677817.1: { "type": "match", "trade_id": 8, "size": "1""#;
+        assert_eq!(Capture::detect(of_coinbase.as_bytes()), Some(Capture::Coinbase));
+    }
+
+    #[test]
     fn other_files_are_no_captures() {
-        for text in ["", "{\"items\":[]}", "a,b\n1,2", "12: x", "exchange,symbol"] {
+        for text in [
+            "",
+            "{\"items\":[]}",
+            "a,b\n1,2",
+            "12: x",
+            "exchange,symbol",
+            r#"{"error": "none", "result": {}}"#,
+            r#"{"error": [], "result": []}"#,
+            r#"{"error": []}"#,
+            r#"{"a": {"error": [], "result": {}}}"#,
+            r#"[{"error": [], "result": {}}]"#,
+            r#"12: {"type": "ticker"}"#,
+        ] {
             assert_eq!(Capture::detect(text.as_bytes()), None, "{text}");
         }
     }
