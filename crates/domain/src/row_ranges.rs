@@ -53,6 +53,11 @@ impl RowRanges {
         self.ranges.is_empty()
     }
 
+    /// First and last row of each range, ascending.
+    pub fn ranges(&self) -> &[(i32, i32)] {
+        &self.ranges
+    }
+
     /// Number of rows below this one.
     pub fn below(&self, row: i32) -> u64 {
         self.ranges
