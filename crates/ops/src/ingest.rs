@@ -62,7 +62,7 @@ pub struct Ingested {
     pub messages: u64,
     /// Venue of a capture of trades.
     pub venue: Option<&'static str>,
-    /// Rows of a capture that are no trades.
+    /// Rows of a capture that are no trades, or may be cut.
     pub unread: Vec<String>,
     /// Partition of the message; `None` if the file was skipped.
     pub partition: Option<i32>,

@@ -4,8 +4,10 @@
 //! trade id, so identical trades with different ids are different events, and the same trade in two captures is one event within
 //! the event window. A numeric id is the sequence that orders trades of the same time.
 //! Invariants: prices, sizes and times are passed on as written; times are not changed, so late rows stay late.
-//! Failure: a row that cannot be read is returned with its line, and the others are read.
+//! Failure: a row that cannot be read is returned with its line, and the others are read. So is a last line of a CSV without its line end:
+//! a file that is cut in its last number still looks like a trade.
 
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -21,7 +23,7 @@ pub struct TradeMessage {
 /// A form of captured trades.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capture {
-    /// `{"error":[],"result":{"PAIR":[[price, volume, time, side, type, misc, id], …]}}`
+    /// `{"error":[],"result":{"PAIR":[[price, volume, time, side, type, misc, id], …]}}`, with any white space
     Kraken,
     /// Lines `<receive time>: {"type":"match", …}`
     Coinbase,
@@ -38,19 +40,15 @@ impl Capture {
         let first = text.trim_start().lines().next().unwrap_or_default().trim_end();
         let is_match = |line: &str| {
             let (received, message) = line.split_once(": ")?;
-            let is_time = received.parse::<f64>().is_ok();
-            Some(
-                is_time
-                    && message.starts_with('{')
-                    && message.contains("\"type\":\"")
-                    && message.contains("\"trade_id\":"),
-            )
+            let fields = outline(message);
+            let has = |name: &str| fields.iter().any(|(field, _)| field == name);
+            Some(received.parse::<f64>().is_ok() && has("type") && has("trade_id"))
         };
         if first == BITMEX_HEADER && text.lines().nth(1).is_some_and(|line| line.starts_with("bitmex,")) {
             Some(Capture::BitMex)
         } else if is_match(first) == Some(true) {
             Some(Capture::Coinbase)
-        } else if first.starts_with("{\"error\":[") && text.contains("\"result\":{") {
+        } else if is_answer(&outline(&text)) {
             Some(Capture::Kraken)
         } else {
             None
@@ -74,10 +72,13 @@ impl Capture {
         let trades = match self {
             Capture::Kraken => kraken(text),
             Capture::Coinbase => lines(text, 0)
-                .map(|(number, line)| coinbase(line).ok_or_else(|| unread(number)))
+                .map(|line| coinbase(line.text).ok_or_else(|| line.unread()))
                 .collect(),
             Capture::BitMex => lines(text, 1)
-                .map(|(number, line)| bitmex(line).ok_or_else(|| unread(number)))
+                .map(|line| {
+                    let trade = bitmex(line.text).filter(|_| line.has_end);
+                    trade.ok_or_else(|| line.unread())
+                })
                 .collect(),
         };
         let message = |trade: Trade<'_>| self.message(&trade, tenant);
@@ -122,16 +123,67 @@ struct Trade<'t> {
     size: String,
 }
 
-fn unread(number: usize) -> String {
-    format!("line {number}: not a trade of this form")
+/// Whether these are the fields of an answer of Kraken.
+fn is_answer(fields: &[(String, char)]) -> bool {
+    let has = |name: &str, begins: char| fields.iter().any(|(field, value)| field == name && *value == begins);
+    has("error", '[') && has("result", '{')
 }
 
-/// The lines with text after the first `skipped` ones, with their numbers from 1.
-fn lines(text: &str, skipped: usize) -> impl Iterator<Item = (usize, &str)> {
-    let numbered = text.lines().enumerate().skip(skipped);
+/// The fields of the JSON object that the text begins with, each with the first character of its value. The text may be cut.
+fn outline(text: &str) -> Vec<(String, char)> {
+    let mut fields = Vec::new();
+    let mut rest = text.trim_start().strip_prefix('{');
+    while let Some(text) = rest {
+        rest = field(text, &mut fields);
+    }
+    fields
+}
+
+/// Adds the field that the text begins with; returns what follows the comma behind it.
+fn field<'t>(text: &'t str, fields: &mut Vec<(String, char)>) -> Option<&'t str> {
+    let mut names = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    let name = names.next()?.ok()?;
+    let value = text.get(names.byte_offset()..)?.trim_start().strip_prefix(':')?;
+    let value = value.trim_start();
+    fields.push((name, value.chars().next()?));
+    let mut values = serde_json::Deserializer::from_str(value).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    value.get(values.byte_offset()..)?.trim_start().strip_prefix(',')
+}
+
+/// A line of a capture.
+struct Line<'t> {
+    /// From 1.
+    number: usize,
+    /// Without the blanks around it.
+    text: &'t str,
+    /// Whether its end is in the file; the last line may lack it.
+    has_end: bool,
+}
+
+impl Line<'_> {
+    /// Why it is not read.
+    fn unread(&self) -> String {
+        let number = self.number;
+        match self.has_end {
+            true => format!("line {number}: not a trade of this form"),
+            false => format!(
+                "line {number} has no line end: it may be cut; ingest the whole file, or end the line if it is whole"
+            ),
+        }
+    }
+}
+
+/// The lines with text after the first `skipped` ones.
+fn lines(text: &str, skipped: usize) -> impl Iterator<Item = Line<'_>> {
+    let numbered = text.split_inclusive('\n').enumerate().skip(skipped);
     numbered
-        .map(|(index, line)| (index + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| Line {
+            number: index + 1,
+            text: line.trim(),
+            has_end: line.ends_with('\n'),
+        })
+        .filter(|line| !line.text.is_empty())
 }
 
 /// A JSON string without its quotes, or a number, as written.
@@ -397,8 +449,87 @@ mod tests {
     }
 
     #[test]
+    fn a_last_line_of_bitmex_without_its_end_is_named_and_not_read() {
+        let row = |id: &str| format!("bitmex,XBTUSD,1583020803276000,1583020803336743,{id},sell,100.5,98765");
+        let whole = format!("{BITMEX_HEADER}\r\n{}\r\n{}\r\n", row("a-1"), row("a-2"));
+        let (ticks, problems) = read(Capture::BitMex, whole.as_bytes());
+        assert_eq!((ticks.len(), problems), (2, Vec::new()));
+        // Without the line end nothing tells 98 of 98765 from 98765, nor 98765 from 987654.
+        for kept in ["98", "98765", "98765\r"] {
+            let cut = whole.trim_end().strip_suffix("98765").unwrap();
+            let (ticks, problems) = read(Capture::BitMex, format!("{cut}{kept}").as_bytes());
+            assert_eq!(ticks.len(), 1, "{kept:?}");
+            assert!(
+                matches!(problems.as_slice(), [one] if one.starts_with("line 3 has no line end: it may be cut")),
+                "{kept:?}: {problems:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_last_line_of_coinbase_without_its_end_is_read_if_its_json_is_complete() {
+        let line = r#"1618677817.079762: {"type":"match","trade_id":7,"size":"0.04","price":"14.7775","product_id":"BAND-GBP","time":"2021-04-17T16:43:30.244075Z"}"#;
+        let text = format!("{line}\n{}", line.replace(":7,", ":8,"));
+        let (ticks, problems) = read(Capture::Coinbase, text.as_bytes());
+        assert_eq!((ticks.len(), problems), (2, Vec::new()));
+        let (ticks, problems) = read(Capture::Coinbase, text[..text.len() - 4].as_bytes());
+        assert_eq!(ticks.len(), 1);
+        assert!(
+            matches!(problems.as_slice(), [one] if one.starts_with("line 2 has no line end: it may be cut")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn captures_are_recognized_by_their_structure_and_not_by_their_white_space() {
+        let rows = r#"[["105383.8","0.1",1762795473.9,"b","m","",1]]"#;
+        for (text, whole) in [
+            (
+                format!(r#"{{"error": [], "result": {{"XBTUSDT": {rows}, "last": "1"}}}}"#),
+                true,
+            ),
+            (
+                format!(r#" {{ "error" : [] , "result" : {{ "XBTUSDT" : {rows} }} }} "#),
+                true,
+            ),
+            (
+                format!("{{\n  \"error\": [\n  ],\n  \"result\": {{\n    \"XBTUSDT\": {rows}\n  }}\n}}\n"),
+                true,
+            ),
+            (format!(r#"{{"result": {{"XBTUSDT": {rows}}}, "error": []}}"#), true),
+            // The head of a large file ends anywhere.
+            (
+                r#"{"error": [], "result": {"XBTUSDT": [["105383.8","0."#.to_owned(),
+                false,
+            ),
+        ] {
+            assert_eq!(Capture::detect(text.as_bytes()), Some(Capture::Kraken), "{text}");
+            let (ticks, problems) = read(Capture::Kraken, text.as_bytes());
+            assert_eq!(
+                (ticks.len(), problems.is_empty()),
+                (usize::from(whole), whole),
+                "{text}"
+            );
+        }
+        let of_coinbase = r#"1618677817.1: { "type": "match", "trade_id": 8, "size": "1""#;
+        assert_eq!(Capture::detect(of_coinbase.as_bytes()), Some(Capture::Coinbase));
+    }
+
+    #[test]
     fn other_files_are_no_captures() {
-        for text in ["", "{\"items\":[]}", "a,b\n1,2", "12: x", "exchange,symbol"] {
+        for text in [
+            "",
+            "{\"items\":[]}",
+            "a,b\n1,2",
+            "12: x",
+            "exchange,symbol",
+            r#"{"error": "none", "result": {}}"#,
+            r#"{"error": [], "result": []}"#,
+            r#"{"error": []}"#,
+            r#"{"a": {"error": [], "result": {}}}"#,
+            r#"[{"error": [], "result": {}}]"#,
+            r#"12: {"type": "ticker"}"#,
+        ] {
             assert_eq!(Capture::detect(text.as_bytes()), None, "{text}");
         }
     }

@@ -77,6 +77,12 @@ pub struct Unreadable<'a> {
     pub payload: &'a [u8],
 }
 
+impl Unreadable<'_> {
+    fn refusal(&self) -> (&'static str, String) {
+        (self.code, "its headers are invalid".to_owned())
+    }
+}
+
 /// What normalization decides about a message.
 #[allow(clippy::large_enum_variant, reason = "one value exists at a time, on the stack")]
 pub enum Decision<'s> {
@@ -111,15 +117,25 @@ impl Walk {
         }
     }
 
+    /// Code and reason if the message is rejected as a whole by the rules of this process; `None` if it is valid. Its event does not enter
+    /// the window, as that of a message that was rejected when it was processed.
+    pub fn refusal(&mut self, message: &Read<'_>) -> Option<(&'static str, String)> {
+        match message {
+            Ok(message) => {
+                let rejection = self.normalizer.parse(message).err()?;
+                Some((rejection.code.name(), rejection.message))
+            }
+            Err(unreadable) => Some(unreadable.refusal()),
+        }
+    }
+
     /// Decides about the next message of the partition.
     pub fn decide<'s>(&'s mut self, message: &Read<'s>) -> Decision<'s> {
         let message = match message {
             Ok(message) => message,
             Err(unreadable) => {
-                return Decision::Refused {
-                    code: unreadable.code,
-                    message: "its headers are invalid".to_owned(),
-                };
+                let (code, message) = unreadable.refusal();
+                return Decision::Refused { code, message };
             }
         };
         match self.normalizer.parse(message) {

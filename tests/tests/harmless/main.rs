@@ -260,6 +260,8 @@ fn control_characters_of_producers_never_reach_a_terminal() {
         ],
         &["logs", "normalization"],
         &["sql", "SELECT 'a\u{1b}[2J' FORMAT JSON"],
+        &["sql", "SELECT 'a\u{1b}[2J', char(0, 27, 155)"],
+        &["sql", "SELECT 'a\u{1b}[2J' FORMAT Vertical"],
     ] {
         let output = pipeline.dp(arguments).output().unwrap();
         let told = text(&output);

@@ -95,7 +95,12 @@ fn trades(file: &Ingested) -> String {
     let venue = file.venue.unwrap_or_default();
     let unread = match file.unread.as_slice() {
         [] => String::new(),
-        [first, ..] => format!("; {} row(s) are not trades, the first: {first}", file.unread.len()),
+        [one] => format!("; not read: {one}"),
+        // The last one may be a line that the end of the file has cut.
+        [first, .., last] => format!(
+            "; {} rows are not read, the first: {first}; the last: {last}",
+            file.unread.len()
+        ),
     };
     format!(
         "{} trades of {venue} (NORMALIZATION_VENUES must name it){unread}",

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
+use normalization::config::Config;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use service::{Env, Reader};
 use stream::Brokers;
 use stream::kafka::publisher::{Place, Publisher, Record};
 use stream::kafka::settings::MAX_RAW_BYTES;
@@ -21,8 +23,9 @@ use ops::simulation::{EVENT_TYPE, source};
 /// Publish one tick and show its partition and offset.
 ///
 /// The tick is sent in shape A (envelope and payload). With --raw a message is sent unchanged, for example to test a
-/// producer's JSON. The message is first parsed with normalization's code; if it will become a dead letter, the command
-/// reports the reason, and ends with exit code 1. It sends the message in both cases.
+/// producer's JSON. The message is first parsed with normalization's code and settings (NORMALIZATION_VENUES and the others, on a
+/// local stack with the venues of the running normalization); if it will become a dead letter, the command reports the reason, and
+/// ends with exit code 1. It sends the message in both cases.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp send --market MISO --instrument MISO.INDIANA.HUB.RT5 --price 31.55 --volume 10\n  \
@@ -119,7 +122,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         Some(raw) => read_raw(raw)?,
         None => envelope(args, &connection.settings.tenant_id, now),
     };
-    let will_be_refused = refusal(&payload, now);
+    let config = normalizer(connection, args).await.context("nothing was sent")?;
+    let will_be_refused = refusal(&payload, config, now);
     let (bootstrap, key, to) = (
         connection.settings.kafka_bootstrap.clone(),
         args.instrument.clone(),
@@ -249,7 +253,25 @@ fn envelope(args: &Args, default_tenant: &str, now: jiff::Timestamp) -> Vec<u8> 
     .into_bytes()
 }
 
-fn refusal(payload: &[u8], now: jiff::Timestamp) -> Option<String> {
+/// The rules of the running normalization, as far as the settings of this process tell them (as for `dp verify`).
+async fn normalizer(connection: &Connection, args: &Args) -> anyhow::Result<NormalizerConfig> {
+    let config = settings(&connection.env)?;
+    // A tick of this command is JSON, so it needs no schema registry.
+    let wire = match args.raw {
+        Some(_) => connection.wire().await?,
+        None => codec::Wire::single_object(),
+    };
+    Ok(config.normalizer(&connection.settings.tenant_id, wire))
+}
+
+fn settings(env: &Env) -> anyhow::Result<Config> {
+    let mut reader = Reader::new(env);
+    let config = normalization::config::read(&mut reader);
+    reader.finish()?;
+    Ok(config)
+}
+
+fn refusal(payload: &[u8], config: NormalizerConfig, now: jiff::Timestamp) -> Option<String> {
     let message = RawMessage {
         feed: "dp-send",
         partition: 0,
@@ -261,7 +283,7 @@ fn refusal(payload: &[u8], now: jiff::Timestamp) -> Option<String> {
         tenant: None,
         replay: None,
     };
-    let read = Normalizer::new(NormalizerConfig::default()).normalize(&message, now.as_microsecond(), &mut |_| {});
+    let read = Normalizer::new(config).normalize(&message, now.as_microsecond(), &mut |_| {});
     read.err().map(|rejection| rejection.to_string())
 }
 
@@ -296,7 +318,7 @@ mod tests {
         .unwrap();
         let now = jiff::Timestamp::now();
         let payload = envelope(&args, "default", now);
-        assert_eq!(refusal(&payload, now), None);
+        assert_eq!(refusal(&payload, NormalizerConfig::default(), now), None);
         let sent: Value = serde_json::from_slice(&payload).unwrap();
         assert_eq!(sent["payload"]["raw_data"]["price"], "-9007199254.74099301");
         // As the ingestion service of that market names its events.
@@ -308,8 +330,29 @@ mod tests {
     fn the_reason_for_a_dead_letter_is_known_before_the_message_is_sent() {
         let args = parse(&["--market", "atlantis", "--instrument", "X", "--price", "1"]).unwrap();
         let now = jiff::Timestamp::now();
-        let reason = refusal(&envelope(&args, "default", now), now).unwrap();
+        let reason = refusal(&envelope(&args, "default", now), NormalizerConfig::default(), now).unwrap();
         assert!(reason.starts_with("unknown_market: "), "{reason}");
+    }
+
+    #[test]
+    fn a_tick_of_a_venue_is_judged_with_the_venues_of_normalization() {
+        let args = parse(&["--market", "KRAKEN", "--instrument", "KRAKEN.XBTUSD", "--price", "1"]).unwrap();
+        let now = jiff::Timestamp::now();
+        let payload = envelope(&args, "default", now);
+        let refusal_with = |venues: &str| {
+            let env = Env::from([("NORMALIZATION_VENUES".to_owned(), venues.to_owned())]);
+            let config = settings(&env).unwrap();
+            refusal(
+                &payload,
+                config.normalizer("default", codec::Wire::single_object()),
+                now,
+            )
+        };
+        assert_eq!(refusal_with("KRAKEN:USDT:XBT"), None);
+        let reason = refusal_with("ICE:USD:bbl").unwrap();
+        assert!(reason.starts_with("unknown_market: "), "{reason}");
+        let broken = Env::from([("NORMALIZATION_VENUES".to_owned(), "KRAKEN".to_owned())]);
+        assert!(settings(&broken).is_err());
     }
 
     #[test]

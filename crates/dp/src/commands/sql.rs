@@ -14,6 +14,8 @@ use ops::progress::waiting;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// The header in which ClickHouse sums a statement up; complete, since the answer waits for the end of the statement.
 const SUMMARY: &str = "X-ClickHouse-Summary";
+/// The header in which ClickHouse names the format of the answer.
+const FORMAT: &str = "X-ClickHouse-Format";
 /// Statements that administer the server are refused: they are a task for ClickHouse's own client.
 const ADMINISTRATION: [&str; 7] = ["SYSTEM", "GRANT", "REVOKE", "KILL", "BACKUP", "RESTORE", "SET"];
 const ADMINISTERED: [&str; 9] = [
@@ -24,7 +26,8 @@ const ADMINISTERED: [&str; 9] = [
 ///
 /// Statements are read-only unless --write is given. Statements that administer the server are always refused. The result is
 /// a table, or with --json an array of objects with decimals and 64-bit integers as strings, so that no digit is lost. A
-/// FORMAT clause in the statement takes precedence.
+/// FORMAT clause in the statement takes precedence. In tables, control characters of stored texts are escaped; every other format is
+/// passed to files and programs as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp sql \"SELECT market, count() FROM market_ticks GROUP BY market\"\n  \
@@ -69,8 +72,8 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     let written = answer.headers().get(SUMMARY).and_then(|summary| summary.to_str().ok());
     let written = written.and_then(written_rows);
     let (mut out, mut is_empty) = (std::io::stdout(), true);
-    // JSON stays as it is: no program may read another value than the stored one.
-    let mut terminal = (out.is_terminal() && !connection.json).then(Terminal::default);
+    let format = answer.headers().get(FORMAT).and_then(|format| format.to_str().ok());
+    let mut terminal = is_for_people(format, out.is_terminal(), connection.json).then(Terminal::default);
     while let Some(chunk) = answer.chunk().await.context("read the answer of ClickHouse")? {
         is_empty &= chunk.is_empty();
         let shown = match &mut terminal {
@@ -211,6 +214,14 @@ fn query_settings(database: &str, json: bool, write: bool) -> Vec<(&'static str,
     settings
 }
 
+/// Whether an answer in this format is read by people. A table is, even if it goes through a pipe: `| less` and `| head` end on a
+/// terminal. Other formats are data: no program may read another value than the stored one.
+fn is_for_people(format: Option<&str>, is_terminal: bool, json: bool) -> bool {
+    let is_table = format.is_some_and(|format| format.starts_with("Pretty") || format == "Vertical");
+    let is_json = json && format.is_none_or(|format| format.starts_with("JSON"));
+    is_table || (is_terminal && !is_json)
+}
+
 /// Text for a terminal: text from producers must not control it or hide in it. A chunk may end inside of a character.
 #[derive(Debug, Default)]
 struct Terminal {
@@ -283,6 +294,27 @@ mod tests {
             let shown = terminal.shown(first) + &terminal.shown(second);
             assert_eq!(shown, "a\\u{1b}[2Jb\\rc\td\né\\u{202e}\\u{200b}", "{at}");
         }
+    }
+
+    #[test]
+    fn a_table_is_escaped_also_in_a_pipe_and_data_only_on_a_terminal() {
+        for (format, is_terminal, json, expected) in [
+            (Some("PrettyCompactMonoBlock"), false, false, true),
+            (Some("PrettyCompactMonoBlock"), true, false, true),
+            (Some("Vertical"), false, true, true),
+            (Some("CSV"), false, false, false),
+            (Some("Parquet"), false, true, false),
+            (Some("CSV"), true, false, true),
+            (Some("TSVRaw"), true, true, true),
+            (Some("JSONEachRow"), true, true, false),
+            (None, false, false, false),
+            (None, true, false, true),
+            (None, true, true, false),
+        ] {
+            let found = is_for_people(format, is_terminal, json);
+            assert_eq!(found, expected, "{format:?}, terminal {is_terminal}, --json {json}");
+        }
+        assert_eq!(Terminal::default().shown(b"\0\x1b[31m"), "\\u{0}\\u{1b}[31m");
     }
 
     #[test]

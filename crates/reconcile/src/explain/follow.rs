@@ -1,7 +1,8 @@
 //! What normalization decided about single messages of a raw partition. Pure: the caller passes the messages in order.
 //!
 //! Invariant: the walk of [`crate::raw`] decides. Only messages within one window length can make a
-//! later message a repetition, so it is enough to start one window length before the first wanted message.
+//! later message a repetition, so it is enough to start one window length before the first wanted message. What was rejected as a whole has
+//! a letter, and stays rejected here, whatever the rules say by now: its event has not entered the window (as in `dp verify`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +11,8 @@ use domain::{EventKey, QualityFlags, Tick};
 use serde::Serialize;
 
 use super::At;
-use crate::raw::{Decision, Read, Walk, place_and_time};
+use crate::raw::{Decision, Read, Walk, payload, place_and_time};
+use crate::verify::dead_letters::{Digest, Letter};
 
 /// Ticks of one message that are kept.
 const TICKS: usize = 10_000;
@@ -86,6 +88,8 @@ pub struct Followed {
 pub struct Follow {
     walk: Walk,
     wanted: BTreeSet<i64>,
+    /// Messages that were rejected as a whole, by offset, with whether the letter was replayed or given up.
+    pub rejected: BTreeMap<i64, (Letter, bool)>,
     // Event → the last offset that was emitted for it.
     emitted: HashMap<EventKey, i64>,
     /// The wanted messages by offset.
@@ -98,6 +102,7 @@ impl Follow {
         Follow {
             walk,
             wanted,
+            rejected: BTreeMap::new(),
             emitted: HashMap::new(),
             found: BTreeMap::new(),
         }
@@ -107,6 +112,9 @@ impl Follow {
     pub fn message(&mut self, message: Read<'_>) {
         let (offset, appended_at) = place_and_time(&message);
         let is_wanted = self.wanted.contains(&offset);
+        if let Some(fate) = self.rejected_before(offset, &message) {
+            return self.find(offset, fate, Vec::new());
+        }
         let (parsed, seen) = match self.walk.decide(&message) {
             Decision::Valid { parsed, seen } => (parsed, seen),
             Decision::Refused { code, message } => {
@@ -149,6 +157,27 @@ impl Follow {
             });
         }
         self.find(offset, Fate::Repetition { of_offset }, ticks);
+    }
+
+    /// The fate of a message whose letter says that it was rejected as a whole.
+    fn rejected_before(&mut self, offset: i64, message: &Read<'_>) -> Option<Fate> {
+        let (letter, is_closed) = self.rejected.get(&offset)?;
+        // A raw topic that was created again has other messages at the places of old letters.
+        if !Digest::of(payload(message)).is_kept_by(letter) {
+            return None;
+        }
+        let (code, message) = match self.walk.refusal(message) {
+            Some((code, reason)) => (code.to_owned(), reason),
+            None => (
+                letter.code.clone(),
+                match is_closed {
+                    true => "it would be valid now; its letter was replayed, and its rows are those of the replay, or it was given up",
+                    false => "it is valid now: `dp dlq replay` sends it",
+                }
+                .to_owned(),
+            ),
+        };
+        Some(Fate::Refused { code, message })
     }
 
     fn find(&mut self, offset: i64, fate: Fate, ticks: Vec<ParsedTick>) {
@@ -205,8 +234,17 @@ mod tests {
     }
 
     fn follow(wanted: &[i64], messages: &[(i64, String)]) -> BTreeMap<i64, Followed> {
+        follow_with(wanted, messages, BTreeMap::new())
+    }
+
+    fn follow_with(
+        wanted: &[i64],
+        messages: &[(i64, String)],
+        rejected: BTreeMap<i64, (Letter, bool)>,
+    ) -> BTreeMap<i64, Followed> {
         let normalizer = Normalizer::new(NormalizerConfig::default());
         let mut follow = Follow::new(Walk::new(normalizer, LIMITS), wanted.iter().copied().collect());
+        follow.rejected = rejected;
         for (offset, (seconds, payload)) in (0..).zip(messages) {
             follow.message(Ok(RawMessage {
                 feed: "raw",
@@ -251,6 +289,32 @@ mod tests {
         let tick = &found[&0].ticks[0];
         assert_eq!((&*tick.price, &*tick.event_id, &*tick.instrument_id), ("1.5", "a", "X"));
         assert!(!found.contains_key(&1));
+    }
+
+    #[test]
+    fn a_message_with_a_letter_stays_rejected_and_its_replay_is_emitted() {
+        let messages = [(0, event("a", "1.5")), (1, event("a", "1.5")), (2, event("a", "1.5"))];
+        let letter = |payload: &str| Letter {
+            code: "unknown_market".to_owned(),
+            rows: domain::RowRanges::default(),
+            row_count: None,
+            payload: Digest::of(payload.as_bytes()),
+            original_size: None,
+        };
+        for (is_closed, words) in [(false, "`dp dlq replay` sends it"), (true, "was replayed")] {
+            let rejected = BTreeMap::from([(0, (letter(&messages[0].1), is_closed))]);
+            let found = follow_with(&[0, 1, 2], &messages, rejected);
+            match &found[&0].fate {
+                Fate::Refused { code, message } => assert!(code == "unknown_market" && message.contains(words)),
+                other => panic!("{other:?}"),
+            }
+            assert!(found[&0].repeated_by.is_empty());
+            assert!(matches!(found[&1].fate, Fate::Emitted { .. }), "{:?}", found[&1].fate);
+            assert_eq!(found[&2].fate, Fate::Repetition { of_offset: Some(1) });
+        }
+        let of_another = BTreeMap::from([(0, (letter("another message"), false))]);
+        let found = follow_with(&[0], &messages, of_another);
+        assert!(matches!(found[&0].fate, Fate::Emitted { .. }));
     }
 
     #[test]

@@ -19,12 +19,18 @@ use super::content::Content;
 use super::follow::{Follow, Followed};
 use super::{At, Place};
 use crate::raw::Rules;
+use crate::verify::dead_letters::{self, Letter};
+
+/// The timestamp of a dead letter is from the broker or from a service, so allow a minute of clock difference.
+const CLOCK_SKEW: Micros = 60_000_000;
 
 /// How raw messages are read.
 #[derive(Clone)]
 #[allow(missing_docs)]
 pub struct RawReading {
     pub rules: Rules,
+    /// Topic of the dead letters.
+    pub dlq: String,
     /// Bytes of a message that are shown.
     pub shown: usize,
 }
@@ -130,7 +136,10 @@ fn read_partition(
     let kept: BTreeSet<i64> = offsets.range(oldest..).copied().collect();
     let mut found = BTreeMap::new();
     if let (Some(first), Some(last)) = (kept.first(), kept.last()) {
-        let (from, to) = window_around(&log, partition, reading.rules.limits, (*first, *last), (oldest, end))?;
+        let (from, to, since) = window_around(&log, partition, reading.rules.limits, (*first, *last), (oldest, end))?;
+        let since = since.saturating_sub(CLOCK_SKEW);
+        let letters = dead_letters::read_since(&reading.rules.bootstrap, &reading.dlq, Some(since))?;
+        let rejected = letters.rejected(&partition.topic, partition.number);
         if matches!(search, Search::UpTo(most) if to - from > most) {
             for offset in &kept {
                 walk(
@@ -138,13 +147,13 @@ fn read_partition(
                     &log,
                     partition,
                     (*offset, *offset + 1),
-                    &BTreeSet::from([*offset]),
+                    (&BTreeSet::from([*offset]), &rejected),
                     &mut found,
                 )?;
             }
             found.values_mut().for_each(|kept| kept.is_searched = false);
         } else {
-            walk(reading, &log, partition, (from, to), &kept, &mut found)?;
+            walk(reading, &log, partition, (from, to), (&kept, &rejected), &mut found)?;
         }
     }
     let records = offsets.iter().map(|offset| RawRecord {
@@ -159,14 +168,14 @@ fn read_partition(
     Ok(records.collect())
 }
 
-/// The offsets from one window length before the first message to one window length after the last one.
+/// The offsets from one window length before the first message to one window length after the last one, and the time of the first of them.
 fn window_around(
     log: &LogReader,
     partition: &Partition,
     limits: WindowLimits,
     (first, last): (i64, i64),
     (oldest, end): (i64, i64),
-) -> anyhow::Result<(i64, i64)> {
+) -> anyhow::Result<(i64, i64, Micros)> {
     let (mut begins, mut ends): (Micros, Micros) = (0, 0);
     log.read(partition, first, first + 1, |message| {
         begins = message.timestamp.saturating_sub(limits.micros);
@@ -182,6 +191,7 @@ fn window_around(
     Ok((
         from.clamp(first.saturating_sub(most).max(oldest), first),
         to.clamp(last + 1, last.saturating_add(most).min(end)),
+        begins,
     ))
 }
 
@@ -190,10 +200,11 @@ fn walk(
     log: &LogReader,
     partition: &Partition,
     (from, to): (i64, i64),
-    wanted: &BTreeSet<i64>,
+    (wanted, rejected): (&BTreeSet<i64>, &BTreeMap<i64, (Letter, bool)>),
     found: &mut BTreeMap<i64, Kept>,
 ) -> anyhow::Result<()> {
     let mut follow = Follow::new(reading.rules.walk(), wanted.clone());
+    follow.rejected.clone_from(rejected);
     reading.rules.each(
         |show| log.read(partition, from, to, show),
         |message, read| {
@@ -235,9 +246,8 @@ pub fn letters(bootstrap: &Brokers, dlq: &str, of: &BTreeSet<Place>, since: Micr
     let mut letters = Vec::new();
     for partition in log.partitions(dlq)? {
         let (oldest, end) = log.log_range(&partition)?;
-        // The timestamp of a dead letter is from the broker or from a service, so allow a minute of clock difference.
         let from = log
-            .offset_at(&partition, since.saturating_sub(60_000_000))?
+            .offset_at(&partition, since.saturating_sub(CLOCK_SKEW))?
             .unwrap_or(end);
         log.read(&partition, from.max(oldest), end, |message| {
             letters.extend(letter(message).filter(|letter| of.contains(&letter.of)));

@@ -75,6 +75,10 @@ pub fn contradictions(raw: &RawRecord, rows: usize, letters: &[LetterRow]) -> Ve
                 "it is rejected, but topic dlq has no dead letter of it: {hint}"
             ));
         }
+        // Its rows were written by other settings than those of its letter.
+        Fate::Refused { .. } if rows > 0 => notes.push(format!(
+            "it is a dead letter, but has {rows} rows: another generation has accepted it, or it was read again after a setting was changed"
+        )),
         _ => {}
     }
     notes

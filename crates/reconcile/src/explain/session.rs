@@ -73,6 +73,7 @@ impl<'a> Session<'a> {
                     limits: config.window,
                     config: config.normalizer(&connection.settings.tenant_id, connection.wire().await?),
                 },
+                dlq: connection.names.dlq.clone(),
                 shown,
             },
             connection,

@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use codec::{CodecError, Record, Wire};
 use domain::{Decimal, Enrichment, Interval, LateTick, Micros, Origin, QualityFlag, Tick};
-use service::writer::TableSpec;
+use service::writer::{TABLES, TableSpec};
 
 /// Separates values. No identifier can contain it.
 pub const SEPARATOR: char = '\x1f';
@@ -203,6 +203,11 @@ pub struct RawText {
 }
 
 impl RawText {
+    /// Those of all tables whose rows are ticks.
+    pub fn all() -> Vec<RawText> {
+        TABLES.into_iter().filter_map(RawText::of).collect()
+    }
+
     /// That of a table; `None` if its rows are not ticks.
     pub fn of(table: &'static TableSpec) -> Option<RawText> {
         matches!(table.record, Record::Tick | Record::EnrichedTick).then(|| RawText {

@@ -3,10 +3,11 @@
 //! Stages are at-least-once, so a dead letter may be stored twice. Its headers name the rejected message, which identifies it.
 //! A letter that was replayed or given up is not compared: the parser may accept its message by now, and only the replay counts, if any.
 //! That the tenant of a message was paused follows from no message: its letter (`tenant_paused`) is what says so.
+//! A letter whose message is valid by the rules of today is the outcome of its message as well, until it is replayed: it is named as such.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::RowRanges;
+use domain::{Micros, RowRanges};
 use service::control::order::HELD_CODE;
 use stream::Brokers;
 use stream::dead_letter::{TRUNCATED_TO, header, ledger::Marker};
@@ -54,7 +55,7 @@ impl Digest {
     }
 
     /// Whether the letter contains these bytes, cut or not.
-    fn is_kept_by(self, letter: &Letter) -> bool {
+    pub fn is_kept_by(self, letter: &Letter) -> bool {
         let cut = letter.payload;
         match letter.original_size {
             Some(size) if size > cut.size => size == self.size && (cut.size != TRUNCATED_TO || cut.whole == self.start),
@@ -72,6 +73,9 @@ pub struct ExpectedLetter {
     pub rows: RowRanges,
     /// The original bytes.
     pub payload: Digest,
+    /// Whether the letter is there, though the rules of today accept the message, or rows that the letter names: `codes` and `rows` are
+    /// those of today.
+    pub is_valid_now: bool,
 }
 
 /// The dead letters of the topic.
@@ -89,16 +93,58 @@ pub struct Letters {
     pub is_cut: bool,
 }
 
+impl Letters {
+    /// The messages of a partition that were rejected as a whole and not held, by offset, with whether the letter is closed: replayed or
+    /// given up. Their events have not entered the event window.
+    pub fn rejected(&self, topic: &str, partition: i32) -> BTreeMap<i64, (Letter, bool)> {
+        let of_it = self.by_place.iter();
+        let of_it = of_it.filter(|(place, _)| place.0 == topic && place.1 == partition && !self.held.contains(place));
+        of_it
+            .filter_map(|(place, copies)| {
+                let letter = copies.iter().find(|letter| letter.is_whole())?;
+                let is_closed = self.replayed.get(place).is_some_and(RowRanges::is_empty);
+                Some((place.2, (letter.clone(), is_closed)))
+            })
+            .collect()
+    }
+
+    /// The first copy of each letter of a message that was rejected, and neither held, nor replayed, nor given up.
+    pub fn open(&self) -> BTreeMap<Place, Letter> {
+        let is_open = |place: &Place| !self.replayed.contains_key(place) && !self.held.contains(place);
+        let open = self.by_place.iter().filter(|(place, _)| is_open(place));
+        open.filter_map(|(place, copies)| Some((place.clone(), copies.first()?.clone())))
+            .collect()
+    }
+}
+
+impl Letter {
+    /// Whether it is of a whole message, not of rows of it.
+    pub fn is_whole(&self) -> bool {
+        self.rows.is_empty() && self.row_count.unwrap_or(0) == 0
+    }
+}
+
 /// Reads the whole topic. Blocks.
 ///
 /// # Errors
 /// Kafka does not answer, or the topic does not exist.
 pub fn read(bootstrap: &Brokers, topic: &str) -> Result<Letters, StreamError> {
+    read_since(bootstrap, topic, None)
+}
+
+/// Reads the topic from this time on. Blocks.
+///
+/// # Errors
+/// Kafka does not answer, or the topic does not exist.
+pub fn read_since(bootstrap: &Brokers, topic: &str, since: Option<Micros>) -> Result<Letters, StreamError> {
     let reader = LogReader::new(bootstrap)?;
     let mut letters = Letters::default();
     for partition in reader.partitions(topic)? {
-        let (first, end) = reader.log_range(&partition)?;
+        let (mut first, end) = reader.log_range(&partition)?;
         letters.is_cut |= first > 0;
+        if let Some(since) = since {
+            first = reader.offset_at(&partition, since)?.unwrap_or(end).max(first);
+        }
         reader.read(&partition, first, end, |message| {
             match (place(message), replayed(message)) {
                 (Some(place), _) => {
@@ -164,8 +210,32 @@ pub fn compare(
 ) -> Vec<Check> {
     vec![
         of_raw_messages(expected, found, raw, claimed),
+        valid_now(expected, found),
         of_later_stages(found, raw, explained),
     ]
+}
+
+/// The letters of messages that are valid now are the work of `dp dlq replay`: nothing else brings their rows.
+fn valid_now(expected: &BTreeMap<Place, ExpectedLetter>, found: &Letters) -> Check {
+    let valid = expected.iter().filter(|(_, letter)| letter.is_valid_now);
+    let differences: Differences = valid
+        .map(|(place, _)| {
+            let copies = found.by_place.get(place);
+            let letter = copies.and_then(|copies| copies.first());
+            format!(
+                "{}/{}/{} is a dead letter ({}), but {} valid now: `dp dlq replay` sends it",
+                place.0,
+                place.1,
+                place.2,
+                letter.map_or("", |letter| letter.code.as_str()),
+                match letter.is_none_or(Letter::is_whole) {
+                    true => "is".to_owned(),
+                    false => "rows of it are".to_owned(),
+                }
+            )
+        })
+        .collect();
+    Check::new("dead letters that are valid now", 0, differences.total, differences)
 }
 
 fn of_raw_messages(
@@ -187,6 +257,8 @@ fn of_raw_messages(
         let name = format!("{}/{}/{}", place.0, place.1, place.2);
         match (expected.get(place), found.by_place.get(place)) {
             _ if found.replayed.contains_key(place) => present += u64::from(expected.contains_key(place)),
+            // It has a check of its own.
+            (Some(letter), _) if letter.is_valid_now => present += 1,
             (Some(letter), None) if found.is_cut => {
                 // Retention may have removed it.
                 present += u64::from(!letter.codes.is_empty());
@@ -266,6 +338,7 @@ mod tests {
             codes: codes.to_vec(),
             rows: rows.iter().copied().collect(),
             payload: Digest::of(b"7"),
+            is_valid_now: false,
         };
         [
             (("raw".to_owned(), 0, 1), letter(&["broken_json"], &[])),
@@ -350,12 +423,60 @@ mod tests {
     }
 
     #[test]
+    fn letters_that_are_valid_now_are_named_with_the_command_that_sends_them() {
+        let valid = |rows: &[i32]| ExpectedLetter {
+            codes: Vec::new(),
+            rows: rows.iter().copied().collect(),
+            payload: Digest::of(b"7"),
+            is_valid_now: true,
+        };
+        let mut expected = expected();
+        expected.insert(("raw".to_owned(), 0, 3), valid(&[]));
+        expected.insert(("raw".to_owned(), 0, 4), valid(&[]));
+        let found = found(&[
+            BOTH[0],
+            BOTH[1],
+            ("raw", 3, "unknown_market", &[], 7),
+            ("raw", 4, "quality_rule", &[1], 7),
+        ]);
+        let checks = compare(&expected, &found, &["raw".to_owned()], |_| true, |_, _| false);
+        let failed: Vec<_> = checks.iter().filter(|check| !check.ok).collect();
+        assert_eq!(failed.len(), 1);
+        assert_eq!((failed[0].expected, failed[0].found), (0, 2));
+        assert_eq!(
+            failed[0].differences.named,
+            [
+                "raw/0/3 is a dead letter (unknown_market), but is valid now: `dp dlq replay` sends it",
+                "raw/0/4 is a dead letter (quality_rule), but rows of it are valid now: `dp dlq replay` sends it",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_letter_is_open_until_it_is_replayed_and_a_held_one_is_no_rejected_one() {
+        let mut letters = found(&[
+            BOTH[0],
+            BOTH[1],
+            ("raw", 3, "unknown_market", &[], 7),
+            ("raw", 4, HELD_CODE, &[], 7),
+        ]);
+        letters.replayed.insert(("raw".to_owned(), 0, 1), RowRanges::default());
+        letters.held.insert(("raw".to_owned(), 0, 4));
+        let open = letters.open();
+        let offsets: Vec<i64> = open.keys().map(|place| place.2).collect();
+        assert_eq!(offsets, [2, 3]);
+        let whole: Vec<bool> = open.values().map(Letter::is_whole).collect();
+        assert_eq!(whole, [false, true]);
+    }
+
+    #[test]
     fn a_truncated_letter_is_compared_by_the_bytes_that_it_contains() {
         let bytes = vec![7; TRUNCATED_TO + 9];
         let expected = ExpectedLetter {
             codes: vec!["oversize"],
             rows: [1, 3, 4, 6].into_iter().collect(),
             payload: Digest::of(&bytes),
+            is_valid_now: false,
         };
         let letter = |rows: &[i32], size: usize, held: &[u8]| Letter {
             code: "oversize".to_owned(),

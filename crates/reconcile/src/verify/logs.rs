@@ -13,7 +13,7 @@ use stream::{Brokers, Partition, StreamError};
 
 use super::blocks::{BLOCK, BlockKey, Blocks};
 use super::canonical::{RawText, SourceText};
-use super::dead_letters::{ExpectedLetter, Place};
+use super::dead_letters::{ExpectedLetter, Letter, Place};
 use super::gaps::{self, Hole};
 use super::ranges::Range;
 use super::raw_walk::{Counts, RawWalk};
@@ -35,6 +35,8 @@ pub struct RawLog {
     pub replayed: BTreeMap<Place, RowRanges>,
     /// Messages that were held because their tenant was paused.
     pub held: BTreeSet<Place>,
+    /// Letters of messages that were rejected, and not replayed since.
+    pub open: BTreeMap<Place, Letter>,
 }
 
 /// The outputs that the raw topics require.
@@ -148,6 +150,8 @@ impl RawLog {
         walk.replayed = replayed.map(|(place, rows)| (place.2, rows.clone())).collect();
         let held = self.held.iter().filter(|place| is_its(place));
         walk.held = held.map(|place| place.2).collect();
+        let open = self.open.iter().filter(|(place, _)| is_its(place));
+        walk.open = open.map(|(place, letter)| (place.2, letter.clone())).collect();
         let bootstrap = &self.rules.bootstrap;
         // The event-id window also needs the messages before the compared range.
         let (oldest, _) = LogReader::new(bootstrap)?.log_range(&range.partition())?;

@@ -4,6 +4,7 @@
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! `derived` and `curves` share `versions`.
+//! `valid_now` tells letters that wait for their replay from those of messages that have rows.
 //! `venues` tells differences that follow from a setting of this shell.
 //! `refill` tells rows that are lost from rows that are still being written again.
 //! Ticks may arrive meanwhile: a run compares up to a [`cut`] that it takes at its beginning, when [`passed`] has seen every stage pass it.
@@ -31,6 +32,7 @@ pub mod served;
 pub(crate) mod table_checks;
 pub mod tables;
 pub mod text;
+mod valid_now;
 mod venues;
 mod versions;
 
@@ -152,7 +154,7 @@ async fn compare(
     let rows = refill::rows(&clickhouse, names).await?;
 
     let gaps = Gaps::load(&clickhouse, names).await.context("read the accepted gaps")?;
-    let (raw, expected, found) = read_raw(connection, &gaps, &cut).await?;
+    let (raw, expected, found) = read_raw(connection, &clickhouse, &gaps, &cut).await?;
     equations(&expected, &mut report);
     letters(connection, (&raw, &expected, &found), &gaps, &mut report);
 
@@ -276,6 +278,7 @@ async fn wait_for_the_cut(
 /// The dead letters are read first, because a replay settles what became of the rejected message.
 async fn read_raw(
     connection: &Connection,
+    clickhouse: &ClickHouse,
     gaps: &Gaps,
     cut: &Cut,
 ) -> anyhow::Result<(RawLog, RawExpectation, Letters)> {
@@ -289,7 +292,7 @@ async fn read_raw(
     );
     let (gaps, cut, group) = (gaps.clone(), cut.clone(), connection.names.group("normalization"));
     let (partitions, dlq) = (connection.settings.topic_partitions, connection.names.dlq.clone());
-    reading(move || {
+    let (mut raw, mut expected, found) = reading(move || {
         let found = dead_letters::read(&bootstrap, &dlq)?;
         let mut ranges = ranges::ranges(&bootstrap, &topics)?;
         cut.shorten(&mut ranges);
@@ -303,14 +306,23 @@ async fn read_raw(
             },
             replayed: found.replayed.clone(),
             held: found.held.clone(),
+            open: found.open(),
             ranges,
         };
-        let texts: Vec<RawText> = TABLES.into_iter().filter_map(RawText::of).collect();
-        let expected = raw.expect(&texts)?;
+        let expected = raw.expect(&RawText::all())?;
         Ok((raw, expected, found))
     })
     .await
-    .context("read the dead letters and the raw log")
+    .context("read the dead letters and the raw log")?;
+    let stored = valid_now::stored(clickhouse, &connection.names, &raw, &expected).await?;
+    if !stored.is_empty() {
+        // A new generation accepts what an earlier one had rejected, and reads the letters of both.
+        raw.open.retain(|place, _| !stored.contains(place));
+        (raw, expected) = reading(move || raw.expect(&RawText::all()).map(|expected| (raw, expected)))
+            .await
+            .context("read the raw log")?;
+    }
+    Ok((raw, expected, found))
 }
 
 fn equations(expected: &RawExpectation, report: &mut VerifyReport) {
@@ -370,6 +382,7 @@ fn letters(
         claimed,
         explained,
     ));
+    report.notes.extend(valid_now::in_words(expected));
     if let Some(range) = raw.ranges.iter().find(|range| range.is_cut) {
         report.notes.push(format!(
             "retention has removed raw messages: {}[{}] is compared from offset {}",

@@ -2,7 +2,8 @@
 //!
 //! Role: pure; the caller passes the messages of a partition in order to the walk of [`crate::raw`].
 //! What was rejected and replayed since stays rejected here, whatever the rules say by now: it counts where the replay is. So does what
-//! was held because its tenant was paused, but its event has entered the window.
+//! was held because its tenant was paused, but its event has entered the window. What has a letter and is valid by the rules of today stays
+//! rejected until it is replayed: normalization has not read it by these rules.
 //! If retention has removed the beginning of the log, the first messages only fill the window and are not compared: they may
 //! repeat an event that is gone.
 
@@ -13,7 +14,7 @@ use domain::{Micros, RowRanges, Tick};
 use serde::Serialize;
 use service::control::order::HELD_CODE;
 
-use super::dead_letters::{Digest, ExpectedLetter};
+use super::dead_letters::{Digest, ExpectedLetter, Letter};
 use crate::raw::{Decision, Read, Walk, payload, place_and_time};
 
 /// The counts of INV-5, of one raw partition or of all.
@@ -50,6 +51,8 @@ impl Counts {
 
 /// In place of a code, for a message that was rejected as a whole and replayed since.
 const REPLAYED: &str = "replayed";
+/// In place of a code, for a message that was rejected as a whole and would be valid now.
+const VALID_NOW: &str = "valid now";
 
 /// Follows the messages of one raw partition.
 pub struct RawWalk {
@@ -64,6 +67,8 @@ pub struct RawWalk {
     pub replayed: BTreeMap<i64, RowRanges>,
     /// Messages that have a letter because their tenant was paused, by offset.
     pub held: BTreeSet<i64>,
+    /// Letters of messages that were rejected, and not replayed since, by offset.
+    pub open: BTreeMap<i64, Letter>,
     /// First offset that is compared.
     pub first_offset: Option<i64>,
     /// The counts of INV-5.
@@ -83,6 +88,7 @@ impl RawWalk {
             passed: Vec::new(),
             replayed: BTreeMap::new(),
             held: BTreeSet::new(),
+            open: BTreeMap::new(),
             first_offset: None,
             counts: Counts::default(),
             letters: BTreeMap::new(),
@@ -107,10 +113,15 @@ impl RawWalk {
             code,
             message: String::new(),
         };
+        // A raw topic that was created again has other messages at the places of old letters.
+        let is_of_it = |letter: &&Letter| Digest::of(payload(&message)).is_kept_by(letter);
+        let open = self.open.get(&offset).filter(is_of_it);
+        let mut is_valid_now = open.is_some_and(Letter::is_whole) && self.walk.refusal(&message).is_none();
         let mut held_rows = RowRanges::default();
         let decision = match replayed {
             // It did not enter the event window either.
             Some(rows) if rows.is_empty() && !is_held => refused(REPLAYED),
+            _ if is_valid_now => refused(VALID_NOW),
             _ => match self.walk.decide(&message) {
                 // A repetition is none that can be held, so its letter is a difference.
                 Decision::Valid { parsed, seen } if is_held && seen != Seen::Repeated => {
@@ -122,9 +133,10 @@ impl RawWalk {
                 decision => decision,
             },
         };
-        let is_elsewhere = |tick: &Tick<'_>| replayed.is_some_and(|rows| rows.contains(tick.origin.index));
+        let elsewhere = replayed.or(open.map(|letter| &letter.rows));
         let reasons = reasons(decision, appended_at, &mut counts, &mut |tick| {
-            let counts = !is_elsewhere(tick);
+            let counts = !elsewhere.is_some_and(|rows| rows.contains(tick.origin.index));
+            is_valid_now |= !counts && replayed.is_none();
             if counts && is_claimed {
                 emit(tick);
             }
@@ -132,10 +144,12 @@ impl RawWalk {
         });
         if is_claimed {
             self.counts.add(&counts);
+            let reasons = reasons.or_else(|| is_valid_now.then(Default::default));
             let letter = reasons.map(|(codes, rows)| ExpectedLetter {
                 codes,
                 rows: if is_held { held_rows } else { rows },
                 payload: Digest::of(payload(&message)),
+                is_valid_now,
             });
             self.letters.extend(letter.map(|letter| (offset, letter)));
         }
@@ -281,6 +295,84 @@ mod tests {
                 .collect();
             assert_eq!(codes, [(0, vec!["tenant_paused"]), (4, vec!["tenant_paused"])]);
         }
+    }
+
+    fn letter_of(payload: &str, rows: &[i32]) -> Letter {
+        Letter {
+            code: "unknown_market".to_owned(),
+            rows: rows.iter().copied().collect(),
+            row_count: None,
+            payload: Digest::of(payload.as_bytes()),
+            original_size: None,
+        }
+    }
+
+    fn valid_now(walk: &RawWalk) -> Vec<i64> {
+        let valid = walk.letters.iter().filter(|(_, letter)| letter.is_valid_now);
+        valid.map(|(offset, _)| *offset).collect()
+    }
+
+    #[test]
+    fn a_letter_that_is_valid_now_is_no_tick_until_its_replay_and_its_retry_is_one() {
+        // 0 is a letter; 1 is its retry by the new rules; 2 repeats that; 3 is a letter by all rules.
+        let messages = [
+            (0, payload("a")),
+            (1, payload("a")),
+            (2, payload("a")),
+            (3, "{".to_owned()),
+        ];
+        let mut open = new_walk(false);
+        open.open.insert(0, letter_of(&messages[0].1, &[]));
+        open.open.insert(3, letter_of(&messages[3].1, &[]));
+        let (open, emitted) = walk_all(open, &messages, &[]);
+        assert_eq!(emitted, [1]);
+        assert_eq!(valid_now(&open), [0]);
+        let counts = open.counts;
+        assert_eq!((counts.parsed, counts.dead_lettered, counts.duplicates), (2, 2, 1));
+        assert_eq!(open.letters[&3].codes, ["broken_json"]);
+
+        // Replayed as message 1: the rows are those of the replay.
+        let mut replayed = new_walk(false);
+        replayed.replayed.insert(0, RowRanges::default());
+        let (replayed, emitted) = walk_all(replayed, &messages, &[]);
+        assert_eq!((emitted, valid_now(&replayed)), (vec![1], Vec::new()));
+    }
+
+    #[test]
+    fn a_letter_of_another_message_at_this_place_says_nothing() {
+        let messages = [(0, payload("a"))];
+        let mut other = new_walk(false);
+        other.open.insert(0, letter_of("another message", &[]));
+        let (other, emitted) = walk_all(other, &messages, &[]);
+        assert_eq!((emitted, valid_now(&other)), (vec![0], Vec::new()));
+    }
+
+    #[test]
+    fn rows_of_a_letter_that_are_valid_now_are_no_ticks_until_their_replay() {
+        let document = r#"{"headers":["INTERVAL","CPNODE","LMP","MLC","MCC"],"data":[["2026-09-20T05:00:00","A","1.00","0.00","0.00"],["2026-09-20T05:00:00","B","2.00","0.00","0.00"]]}"#;
+        let ticks = |open: Option<Letter>| {
+            let mut walk = new_walk(false);
+            walk.open.extend(open.map(|letter| (0, letter)));
+            let mut indexes = Vec::new();
+            let message = RawMessage {
+                feed: "raw",
+                partition: 0,
+                offset: 0,
+                appended_at: START,
+                key: None,
+                payload: document.as_bytes(),
+                format: Some("miso.rt5.expost.json"),
+                tenant: None,
+                replay: None,
+            };
+            walk.message(Ok(message), &mut |tick| indexes.push(tick.origin.index));
+            (indexes, valid_now(&walk), walk.counts)
+        };
+        let (all, valid, _) = ticks(None);
+        assert_eq!((all.len(), valid), (2, Vec::new()));
+        let (rest, valid, counts) = ticks(Some(letter_of(document, &all[..1])));
+        assert_eq!((rest, valid), (all[1..].to_vec(), vec![0]));
+        assert_eq!((counts.ticks, counts.emitted, counts.rejected_rows), (2, 1, 1));
     }
 
     #[test]
