@@ -89,6 +89,27 @@ fn replay_with_kills(pipeline: &Pipeline) -> u32 {
     unreachable!("the waits grow without end")
 }
 
+/// With the rule gone, the letters are valid: `dp verify` names them and their cure, and no row as missing.
+fn waits_for_the_replay(pipeline: &Pipeline) {
+    let (code, verified) = json(pipeline, &["verify", "--wait", "120"]);
+    assert_eq!(code, Some(1), "{verified:#}");
+    let differing: Vec<&Value> = verified["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["ok"] == false)
+        .collect();
+    assert_eq!(differing.len(), 1, "{differing:#?}");
+    assert_eq!(
+        (&differing[0]["name"], &differing[0]["found"]),
+        (&"dead letters that are valid now".into(), &(DOCUMENTS + TICKS).into())
+    );
+    assert!(
+        differing[0].to_string().contains("`dp dlq replay` sends it"),
+        "{differing:#?}"
+    );
+}
+
 #[test]
 fn a_letter_is_replayed_once_whenever_the_command_is_killed() {
     let pipeline = Pipeline::shared();
@@ -102,6 +123,7 @@ fn a_letter_is_replayed_once_whenever_the_command_is_killed() {
     })
     .unwrap();
     restart(&pipeline, None);
+    waits_for_the_replay(&pipeline);
 
     let (code, planned) = json(&pipeline, &["dlq", "replay", "--code", "quality_rule", "--dry-run"]);
     assert_eq!(code, Some(0));
