@@ -472,7 +472,7 @@ mod tests {
         let text = format!("{line}\n{}", line.replace(":7,", ":8,"));
         let (ticks, problems) = read(Capture::Coinbase, text.as_bytes());
         assert_eq!((ticks.len(), problems), (2, Vec::new()));
-        let (ticks, problems) = read(Capture::Coinbase, text[..text.len() - 4].as_bytes());
+        let (ticks, problems) = read(Capture::Coinbase, &text.as_bytes()[..text.len() - 4]);
         assert_eq!(ticks.len(), 1);
         assert!(
             matches!(problems.as_slice(), [one] if one.starts_with("line 2 has no line end: it may be cut")),
