@@ -15,6 +15,12 @@ pub fn shortened(text: &str, characters: usize) -> String {
     }
 }
 
+/// An ISO 8601 time to the second, with a blank at which a narrow table may break it.
+pub fn to_second(time: &str) -> String {
+    let (whole, _) = time.split_once('.').unwrap_or((time.trim_end_matches('Z'), ""));
+    whole.replacen('T', " ", 1)
+}
+
 /// A name on one line, whose middle gives way: its beginning and its end tell more.
 pub fn middle(name: &str, characters: usize) -> String {
     let name: Vec<char> = printable(name).chars().collect();
@@ -37,6 +43,12 @@ mod tests {
         assert_eq!(middle("enrichment-local", 9), "enri…ocal");
         assert_eq!(middle("äöüß", 3), "ä…ß");
         assert_eq!(middle("a\u{1b}b", 9), r"a\u{1b}b");
+    }
+
+    #[test]
+    fn a_time_has_seconds_and_a_place_to_break() {
+        assert_eq!(to_second("2026-11-30T13:00:05.123456Z"), "2026-11-30 13:00:05");
+        assert_eq!(to_second("2026-11-30T13:00:05Z"), "2026-11-30 13:00:05");
     }
 
     #[test]

@@ -11,8 +11,9 @@ pub(crate) trait ReadRow {
     /// See [`Document::names`].
     fn names(&self) -> Names;
 
-    /// The price of the row. `key` may hold the key of the instrument if it is not a cell.
-    fn row<'r>(&'r self, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection>;
+    /// The price of a row of the table, whose other rows may have to be looked at. `key` may hold the key of the instrument if it is not a
+    /// cell.
+    fn row<'r>(&'r self, table: &dyn Table, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection>;
 }
 
 /// A table and how its rows are read.
@@ -42,7 +43,7 @@ impl<T: Table, R: ReadRow> Document for Rowwise<T, R> {
         let mut key = String::new();
         self.table.for_each(&mut |index, record| match record {
             Ok(record) => {
-                let row = self.reader.row(&record, &mut key);
+                let row = self.reader.row(&self.table, &record, &mut key);
                 visit(index, row.map_err(|rejection| record.locate(rejection)));
             }
             Err(rejection) => visit(index, Err(rejection)),

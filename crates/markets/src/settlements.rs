@@ -144,7 +144,7 @@ impl<R: ReadSettlement> ReadRow for Dated<R> {
         self.format.names()
     }
 
-    fn row<'r>(&'r self, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
+    fn row<'r>(&'r self, _: &dyn Table, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
         let mut remarks = QualityFlags::NONE;
         let quote = self.format.quote(record, &mut remarks)?;
         let mut known = self.known.take();

@@ -7,7 +7,8 @@ use ops::connection::Connection;
 use ops::consent;
 use ops::migrations::stores;
 use ops::present::{found, print_either, printable, table};
-use projection::core::invalidation::Action;
+use projection::core::invalidation::{Action, Invalidation};
+use stores::redis::Key;
 
 use crate::cells::count;
 
@@ -160,9 +161,24 @@ async fn ask(connection: &Connection, action: Action, chosen: Chosen, about: &Ab
 
 fn sent_text(sent: &Sent) -> String {
     format!(
-        "asked projection: {} partition {} offset {}; `dp cache status` counts the copies",
-        sent.topic, sent.partition, sent.offset
+        "asked projection: {} partition {} offset {}; {}",
+        sent.topic,
+        sent.partition,
+        sent.offset,
+        outcome(&sent.request)
     )
+}
+
+/// Where to look for what the request did.
+fn outcome(request: &Invalidation) -> String {
+    match (&request.tenant_id, &request.instrument_id) {
+        // Projection takes a request for an instrument that has no price, and has nothing to write.
+        (Some(tenant), Some(instrument)) => {
+            let key = Key::latest_price(tenant, instrument).to_string();
+            format!("`dp cache get {}` shows the copy, if the instrument has a price", printable(&key))
+        }
+        _ => "`dp cache status` counts the copies".to_owned(),
+    }
 }
 
 fn status_text(copies: &[Copies]) -> String {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
 use ops::connection::Connection;
-use ops::dead_letters::{By, Counted, Place, Wanted, each, names};
+use ops::dead_letters::{By, Counted, Letter, Place, Wanted, each, names};
 use ops::hints::localized;
 use ops::present::{found, moment, print_either, printable};
 use ops::topic_names::resolve;
@@ -99,7 +99,7 @@ struct StatsArgs {
 #[command(
     after_help = "Exit codes: 0 it is shown; 1 there is no such letter; 2 Kafka is unavailable, or wrong usage\n\n\
     Examples:\n  dp dlq show 17\n  dp dlq show ingestion.market.raw.v1/2/1042\n  \
-    dp dlq show 17 --json | jq .value"
+    dp dlq show 17 --json | jq '.letter.code, .value'"
 )]
 struct ShowArgs {
     /// Offset in dlq, or topic/partition/offset of the rejected message
@@ -127,6 +127,15 @@ struct Filter {
     /// Only failures before this time
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<jiff::Timestamp>,
+}
+
+/// A letter with the message that holds it.
+#[derive(Debug, serde::Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    message: Shown,
+    /// As `dp dlq list` shows it.
+    letter: Letter,
 }
 
 impl Filter {
@@ -255,7 +264,8 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
         };
         each(bootstrap, topic, &all, |letter, message| {
             if Some(letter.place.offset) == offset || Some(&letter.origin) == origin.as_ref() {
-                shown = Some(Shown::of(&wire, message));
+                let message = Shown::of(&wire, message);
+                shown = Some(Whole { message, letter });
             }
             shown.is_none()
         })?;
@@ -272,7 +282,7 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
         );
         return Ok(found(true));
     };
-    print_either(connection.json, &letter, || whole(&letter))?;
+    print_either(connection.json, &letter, || whole(&letter.message))?;
     Ok(ExitCode::SUCCESS)
 }
 

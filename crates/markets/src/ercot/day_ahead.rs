@@ -1,13 +1,14 @@
 //! ERCOT's day-ahead settlement point prices: `ercot.np4-190.csv` and `ercot.np4-190.json`.
 
-use domain::{Decimal, QualityFlags};
+use domain::QualityFlags;
 
 use super::repeated::{Printed, Repeated};
 use super::{REPEATED, page, pass, place};
 use crate::clock::{self, CENTRAL, HOUR, Instants, Pass, Wall};
-use crate::document::{Document, Names, Prices, Row, Visit};
+use crate::document::{Document, Names, Prices, Row};
 use crate::format::Head;
 use crate::rejection::Rejection;
+use crate::rowwise::{ReadRow, Rowwise};
 use crate::table::{Column, Known, Record, Table, plain, required};
 
 const COLUMNS: [Known; 5] = [
@@ -26,22 +27,21 @@ pub(super) fn recognise(head: &Head<'_>) -> bool {
     head.has_columns(&["deliverydate", "hourending", "settlementpointprice"])
 }
 
-struct DayAhead<'a> {
-    table: Box<dyn Table + 'a>,
+struct DayAhead {
     columns: [Column; COLUMNS.len()],
     repeated: Repeated,
 }
 
 pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
     let (table, columns) = page::open(payload, &COLUMNS)?;
-    Ok(Box::new(DayAhead {
-        table,
+    let reader = DayAhead {
         columns,
         repeated: Repeated::default(),
-    }))
+    };
+    Ok(Box::new(Rowwise { table, reader }))
 }
 
-impl DayAhead<'_> {
+impl DayAhead {
     /// The local beginning of the hour of a row, and its pass.
     fn hour(&self, record: &Record<'_>) -> Result<(Wall, Option<Pass>), Rejection> {
         let [date, hour, _, _, repeated] = self.columns;
@@ -61,8 +61,17 @@ impl DayAhead<'_> {
             price: record.price(price, &mut QualityFlags::default()).ok(),
         })
     }
+}
 
-    fn row<'r>(&self, record: &Record<'r>) -> Result<Row<'r>, Rejection> {
+impl ReadRow for DayAhead {
+    fn names(&self) -> Names {
+        Names {
+            time: "DeliveryDate",
+            node: "SettlementPoint",
+        }
+    }
+
+    fn row<'r>(&'r self, table: &dyn Table, record: &Record<'r>, _: &'r mut String) -> Result<Row<'r>, Rejection> {
         let [_, _, node, price, _] = self.columns;
         let mut remarks = QualityFlags::NONE;
         let node = record.node(node)?;
@@ -70,7 +79,7 @@ impl DayAhead<'_> {
         let instants = CENTRAL.instants(wall);
         if let (Instants::Twice(..), Some(pass)) = (instants, pass) {
             let read = |record: &Record<'_>, key: &mut String| self.printed(record, key);
-            self.repeated.check(&self.table, (node, wall, pass), &read)?;
+            self.repeated.check(table, (node, wall, pass), &read)?;
         }
         let start = instants.of(wall, pass)?;
         let price = record.price(price, &mut remarks)?;
@@ -89,34 +98,6 @@ impl DayAhead<'_> {
             volume: None,
             version: None,
             remarks,
-        })
-    }
-}
-
-impl Document for DayAhead<'_> {
-    fn names(&self) -> Names {
-        Names {
-            time: "DeliveryDate",
-            node: "SettlementPoint",
-        }
-    }
-
-    fn rows(&self) -> usize {
-        self.table.rows()
-    }
-
-    fn is_part(&self) -> bool {
-        self.table.is_part()
-    }
-
-    fn is_bare(&self) -> bool {
-        self.table.is_bare()
-    }
-
-    fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
-        self.table.for_each(&mut |index, record| match record {
-            Ok(record) => visit(index, self.row(&record).map_err(|rejection| record.locate(rejection))),
-            Err(rejection) => visit(index, Err(rejection)),
         })
     }
 }

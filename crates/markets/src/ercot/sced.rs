@@ -11,7 +11,7 @@ use crate::document::{Document, Names, Prices, Row};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection};
 use crate::rowwise::{ReadRow, Rowwise};
-use crate::table::{Column, Known, Record, optional, required};
+use crate::table::{Column, Known, Record, Table, optional, required};
 
 pub(super) const SETTLEMENT_POINTS: &str = "ercot.np6-788.csv";
 pub(super) const BUSES: &str = "ercot.np6-787.csv";
@@ -98,7 +98,7 @@ impl ReadRow for Run {
         }
     }
 
-    fn row<'r>(&'r self, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
+    fn row<'r>(&'r self, _: &dyn Table, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
         let mut remarks = QualityFlags::NONE;
         let node = record.node(self.node)?;
         let wall = clock::local(record.cell(self.stamp), self.stamp.name)?;

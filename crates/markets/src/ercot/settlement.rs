@@ -8,16 +8,17 @@
 //! rows ascend, and as printed if its point has that quarter, too. Otherwise both rows are ambiguous.
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use domain::{Decimal, QualityFlags};
+use domain::QualityFlags;
 
 use super::repeated::{self, Repeated, is_repeated};
 use super::{REPEATED, page, pass, place};
 use crate::clock::{self, CENTRAL, HOUR, Instants, MINUTE, Pass, Wall};
-use crate::document::{Document, Names, Prices, Row, Visit};
+use crate::document::{Document, Names, Prices, Row, Spot};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
+use crate::rowwise::{ReadRow, Rowwise};
 use crate::table::{Column, Known, Record, Table, plain, required};
 
 const COLUMNS: [Known; 7] = [
@@ -46,8 +47,7 @@ pub(super) fn recognise(head: &Head<'_>) -> bool {
 /// Most points that are followed, so that memory is bounded. The market has about 1,000.
 const POINTS: usize = 65_536;
 
-struct Settlement<'a> {
-    table: Box<dyn Table + 'a>,
+struct Settlement {
     columns: [Column; COLUMNS.len()],
     /// The rows of each point in and before a first pass. Known after the first row that may stand for its end.
     points: OnceCell<HashMap<Point, Printed>>,
@@ -62,6 +62,8 @@ type Point = (String, String, Wall);
 struct Printed {
     /// Rows of the quarter that may stand for the end.
     times: usize,
+    /// The second one of them.
+    second: Option<Spot>,
     /// The last quarter behind the first one of them, and whether those quarters ascend.
     between: Option<Wall>,
     ascends: bool,
@@ -74,18 +76,21 @@ struct Printed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     AsPrinted,
-    /// The second one is the end of the first pass.
-    SecondIsLater,
+    /// The row here is the end of the first pass.
+    IsLater(Spot),
     Unknown,
 }
 
 impl Printed {
     /// Notes a row of the first pass, or of the hour before.
-    fn note(&mut self, wall: Wall) {
+    fn note(&mut self, wall: Wall, spot: Spot) {
         if is_last_of_first_pass(wall) {
             self.has_last = true;
         } else if is_last_of_first_pass(wall + HOUR) {
             self.times += 1;
+            if self.times == 2 {
+                self.second = Some(spot);
+            }
         } else if self.times == 1 && is_repeated(wall) {
             match self.between.replace(wall) {
                 Some(earlier) if earlier < wall => self.ascends = true,
@@ -96,10 +101,10 @@ impl Printed {
     }
 
     fn reading(&self) -> Reading {
-        match self.times {
+        match (self.times, self.second) {
             _ if self.has_last => Reading::AsPrinted,
-            0 | 1 => Reading::AsPrinted,
-            2 if self.ascends && !self.descends => Reading::SecondIsLater,
+            (0 | 1, _) => Reading::AsPrinted,
+            (2, Some(second)) if self.ascends && !self.descends => Reading::IsLater(second),
             _ => Reading::Unknown,
         }
     }
@@ -107,15 +112,15 @@ impl Printed {
 
 pub(super) fn open<'a>(payload: &'a [u8], _: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
     let (table, columns) = page::open(payload, &COLUMNS)?;
-    Ok(Box::new(Settlement {
-        table,
+    let reader = Settlement {
         columns,
         points: OnceCell::new(),
         repeated: Repeated::default(),
-    }))
+    };
+    Ok(Box::new(Rowwise { table, reader }))
 }
 
-impl Settlement<'_> {
+impl Settlement {
     /// The local beginning of the quarter of a row, as printed, and its pass.
     fn quarter(&self, record: &Record<'_>) -> Result<(Wall, Option<Pass>), Rejection> {
         let [date, hour, interval, .., repeated] = self.columns;
@@ -141,17 +146,17 @@ impl Settlement<'_> {
         (node, kind, wall - wall.rem_euclid(clock::DAY))
     }
 
-    fn reading(&self, point: &Point) -> Reading {
+    fn reading(&self, table: &dyn Table, point: &Point) -> Reading {
         let points = self.points.get_or_init(|| {
             let mut points = HashMap::<Point, Printed>::new();
             // Rows that cannot be read are rejected when they are visited; so is the rest of a table that cannot be read.
-            _ = self.table.for_each(&mut |_, record| {
+            _ = table.for_each(&mut |_, record| {
                 let Ok(record) = record else { return };
                 if let Ok((wall, Some(Pass::First))) = self.quarter(&record)
                     && (is_repeated(wall) || is_last_of_first_pass(wall + HOUR))
                     && points.len() < POINTS
                 {
-                    points.entry(self.point(&record, wall)).or_default().note(wall);
+                    points.entry(self.point(&record, wall)).or_default().note(wall, record.spot);
                 }
             });
             points
@@ -160,17 +165,10 @@ impl Settlement<'_> {
     }
 
     /// The beginning of a quarter that may be the end of the first pass, printed as the one before it.
-    fn end_of_first_pass(
-        &self,
-        record: &Record<'_>,
-        wall: Wall,
-        printed: &mut HashSet<Point>,
-    ) -> Result<Wall, Rejection> {
-        let point = self.point(record, wall);
-        match self.reading(&point) {
-            Reading::AsPrinted => Ok(wall),
-            // The first one is noted, so the other one is the second.
-            Reading::SecondIsLater => Ok(if printed.insert(point) { wall } else { wall + HOUR }),
+    fn end_of_first_pass(&self, table: &dyn Table, record: &Record<'_>, wall: Wall) -> Result<Wall, Rejection> {
+        match self.reading(table, &self.point(record, wall)) {
+            Reading::IsLater(spot) if spot == record.spot => Ok(wall + HOUR),
+            Reading::AsPrinted | Reading::IsLater(_) => Ok(wall),
             Reading::Unknown => Err(Rejection::new(
                 RejectCode::AmbiguousTime,
                 "the quarter before the repeated hour is there more than once, and the order of the rows does not tell which one ends that hour",
@@ -205,24 +203,28 @@ impl Settlement<'_> {
             price: record.price(price, &mut QualityFlags::default()).ok(),
         })
     }
+}
 
-    fn row<'r>(
-        &self,
-        record: &Record<'r>,
-        key: &'r mut String,
-        printed: &mut HashSet<Point>,
-    ) -> Result<Row<'r>, Rejection> {
+impl ReadRow for Settlement {
+    fn names(&self) -> Names {
+        Names {
+            time: "DeliveryDate",
+            node: "SettlementPointName",
+        }
+    }
+
+    fn row<'r>(&'r self, table: &dyn Table, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
         let [.., price, _] = self.columns;
         let mut remarks = QualityFlags::NONE;
         let (node, key) = self.key(record, key)?;
         let (mut wall, pass) = self.quarter(record)?;
         if pass == Some(Pass::First) && is_last_of_first_pass(wall + HOUR) {
-            wall = self.end_of_first_pass(record, wall, printed)?;
+            wall = self.end_of_first_pass(table, record, wall)?;
         }
         let instants = CENTRAL.instants(wall);
         if let (Instants::Twice(..), Some(pass)) = (instants, pass) {
             let read = |record: &Record<'_>, key: &mut String| self.printed(record, key);
-            self.repeated.check(&self.table, (key, wall, pass), &read)?;
+            self.repeated.check(table, (key, wall, pass), &read)?;
         }
         let start = instants.of(wall, pass)?;
         let price = record.price(price, &mut remarks)?;
@@ -248,36 +250,4 @@ impl Settlement<'_> {
 /// Whether a quarter ends with the first pass of a repeated hour.
 fn is_last_of_first_pass(wall: Wall) -> bool {
     wall.rem_euclid(HOUR) == 45 * MINUTE && is_repeated(wall) && !is_repeated(wall + 15 * MINUTE)
-}
-
-impl Document for Settlement<'_> {
-    fn names(&self) -> Names {
-        Names {
-            time: "DeliveryDate",
-            node: "SettlementPointName",
-        }
-    }
-
-    fn rows(&self) -> usize {
-        self.table.rows()
-    }
-
-    fn is_part(&self) -> bool {
-        self.table.is_part()
-    }
-
-    fn is_bare(&self) -> bool {
-        self.table.is_bare()
-    }
-
-    fn for_each(&self, _: Decimal, visit: &mut Visit<'_>) -> Result<(), Rejection> {
-        let (mut key, mut printed) = (String::new(), HashSet::new());
-        self.table.for_each(&mut |index, record| match record {
-            Ok(record) => {
-                let row = self.row(&record, &mut key, &mut printed);
-                visit(index, row.map_err(|rejection| record.locate(rejection)));
-            }
-            Err(rejection) => visit(index, Err(rejection)),
-        })
-    }
 }

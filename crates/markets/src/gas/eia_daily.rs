@@ -12,7 +12,7 @@ use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection};
 use crate::rowwise::{ReadRow, Rowwise};
-use crate::table::{Column, Csv, Known, Lines, Record, columns, is_plain, plain, required};
+use crate::table::{Column, Csv, Known, Lines, Record, Table, columns, is_plain, plain, required};
 
 const COLUMNS: [Known; 2] = [
     required(&["Date", "Day"]),
@@ -76,7 +76,7 @@ impl ReadRow for Daily {
         }
     }
 
-    fn row<'r>(&'r self, record: &Record<'r>, _: &'r mut String) -> Result<Row<'r>, Rejection> {
+    fn row<'r>(&'r self, _: &dyn Table, record: &Record<'r>, _: &'r mut String) -> Result<Row<'r>, Rejection> {
         let [date, price] = self.columns;
         let mut remarks = QualityFlags::NONE;
         let day = clock::date(record.cell(date), date.name)?;

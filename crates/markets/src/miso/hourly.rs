@@ -5,6 +5,7 @@
 //! when the document is opened and read when its rows are visited. A node without MLC or MCC has a price without energy.
 //! Rows are numbered by node, in the order of first mention, and hour; lines that belong to no node follow.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use domain::{Decimal, Micros, QualityFlags};
@@ -292,6 +293,7 @@ impl Document for Report<'_> {
         let mut energies = Energies::default();
         let mut splitters = [Splitter::new(), Splitter::new(), Splitter::new()];
         for (index, node) in self.nodes.iter().enumerate() {
+            let next = OnceCell::new();
             self.node(node, &mut splitters, &mut |hour, row| {
                 let compared = row.map(|mut row| {
                     if let Some(energy) = row.prices.energy {
@@ -299,6 +301,7 @@ impl Document for Report<'_> {
                             report: self,
                             behind: self.nodes.get(index + 1..).unwrap_or_default(),
                             start: row.start,
+                            next: &next,
                         };
                         energies.compare(row.start, energy, tolerance, &mut row.remarks, &ahead);
                     }
@@ -318,6 +321,8 @@ struct AheadOf<'r, 'a> {
     behind: &'r [Node<'a>],
     /// Start of the hour.
     start: Micros,
+    /// The energies of the nodes right behind, with their hours: read once for all hours of the node.
+    next: &'r OnceCell<Vec<(Micros, Decimal)>>,
 }
 
 impl AheadOf<'_, '_> {
@@ -337,12 +342,14 @@ impl AheadOf<'_, '_> {
 
 impl Ahead for AheadOf<'_, '_> {
     fn next(&self, visit: &mut dyn FnMut(Decimal)) {
-        let next = self.behind.get(..NEXT.min(self.behind.len())).unwrap_or_default();
-        self.of(next, &mut |start, energy| {
-            if start == self.start {
-                visit(energy);
-            }
+        let next = self.next.get_or_init(|| {
+            let mut found = Vec::with_capacity(NEXT * 24);
+            let nodes = self.behind.get(..NEXT.min(self.behind.len())).unwrap_or_default();
+            self.of(nodes, &mut |start, energy| found.push((start, energy)));
+            found
         });
+        let of_hour = next.iter().filter(|(start, _)| *start == self.start);
+        of_hour.for_each(|(_, energy)| visit(*energy));
     }
 
     fn all(&self, visit: &mut dyn FnMut(Micros, Decimal)) {

@@ -270,7 +270,7 @@ impl ReadRow for Lmp {
         }
     }
 
-    fn row<'r>(&'r self, record: &Record<'r>, scratch: &'r mut String) -> Result<Row<'r>, Rejection> {
+    fn row<'r>(&'r self, _: &dyn Table, record: &Record<'r>, scratch: &'r mut String) -> Result<Row<'r>, Rejection> {
         let [_, _, id, name, kind, zone, ..] = self.columns;
         let mut remarks = QualityFlags::NONE;
         let node = record.node(name)?;

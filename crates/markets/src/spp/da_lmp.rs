@@ -12,7 +12,7 @@ use crate::encoding::csv_text;
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::rowwise::{ReadRow, Rowwise};
-use crate::table::{Column, Csv, Known, Record, columns, optional, required};
+use crate::table::{Column, Csv, Known, Record, Table, columns, optional, required};
 
 const COLUMNS: [Known; 9] = [
     required(&["Interval"]),
@@ -61,7 +61,7 @@ impl ReadRow for DayAhead {
         }
     }
 
-    fn row<'r>(&'r self, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
+    fn row<'r>(&'r self, _: &dyn Table, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
         let [local, gmt, node, _, lmp, loss, congestion, energy, area] = self.columns;
         let mut remarks = QualityFlags::NONE;
         let node = record.node(node)?;

@@ -195,11 +195,13 @@ fn lacking(server: &str, files: &[String], objects: &[String]) -> Option<Finding
     if files.is_empty() && objects.is_empty() {
         return None;
     }
-    let what = format!(
-        "{server} lacks {} table(s) or index(es) and {} migration(s)",
-        objects.len(),
-        files.len()
-    );
+    let counted = |number: usize, what: &str| (number > 0).then(|| format!("{number} of its {what}"));
+    let parts = [
+        counted(objects.len(), "tables and indexes"),
+        counted(files.len(), "migrations"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let what = format!("{server} lacks {}", parts.join(" and "));
     let listed = |kind: &str, names: &[String]| (!names.is_empty()).then(|| format!("{kind}: {}", names.join(", ")));
     let evidence = [listed("missing", objects), listed("not applied", files)]
         .into_iter()

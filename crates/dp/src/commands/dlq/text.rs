@@ -3,7 +3,7 @@
 use ops::dead_letters::{By, Group, Letter, Passed};
 use ops::present::{printable, table};
 
-use crate::cells::{count, shortened};
+use crate::cells::{count, shortened, to_second};
 use crate::letter::block;
 use crate::message::Shown;
 
@@ -34,7 +34,7 @@ pub(super) fn list_text(letters: &[Letter], matching: u64, passed: Passed, none:
             (false, false) => "",
         };
         vec![
-            letter.failed_at_text.clone(),
+            to_second(&letter.failed_at_text),
             letter.stage.clone(),
             letter.code.clone(),
             printable(&letter.market),
@@ -69,8 +69,8 @@ pub(super) fn stats_text(by: &[By], groups: &[Group], total: u64, passed: Passed
         };
         let mut row: Vec<String> = by.iter().map(value).collect();
         row.extend([
-            group.oldest.clone(),
-            group.newest.clone(),
+            to_second(&group.oldest),
+            to_second(&group.newest),
             group.example.clone(),
             count(group.letters),
         ]);
