@@ -52,46 +52,56 @@ pub enum Which {
     ///
     /// Runs librdkafka with the settings of the services in its own process, without group, order or positions. The result is
     /// the upper limit for a stage between two topics with this client.
+    #[command(after_help = "Examples:\n  dp bench passthrough\n  dp bench passthrough --ticks 1000000 --rounds 5")]
     Passthrough(hop::Args),
     /// Measure normalization against the bare client on the same topic
     ///
     /// Rounds of the bare client and of normalization alternate, so that both run under the same conditions; the result is the
     /// median round. ClickHouse is stopped during these rounds, so that normalization's writer waits and the hop is measured
     /// alone. One more round with ClickHouse measures the cost of the writer.
+    #[command(after_help = "Examples:\n  dp bench hop --ticks 1000000\n  dp bench hop --against target/image")]
     Hop(hop::Args),
     /// Measure the whole pipeline: from a raw backlog to ClickHouse rows, bars and latest prices
     ///
     /// The backlog is published while no service runs; then all four services start at once. CPU time per tick is shown for
     /// each process, to find the next bottleneck.
+    #[command(after_help = "Examples:\n  dp bench pipeline\n  dp bench pipeline --ticks 1000000 --json | jq .ticks_per_second")]
     Pipeline(pipeline::Args),
     /// Measure latency from the raw append to each output, at a steady rate
     ///
     /// Publishes at fixed rates, independent of the pipeline. Prints the median, 99th and 99.9th percentile of the latency to
     /// the normalized and the enriched topic, to the latest price in Redis, to the rows in ClickHouse, and of each hop.
+    #[command(after_help = "Examples:\n  dp bench latency\n  dp bench latency --rate 2000 --seconds 60")]
     Latency(latency::Args),
     /// Measure what the stack costs on an ordinary day: at a steady rate, as percent of one core
     ///
     /// After a warm-up it measures a window: percent of one core by process, requests a second at the broker by kind (needs a
     /// JDK), inserts a second at ClickHouse, and the latency to the latest price.
+    #[command(after_help = "Examples:\n  dp bench day --rate 200\n  dp bench day --rate 2000 --seconds 120 --json")]
     Day(day::Args),
     /// Measure what the stack costs without any ticks, as percent of one core
+    #[command(after_help = "Examples:\n  dp bench idle\n  dp bench idle --warm-up 180 --seconds 60")]
     Idle(day::IdleArgs),
     /// Measure start-up to the first tick, kill -9 to the next output, and rolling restarts
     ///
     /// A steady load runs while services are started, killed and replaced; all outputs are polled from outside.
+    #[command(after_help = "Examples:\n  dp bench recovery\n  dp bench recovery --rate 2000 --instruments 10000")]
     Recovery(recovery::Args),
     /// Measure how fast ticks three years old reach their bars while a live load runs
     ///
     /// First a backlog of old ticks, until every bar includes them; then single late ticks, each to its restated bar. Finally
     /// every bar is compared with a recomputation.
+    #[command(after_help = "Examples:\n  dp bench history\n  dp bench history --ticks 200000 --late 50")]
     History(history::Args),
     /// Measure how throughput scales with workers, processes and cores
     ///
     /// Compares one worker with two workers, two processes, and processes that are pinned to one core each.
+    #[command(after_help = "Examples:\n  dp bench scaling --ticks 500000")]
     Scaling(scaling::Args),
     /// Measure resident memory of every process each minute under a steady load
     ///
     /// With --instruments it measures instead how many bytes a new instrument costs in each process.
+    #[command(after_help = "Examples:\n  dp bench memory --minutes 10\n  dp bench memory --instruments 100000")]
     Memory(memory::Args),
     /// Send records to a topic of their own and measure their acknowledgements
     ///

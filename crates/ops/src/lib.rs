@@ -47,6 +47,7 @@ pub mod schemas;
 pub mod scrape;
 pub mod simulate;
 pub mod simulation;
+pub mod sockets;
 pub mod stack;
 pub mod targets;
 pub mod threads;

@@ -14,6 +14,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use crate::connection::Connection;
 use crate::health::{self, State};
+use crate::sockets::{self, Sockets};
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -55,6 +56,21 @@ pub async fn check(connection: &Connection) -> anyhow::Result<Vec<Path>> {
         }
     }
     Ok(paths)
+}
+
+/// The listeners of this machine, and the processes that are connected to the servers of the settings.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub async fn connected(connection: &Connection) -> anyhow::Result<Sockets> {
+    let mut servers = Vec::new();
+    for endpoint in endpoints(&connection.settings) {
+        // A name that does not resolve has no peers; `check` says why.
+        let found = tokio::time::timeout(LIMIT, lookup_host(&endpoint.address)).await;
+        let addresses = found.ok().and_then(Result::ok).into_iter().flatten();
+        servers.extend(addresses.map(|address| (endpoint.server, address)));
+    }
+    tokio::task::spawn_blocking(move || sockets::read(&servers)).await?
 }
 
 async fn reached(connection: &Connection, endpoint: Endpoint) -> Path {

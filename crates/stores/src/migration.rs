@@ -102,6 +102,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "superseded_prices",
         sql: include_str!("../../../schemas/clickhouse/018_superseded_prices.sql"),
     },
+    Migration {
+        version: 19,
+        name: "four_hours",
+        sql: include_str!("../../../schemas/clickhouse/019_four_hours.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

@@ -4,6 +4,9 @@
 //! then headers, then the end of the key. A header states the cut, and the origin locates the whole record.
 
 pub mod ledger;
+#[cfg(test)]
+#[allow(clippy::indexing_slicing)]
+mod replay_model;
 
 use domain::RowRanges;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use aggregation::config;
@@ -239,9 +240,12 @@ fn the_real_documents_of_miso_are_live_and_complete_at_their_close() {
         ] {
             match sample(file) {
                 Some(payload) => miso_is_live(&payload, delay),
-                None => eprintln!(
+                // Past the capture of the test harness, which would hide it since the test passes.
+                None => writeln!(
+                    std::io::stderr(),
                     "SKIPPED the_real_documents_of_miso_are_live_and_complete_at_their_close: {file} is missing; set DATA_PROC_SAMPLE_DATA"
-                ),
+                )
+                .unwrap(),
             }
         }
     }

@@ -56,6 +56,13 @@ fn letters(pipeline: &Pipeline) -> anyhow::Result<u64> {
     Ok(listed["matching"].as_u64().unwrap())
 }
 
+/// The value of the first line of normalization's metrics that begins like this.
+fn gauge(pipeline: &Pipeline, begins: &str) -> anyhow::Result<Option<f64>> {
+    let (_, metrics) = pipeline.get(localstack::Service::Normalization, "/metrics")?;
+    let line = metrics.lines().find(|line| line.starts_with(begins));
+    Ok(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
+}
+
 /// Replays until nothing is left; kills the first runs, each later than the one before.
 fn replay_with_kills(pipeline: &Pipeline) -> u32 {
     let mut kills = 0;
@@ -123,6 +130,13 @@ fn a_letter_is_replayed_once_whenever_the_command_is_killed() {
     })
     .unwrap();
     restart(&pipeline, None);
+    // Of a process that has rejected nothing itself.
+    let open = json(&pipeline, &["dlq", "stats"]).1["letters"].as_f64();
+    eventually("the gauges of a new process are those of the topic", || {
+        let oldest = gauge(&pipeline, "dlq_oldest_message_age_seconds{")?;
+        Ok(gauge(&pipeline, "dlq_size{")? == open && oldest.is_some_and(|age| age > 0.0))
+    })
+    .unwrap();
     waits_for_the_replay(&pipeline);
 
     let (code, planned) = json(&pipeline, &["dlq", "replay", "--code", "quality_rule", "--dry-run"]);
@@ -154,13 +168,8 @@ fn a_letter_is_replayed_once_whenever_the_command_is_killed() {
     .unwrap();
     pipeline.agree().unwrap();
 
-    let size = || -> anyhow::Result<Option<f64>> {
-        let (_, metrics) = pipeline.get(localstack::Service::Normalization, "/metrics")?;
-        let line = metrics.lines().find(|line| line.starts_with("dlq_size{"));
-        Ok(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
-    };
     let open = json(&pipeline, &["dlq", "stats"]).1["letters"].as_f64();
-    eventually("dlq_size counts the open letters", || Ok(size()? == open)).unwrap();
+    eventually("dlq_size counts the open letters", || Ok(gauge(&pipeline, "dlq_size{")? == open)).unwrap();
     // A process that `dp` has started is not a child of this program, but other tests wait for their child processes.
     assert!(pipeline.stack().stop(localstack::Service::Normalization).unwrap());
     pipeline.stack().start_services().unwrap();

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use localstack::Name;
 use ops::logs::counts::{By, Counter, Counts};
+use ops::logs::line::{Choice, Level};
 use ops::logs::patterns::{Analysis, Analyzer, Problem};
 use ops::logs::{Source, each};
 use serde_json::json;
@@ -38,7 +39,8 @@ const INDENT: usize = 10;
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  dp logs\n  dp logs normalization -n 100\n  dp logs aggregation --follow | jq -r .message\n  \
+    after_help = "Examples:\n  dp logs\n  dp logs normalization -n 100\n  dp logs --level warn --since 10m\n  \
+    dp logs aggregation --follow | jq -r .message\n  \
     dp logs stats --since 1h\n  dp logs analyze\n  dp logs level normalization debug --for 10m"
 )]
 pub struct Args {
@@ -48,7 +50,17 @@ pub struct Args {
     /// normalization-2
     #[arg(value_name = "NAME")]
     names: Vec<Name>,
-    /// Number of lines of each process
+    /// The same as NAME
+    #[arg(long = "service", value_name = "NAME")]
+    services: Vec<Name>,
+    /// Only lines of this level or worse, with their stack traces
+    #[arg(long, value_name = "LEVEL", ignore_case = true,
+          value_parser = PossibleValuesParser::new(["fatal", "error", "warn", "info", "debug", "trace"]))]
+    level: Option<String>,
+    /// Only lines at or after this time, or within this length of time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<jiff::Timestamp>,
+    /// Number of lines of each process, of those that are chosen
     #[arg(short = 'n', long, default_value_t = 20, value_name = "N")]
     lines: usize,
     /// Keep showing new lines until Ctrl-C
@@ -260,15 +272,22 @@ fn problem_text(problem: &Problem) -> String {
 
 async fn show(place: &Place, args: &Args, json: bool) -> anyhow::Result<()> {
     let stack = place.open()?;
-    let names = names(&stack, &args.names)?;
+    let named = [args.names.as_slice(), args.services.as_slice()].concat();
+    let names = names(&stack, &named)?;
     let labelled = names.len() > 1;
+    let least = args.level.as_deref().and_then(Level::from_name);
+    let since = args.since.map(jiff::Timestamp::as_microsecond);
     let mut tails: Vec<Tail> = Vec::new();
     for name in names {
-        let mut tail = Tail { name, position: 0 };
+        let mut tail = Tail {
+            name,
+            position: 0,
+            choice: Choice::of(&name.to_string(), least, since),
+        };
         let text = tail
             .read(&stack.log(name))
             .with_context(|| format!("{name} has no log in {}", stack.config().dir.display()))?;
-        let lines: Vec<&str> = text.lines().collect();
+        let lines: Vec<&str> = text.lines().filter(|line| tail.choice.takes(line)).collect();
         lines
             .iter()
             .skip(lines.len().saturating_sub(args.lines))
@@ -281,8 +300,8 @@ async fn show(place: &Place, args: &Args, json: bool) -> anyhow::Result<()> {
     loop {
         for tail in &mut tails {
             let text = tail.read(&stack.log(tail.name))?;
-            text.lines()
-                .try_for_each(|line| print_log(tail.name, line, labelled, json))?;
+            let mut lines = text.lines().filter(|line| tail.choice.takes(line));
+            lines.try_for_each(|line| print_log(tail.name, line, labelled, json))?;
         }
         tokio::time::sleep(FOLLOW_EVERY).await;
     }
@@ -292,6 +311,7 @@ async fn show(place: &Place, args: &Args, json: bool) -> anyhow::Result<()> {
 struct Tail {
     name: Name,
     position: u64,
+    choice: Choice,
 }
 
 impl Tail {
@@ -341,6 +361,9 @@ mod tests {
         let args = |words: &[&str]| Line::try_parse_from([&["logs"], words].concat()).map(|line| line.args);
         assert!(args(&["kafka", "-n", "5"]).unwrap().command.is_none());
         assert!(args(&["--follow"]).unwrap().command.is_none());
+        let chosen = args(&["--level", "WARN", "--service", "kafka", "--since", "5m"]).unwrap();
+        assert_eq!((chosen.services.len(), chosen.level.is_some()), (1, true));
+        assert!(args(&["--level", "bad"]).is_err());
         let stats = args(&["stats", "kafka", "--since", "1h"]).unwrap().command;
         assert!(matches!(stats, Some(Command::Stats(stats)) if stats.read.names.len() == 1));
         assert!(matches!(args(&["analyze"]).unwrap().command, Some(Command::Analyze(_))));
@@ -381,6 +404,7 @@ mod tests {
         let mut tail = Tail {
             name: Service::Normalization.into(),
             position: 0,
+            choice: Choice::of("normalization", None, None),
         };
         write!(file, "one\ntw").unwrap();
         assert_eq!(tail.read(&path).unwrap(), "one\n");

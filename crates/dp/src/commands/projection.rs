@@ -27,6 +27,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Show each projection with its lag, status, last event and positions
+    #[command(after_help = "Examples:\n  dp projection list\n  dp projection list --json | jq '.[] | {projection, status}'")]
     List,
     Checkpoint(CheckpointArgs),
     Silent(SilentArgs),

@@ -36,6 +36,7 @@ enum Command {
     /// List every topic with its id, partitions and offset ranges.
     ///
     /// It only shows, so its exit code is 0 even if a topic does not exist: `dp kafka topics` has exit code 1 then.
+    #[command(after_help = "Examples:\n  dp topics list\n  dp topics list --json | jq -r '.[].name'")]
     List,
 }
 

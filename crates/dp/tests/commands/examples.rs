@@ -87,3 +87,36 @@ fn an_example_is_split_as_a_shell_does() {
     );
     assert!(Cli::try_parse_from(["dp", "dlq", "show"]).is_err());
 }
+
+/// Each command that can be run, with its path.
+fn runnable<'c>(command: &'c Command, path: &str, found: &mut Vec<(String, &'c Command)>) {
+    let subs: Vec<&Command> = command
+        .get_subcommands()
+        .filter(|sub| sub.get_name() != "help" && !sub.is_hide_set())
+        .collect();
+    if subs.is_empty() {
+        found.push((path.to_owned(), command));
+    }
+    for sub in subs {
+        runnable(sub, &format!("{path} {}", sub.get_name()), found);
+    }
+}
+
+#[test]
+fn each_command_says_what_it_does_and_shows_an_example_of_itself() {
+    let (root, mut found, mut lacking) = (Cli::command(), Vec::new(), Vec::new());
+    runnable(&root, "dp", &mut found);
+    assert!(found.len() > 100, "only {} commands", found.len());
+    for (path, command) in &found {
+        let name: Vec<&str> = path.split(' ').collect();
+        let is_of_it = |words: &Vec<String>| words.iter().take(name.len()).eq(&name);
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        if command.get_about().is_none() {
+            lacking.push(format!("{path}: what it does"));
+        }
+        if !examples(&after).iter().any(is_of_it) {
+            lacking.push(format!("{path}: an example"));
+        }
+    }
+    assert!(lacking.is_empty(), "{} lacking:\n{}", lacking.len(), lacking.join("\n"));
+}

@@ -1,5 +1,6 @@
 //! Shared helpers of the tests of this crate.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use domain::{Micros, Tick};
@@ -81,11 +82,13 @@ pub fn samples_or_skip(test: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!(
-        "SKIPPED {test}: {} is missing; set DATA_PROC_SAMPLE_DATA",
-        folder.display()
-    );
+    skipped(test, &format!("{} is missing; set DATA_PROC_SAMPLE_DATA", folder.display()));
     None
+}
+
+/// Says that a test was skipped. Written past the capture of the test harness, which would hide it since the test passes.
+pub fn skipped(test: &str, why: &str) {
+    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").unwrap();
 }
 
 /// 2027-06-01T00:00:00Z: no price of a sample is ahead of it.

@@ -37,6 +37,21 @@ impl Level {
         }
     }
 
+    /// Every level that a line can have, the worst first.
+    pub const ALL: [Level; 6] = [
+        Level::Fatal,
+        Level::Error,
+        Level::Warn,
+        Level::Info,
+        Level::Debug,
+        Level::Trace,
+    ];
+
+    /// The level with this name, in any case.
+    pub fn from_name(name: &str) -> Option<Level> {
+        Level::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
+    }
+
     /// The word of any of the programs.
     fn of(word: &str) -> Option<Level> {
         Some(match word.trim_matches(|c: char| !c.is_ascii_alphabetic()) {
@@ -70,6 +85,46 @@ pub struct Entry {
     pub text: String,
     /// How many entries it stands for: those that the service has suppressed included.
     pub lines: u64,
+}
+
+/// Chooses lines of one log by level and time. A line that says neither belongs to the one before it.
+#[derive(Debug)]
+pub struct Choice {
+    process: String,
+    /// This level and those that are worse.
+    least: Option<Level>,
+    since: Option<Micros>,
+    /// Whether the last line that says something was chosen.
+    is_chosen: bool,
+}
+
+impl Choice {
+    /// Of the log of this process. Without a level and a time, every line.
+    pub fn of(process: &str, least: Option<Level>, since: Option<Micros>) -> Choice {
+        Choice {
+            process: process.to_owned(),
+            least,
+            since,
+            is_chosen: least.is_none() && since.is_none(),
+        }
+    }
+
+    /// Whether the next line is chosen.
+    pub fn takes(&mut self, line: &str) -> bool {
+        if self.least.is_none() && self.since.is_none() {
+            return true;
+        }
+        let entry = json(&self.process, line).unwrap_or_else(|| text(&self.process, line));
+        if entry.at.is_some() || entry.level != Level::None {
+            let is_bad_enough = self.least.is_none_or(|least| entry.level <= least);
+            let is_recent = match (entry.at, self.since) {
+                (Some(at), Some(since)) => at >= since,
+                _ => true,
+            };
+            self.is_chosen = is_bad_enough && is_recent;
+        }
+        self.is_chosen
+    }
 }
 
 /// Puts the entries of one log together.
@@ -294,6 +349,31 @@ mod tests {
         let utc = time("2026-10-01 00:00:00.250 UTC [12] LOG").unwrap();
         assert_eq!(utc, 1_790_812_800_000_000);
         assert_eq!(time("at org.apache.kafka.Something.run(Something.java:17)"), None);
+    }
+
+    #[test]
+    fn lines_are_chosen_by_level_and_time_with_their_stack_traces() {
+        let log = [
+            "\tat the end of an older file",
+            "[2026-10-01 00:00:00,250] ERROR old",
+            "\tat a.b.C.d(C.java:1)",
+            "[2026-10-01 00:00:01,250] INFO quiet",
+            "\tat a.b.C.d(C.java:2)",
+            "[2026-10-01 00:00:02,250] WARN new",
+            r#"{"timestamp":"2026-10-01T00:00:03Z","level":"FATAL","message":"worst"}"#,
+        ];
+        let chosen = |least, since: Option<usize>| {
+            let since = since.map(|line| time(log[line]).unwrap());
+            let mut choice = Choice::of("kafka", least, since);
+            let taken = log.iter().enumerate().filter(|(_, line)| choice.takes(line));
+            taken.map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(None, None), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(chosen(Some(Level::Warn), None), [1, 2, 5, 6]);
+        assert_eq!(chosen(Level::from_name("error"), None), [1, 2, 6]);
+        assert_eq!(chosen(None, Some(3))[..3], [3, 4, 5]);
+        assert_eq!(chosen(Some(Level::Warn), Some(3))[..1], [5]);
+        assert_eq!(Level::from_name("-"), None);
     }
 
     #[test]

@@ -97,12 +97,14 @@ pub struct StoredMerged {
     pub twap: Option<String>,
     pub trade_count: i64,
     pub revision: i64,
-    /// 1 if each of its bars is closed.
+    /// 1 if each of its bars is closed, and none can follow.
     pub closed: u8,
     /// Number of its bars.
     pub hours: u64,
     /// 23 to 25, of a market day.
     pub hours_of_day: Option<i64>,
+    /// As those of a bar.
+    pub flags: Vec<String>,
 }
 
 /// The newest of these bars, the latest first, from the view of the generation with this suffix.
@@ -125,7 +127,7 @@ fn statement(database: &str, suffix: &str, question: &MergedQuestion) -> String 
     format!(
         "SELECT toString(market) AS market, toUnixTimestamp64Micro({begins}) AS time, {own}, toString(high) AS high, \
          toString(low) AS low, toString(volume) AS volume, toString(turnover) AS turnover, toString(vwap) AS vwap, \
-         toString(twap) AS twap, trade_count, revision, toUInt8(closed) AS closed, hours \
+         toString(twap) AS twap, trade_count, revision, toUInt8(closed) AS closed, hours, flags \
          FROM {database}.{view}{suffix} \
          WHERE tenant_id = {tenant} AND instrument_id = {instrument} AND {begins} >= {from} AND {begins} < {to} \
          ORDER BY {begins} DESC{then} LIMIT {limit}",

@@ -1,8 +1,10 @@
 //! The views of market days and trading blocks on a real ClickHouse, compared with jiff, the registry of markets and a list of
 //! holidays, over two years of hours.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use domain::Decimal;
 use jiff::civil::{Date, Weekday, date};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -82,6 +84,30 @@ fn hours() -> impl Iterator<Item = (i64, Timestamp)> {
     (0..HOURS).map(|number| (number, FIRST + number.hours()))
 }
 
+/// The mean of prices with this sum, in units of the eighth decimal. Integers only, so that it rounds as the contract says.
+fn half_to_even(sum: i64, count: i64) -> i64 {
+    let (scaled, count) = (i128::from(sum) * 100_000_000, i128::from(count));
+    let (floor, rest) = (scaled.div_euclid(count), scaled.rem_euclid(count));
+    let up = match (rest * 2).cmp(&count) {
+        Ordering::Less => 0,
+        Ordering::Equal => floor & 1,
+        Ordering::Greater => 1,
+    };
+    i64::try_from(floor + up).unwrap()
+}
+
+type Blocks<'b> = BTreeMap<(String, String, &'b str), (i64, i64)>;
+
+fn min_day<'b>(blocks: &'b Blocks<'_>, market: &str) -> &'b str {
+    let mut of_market = blocks.keys().filter(|(name, ..)| name == market);
+    of_market.next().map(|(_, day, _)| day.as_str()).unwrap()
+}
+
+fn max_day<'b>(blocks: &'b Blocks<'_>, market: &str) -> &'b str {
+    let of_market = blocks.keys().filter(|(name, ..)| name == market);
+    of_market.last().map(|(_, day, _)| day.as_str()).unwrap()
+}
+
 /// Text of a row's column.
 fn text<'v>(row: &'v BTreeMap<String, Value>, column: &str) -> &'v str {
     row[column].as_str().unwrap()
@@ -106,7 +132,7 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
         clickhouse.exec(&sql).await.unwrap();
     }
     let mut days: BTreeMap<(String, String), (i64, i64, String)> = BTreeMap::new();
-    let mut blocks: BTreeMap<(String, String, &str), (i64, i64)> = BTreeMap::new();
+    let mut blocks: Blocks<'_> = BTreeMap::new();
     for market in &markets {
         for (number, hour) in hours() {
             let local = hour.to_zoned(market.zone.clone());
@@ -123,7 +149,8 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
     let rows = clickhouse
         .query_json(
             "SELECT market, toString(day) AS day, toString(hours) AS hours, toString(toInt64(price_seconds / 3600)) AS sum, \
-             toString(hours_of_day) AS of_day, toString(is_complete) AS is_complete, toString(twap) AS twap FROM market_data.bars_1d_local",
+             toString(hours_of_day) AS of_day, toString(is_complete) AS is_complete, toString(twap) AS twap, \
+             toString(has(flags, 'complete')) AS is_flagged FROM market_data.bars_1d_local",
         )
         .await
         .unwrap();
@@ -138,16 +165,17 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
             count.to_string() == *length,
             "{key:?}"
         );
-        let average = *sum as f64 / *count as f64;
-        let twap: f64 = text(&row, "twap").parse().unwrap();
-        assert!((twap - average).abs() < 1e-8, "{key:?}: {twap} {average}");
+        assert_eq!(text(&row, "is_flagged"), text(&row, "is_complete"), "{key:?}");
+        let twap: Decimal = Decimal::parse(text(&row, "twap").as_bytes()).unwrap();
+        assert_eq!(twap.unscaled(), half_to_even(*sum, *count), "{key:?}");
     }
     let lengths: Vec<i64> = days.values().filter_map(|(_, _, length)| length.parse().ok()).collect();
     assert!([23, 24, 25].iter().all(|length| lengths.contains(length)));
     let rows = clickhouse
         .query_json(
             "SELECT market, toString(delivery_day) AS day, block, toString(hours) AS hours, \
-             toString(toInt64(price_seconds / 3600)) AS sum FROM market_data.bars_blocks",
+             toString(toInt64(price_seconds / 3600)) AS sum, toString(hours_of_block) AS of_block, \
+             arrayStringConcat(flags, ' ') AS flags, toString(twap) AS twap FROM market_data.bars_blocks",
         )
         .await
         .unwrap();
@@ -161,6 +189,14 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
         let expected = blocks.get(&key).unwrap_or_else(|| panic!("{key:?}"));
         let found = (text(&row, "hours"), text(&row, "sum"));
         assert_eq!(found, (&*expected.0.to_string(), &*expected.1.to_string()), "{key:?}");
+        let twap = Decimal::parse(text(&row, "twap").as_bytes()).unwrap();
+        assert_eq!(twap.unscaled(), half_to_even(expected.1, expected.0), "{key:?}");
+        // All days but the first and the last have all their hours.
+        let is_cut = [min_day(&blocks, &key.0), max_day(&blocks, &key.0)].contains(&key.1.as_str());
+        let has_all = text(&row, "hours") == text(&row, "of_block");
+        assert!(has_all || is_cut, "{key:?}");
+        let flags = if has_all { "complete no_volume" } else { "gap no_volume" };
+        assert_eq!(text(&row, "flags"), flags, "{key:?}");
     }
     the_merged_bars_of_the_fall_day_are_found(&clickhouse).await;
 }
@@ -218,6 +254,7 @@ async fn the_merged_bars_of_the_fall_day_are_found(clickhouse: &ClickHouse) {
                     (&*row.market, row.closed, row.revision, &*row.volume),
                     ("PJM", 1, 0, "0")
                 );
+                assert_eq!(row.flags, ["complete", "no_volume"]);
                 assert_eq!((row.vwap.as_deref(), row.trade_count), (None, row.hours as i64));
                 (
                     row.time,
@@ -252,15 +289,61 @@ async fn averages_of_four_hours_are_merged_from_sums_and_are_null_without_trades
     clickhouse.exec(sql).await.unwrap();
     let rows = clickhouse
         .query_text(
-            "SELECT instrument_id, start, open, high, low, close, vwap, twap, trade_count, revision, closed, hours \
+            "SELECT instrument_id, start, open, high, low, close, vwap, twap, trade_count, revision, closed, hours, flags \
              FROM market_data.bars_4h ORDER BY instrument_id",
             "TabSeparated",
         )
         .await
         .unwrap();
-    let expected = "A\t2026-10-01 00:00:00\t2\t10\t1\t10\t3.63636364\t\\N\t5\t3\tfalse\t2\n\
-                    B\t2026-10-01 04:00:00\t7\t7\t7\t7\t\\N\t\\N\t1\t0\ttrue\t1\n";
+    let expected = "A\t2026-10-01 00:00:00\t2\t10\t1\t10\t3.63636364\t\\N\t5\t3\tfalse\t2\t['revised']\n\
+                    B\t2026-10-01 04:00:00\t7\t7\t7\t7\t\\N\t\\N\t1\t0\ttrue\t1\t['no_volume']\n";
     assert_eq!(rows, expected);
+}
+
+// Two prices 0.00000001 apart have a mean between two numbers of eight decimals. A market day of today with three closed hours goes on; the
+// same hours of a past day are all that it will have, and say that they are not all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merged_bars_round_half_to_even_and_are_closed_when_no_hour_can_follow() {
+    let stack = common::started(&[Server::ClickHouse]);
+    let clickhouse = common::clickhouse(&stack);
+    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
+    for (instrument, beginning) in [
+        ("PAST", "toDateTime64('2026-02-03 05:00:00', 6, 'UTC')"),
+        ("TODAY", "toDateTime64(toStartOfHour(now('UTC')), 6, 'UTC')"),
+        // It begins two hours late, and lacks the hour after its first one.
+        ("LATE", "toDateTime64('2026-02-03 07:00:00', 6, 'UTC')"),
+    ] {
+        let skipped = if instrument == "LATE" { "if(number > 0, 1, 0)" } else { "0" };
+        let sql = format!(
+            "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, window_end, market, open, high, low, close, \
+             price_seconds, priced_seconds, trade_count, open_time, close_time, closed, version, ingested_at) \
+             SELECT 't', '{instrument}', '1h', {beginning} + toIntervalHour(number + {skipped}) AS start, start + INTERVAL 1 HOUR, 'PJM', \
+             price, price, price, price, price * 3600, 3600, 1, start, start, true, 1, now64(6) \
+             FROM (SELECT number, if(number % 2 = 0, toDecimal128('5', 8), toDecimal128('5.00000001', 8)) AS price FROM numbers(4))"
+        );
+        clickhouse.exec(&sql).await.unwrap();
+    }
+    let rows = |sql: &'static str| clickhouse.query_text(sql, "TabSeparated");
+    let days = rows(
+        "SELECT instrument_id, twap, hours, closed, flags FROM market_data.bars_1d_local \
+         WHERE instrument_id != 'TODAY' ORDER BY instrument_id",
+    );
+    let expected = "LATE\t5\t4\ttrue\t['partial_start','gap','no_volume']\nPAST\t5\t4\ttrue\t['gap','no_volume']\n";
+    assert_eq!(days.await.unwrap(), expected);
+    let blocks = rows(
+        "SELECT instrument_id, twap, hours, hours_of_block, closed, flags FROM market_data.bars_blocks \
+         WHERE instrument_id = 'PAST' ORDER BY instrument_id",
+    );
+    assert_eq!(blocks.await.unwrap(), "PAST\t5\t4\t8\ttrue\t['gap','no_volume']\n");
+    let four = rows("SELECT twap, hours, closed, flags FROM market_data.bars_4h WHERE instrument_id = 'PAST' ORDER BY start");
+    let expected = "5\t3\ttrue\t['partial_start','no_volume']\n5.00000001\t1\ttrue\t['gap','no_volume']\n";
+    assert_eq!(four.await.unwrap(), expected);
+    // Its hours are in one or two days, by the time at which this runs. Four hours of them may be whole.
+    for (view, is_whole) in [("bars_1d_local", "false"), ("bars_blocks", "false"), ("bars_4h", "hours = 4")] {
+        let sql = format!("SELECT count() > 0, countIf(closed != ({is_whole})) FROM market_data.{view} WHERE instrument_id = 'TODAY'");
+        let found = clickhouse.query_text(&sql, "TabSeparated").await.unwrap();
+        assert_eq!(found, "1\t0\n", "{view}");
+    }
 }
 
 // The views of a release that knew fewer markets, which has also applied every file.

@@ -89,5 +89,6 @@ const BAR: Shape = Shape::Object(&[
     ("cause", TEXT),
     ("hours", COUNT),
     ("hours_of_day", COUNT),
+    ("flags", Shape::Optional(&Shape::List(&Shape::Text))),
     ("source", TEXT),
 ]);

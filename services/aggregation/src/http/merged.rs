@@ -62,6 +62,7 @@ struct Bar {
     hours: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     hours_of_day: Option<i64>,
+    flags: Vec<String>,
     source: &'static str,
 }
 
@@ -138,6 +139,7 @@ fn bar(kind: Merged, row: StoredMerged) -> Result<Bar, Problem> {
         closed: row.closed != 0,
         hours: row.hours,
         hours_of_day: row.hours_of_day,
+        flags: row.flags,
         source: kind.view(),
     })
 }
@@ -178,6 +180,7 @@ mod tests {
             closed: 1,
             hours: 25,
             hours_of_day: Some(25),
+            flags: vec!["complete".to_owned()],
         }
     }
 
@@ -232,6 +235,7 @@ mod tests {
         let shown = serde_json::to_value(bar(Merged::Blocks, block).unwrap()).unwrap();
         assert_eq!(shown["interval"], "2x16H");
         assert_eq!(shown["low"].to_string(), "-0.5");
+        assert_eq!(shown["flags"], serde_json::json!(["complete"]));
         assert!(shown["vwap"].is_null() && shown.get("open").is_none() && shown.get("hours_of_day").is_none());
     }
 }
