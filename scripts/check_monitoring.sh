@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The files of monitoring/: valid for Prometheus, Alertmanager and the blackbox exporter, rule tests, routes, generated files,
-# and their agreement with docs/metrics.md, docs/runbooks and schemas/clickhouse. Two minutes, most of them for the rule tests.
+# The files of monitoring/: valid for Prometheus, Alertmanager and the blackbox exporter, rule tests, routes, the bodies for pager and
+# chat, generated files, and their agreement with docs/metrics.md, docs/runbooks and schemas/clickhouse. Two minutes, most of them for
+# the rule tests.
 # Debian packages: prometheus, prometheus-alertmanager, prometheus-blackbox-exporter, python3.
 # Failure: what the tool found; exit code 1.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-for tool in promtool amtool prometheus-blackbox-exporter python3; do
+for tool in promtool amtool prometheus-alertmanager prometheus-blackbox-exporter python3; do
   if ! command -v "$tool" >/dev/null; then
     echo "$tool is missing: apt-get install --no-install-recommends prometheus prometheus-alertmanager prometheus-blackbox-exporter python3" >&2
     exit 1
@@ -34,10 +35,12 @@ quiet amtool check-config monitoring/alertmanager.yml
 route() { # route RECEIVERS LABEL…
   quiet amtool config routes test --config.file monitoring/alertmanager.yml --verify.receivers="$1" "${@:2}"
 }
-route escalation,pager severity=critical alertname=ServiceDown
+route escalation,pager,chat severity=critical alertname=ServiceDown
 route chat severity=warning alertname=ServiceDegraded
 route log severity=info alertname=LateTicksMany
 route chat alertname=WithoutSeverity
+
+python3 monitoring/check_notifiers.py
 
 python3 monitoring/generate.py --check
 python3 monitoring/check.py "$rules"
