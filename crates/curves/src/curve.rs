@@ -96,6 +96,11 @@ impl Builder {
         self.method
     }
 
+    /// How the months of a year differ.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
     /// The curve of the quotes on a day, with at least the months before `until`.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use jiff::{Span, Timestamp};
 use markets::contract::{Contract, prompt};
 
 use crate::interpolation::Fit;
-use crate::method::Method;
+use crate::method::{Method, Shape};
 use crate::quote::{Quote, is_plausible, number, too_large};
 use crate::snapshots::Reason;
 use crate::{CurveError, DeliveryCalendar};
@@ -25,12 +25,14 @@ const MOST_YEARS: i16 = 20;
 const MOST_QUOTES: usize = 1_000;
 
 /// A curve of reference data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Definition {
     /// The curve.
     pub curve_id: String,
     /// How its months are priced.
     pub method: Method,
+    /// How the months of a year differ.
+    pub shape: Shape,
     /// The ids of the instruments that are its quotes.
     pub instruments: Vec<IdPattern>,
     /// Which monthly contracts count, as months from the prompt, which is 1; none means all. Other contracts always count.
@@ -242,6 +244,7 @@ mod tests {
         Definition {
             curve_id: "G".to_owned(),
             method: Method::Flat,
+            shape: Shape::None,
             instruments: vec![IdPattern::new("GAS.HENRY_HUB.*.SETTLEMENT")],
             contract_months: contract_months.to_vec(),
             max_age: 7 * DAY,

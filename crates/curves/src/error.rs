@@ -28,9 +28,22 @@ pub enum CurveError {
     /// No quote is left to build a curve from.
     #[error("no quote can be used: {0}")]
     NoQuotes(String),
-    /// A factor of the seasonal shape is not a positive number, or a spread is not finite.
-    #[error("the seasonal shape of month {0} cannot be used: ratios are positive numbers, spreads finite ones")]
+    /// A ratio or a spread of the seasonal shape is out of range.
+    #[error(
+        "the seasonal shape of month {0} cannot be used: ratios are from 0.01 to 100, spreads at most 100000 either way"
+    )]
     BadShape(u8),
+    /// A seasonal shape has not twelve values.
+    #[error("the list of seasonal {list} has {given} values: give twelve, from January to December")]
+    ShapeLength {
+        /// Ratios or spreads.
+        list: &'static str,
+        /// Number of values that were given.
+        given: usize,
+    },
+    /// A curve has two seasonal shapes.
+    #[error("seasonal_ratios and seasonal_spreads are both set: a curve has one seasonal shape, so set one to NULL")]
+    TwoShapes,
     /// The equations of a method have no unique solution.
     #[error("the equations of the curve are singular: report the contracts of this curve")]
     Singular,

@@ -1,11 +1,16 @@
 //! The choices of a curve: its method and its seasonal shape.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use markets::contract::Month;
 use serde::Serialize;
 
 use crate::CurveError;
+use crate::quote::is_plausible_number;
+
+/// Ratios that a season can have. Far larger or smaller ones would leave too few digits for repricing.
+const RATIOS: RangeInclusive<f64> = 0.01..=100.0;
 
 /// How months inside a coarser contract, and between contracts, get their prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
@@ -59,25 +64,91 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// The shape of the lists of reference data, of which an empty one is not set.
+    ///
+    /// # Errors
+    /// Both are set, a list has not twelve values, or a value cannot be used.
+    pub fn of_lists(ratios: &[f64], spreads: &[f64]) -> Result<Shape, CurveError> {
+        let shape = match (ratios, spreads) {
+            ([], []) => Shape::None,
+            (ratios, []) => Shape::Ratio(twelve("ratios", ratios)?),
+            ([], spreads) => Shape::Spread(twelve("spreads", spreads)?),
+            _ => return Err(CurveError::TwoShapes),
+        };
+        (1..=12).try_for_each(|month| shape.of_month(month).map(|_| ()))?;
+        Ok(shape)
+    }
+
+    /// The name of its kind and its values.
+    pub(crate) fn listed(&self) -> Option<(&'static str, &[f64; 12])> {
+        match self {
+            Shape::None => None,
+            Shape::Spread(values) => Some(("spreads", values)),
+            Shape::Ratio(values) => Some(("ratios", values)),
+        }
+    }
+
     /// Factor and summand of a month.
     pub(crate) fn of(&self, month: Month) -> Result<(f64, f64), CurveError> {
-        let refused = || CurveError::BadShape(month.of_year());
-        let at = |values: &[f64; 12]| {
-            values
-                .get(usize::from(month.of_year()) - 1)
-                .copied()
-                .ok_or_else(refused)
+        self.of_month(month.of_year())
+    }
+
+    fn of_month(&self, month: u8) -> Result<(f64, f64), CurveError> {
+        let at = |values: &[f64; 12], is_usable: fn(f64) -> bool| {
+            let value = values.get(usize::from(month).wrapping_sub(1)).copied();
+            value
+                .filter(|value| is_usable(*value))
+                .ok_or(CurveError::BadShape(month))
         };
         match self {
             Shape::None => Ok((1.0, 0.0)),
-            Shape::Spread(values) => at(values).and_then(|spread| match spread.is_finite() {
-                true => Ok((1.0, spread)),
-                false => Err(refused()),
-            }),
-            Shape::Ratio(values) => at(values).and_then(|ratio| match ratio.is_finite() && ratio > 0.0 {
-                true => Ok((ratio, 0.0)),
-                false => Err(refused()),
-            }),
+            Shape::Spread(values) => at(values, is_plausible_number).map(|spread| (1.0, spread)),
+            Shape::Ratio(values) => at(values, |ratio| RATIOS.contains(&ratio)).map(|ratio| (ratio, 0.0)),
+        }
+    }
+}
+
+fn twelve(list: &'static str, values: &[f64]) -> Result<[f64; 12], CurveError> {
+    let given = values.len();
+    values.try_into().map_err(|_| CurveError::ShapeLength { list, given })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_has_twelve_usable_values_of_one_kind() {
+        assert_eq!(Shape::of_lists(&[], &[]), Ok(Shape::None));
+        assert_eq!(Shape::of_lists(&[], &[-2.5; 12]), Ok(Shape::Spread([-2.5; 12])));
+        assert_eq!(Shape::of_lists(&[0.01; 12], &[]), Ok(Shape::Ratio([0.01; 12])));
+        for (ratios, spreads, refused) in [
+            (&[1.0; 12][..], &[1.0; 12][..], "seasonal_ratios and seasonal_spreads"),
+            (&[1.0; 11], &[], "ratios has 11 values"),
+            (&[], &[1.0; 13], "spreads has 13 values"),
+        ] {
+            let error = Shape::of_lists(ratios, spreads).unwrap_err().to_string();
+            assert!(error.contains(refused), "{error}");
+        }
+        let with = |value: f64| {
+            let mut values = [1.0; 12];
+            values[8] = value;
+            values
+        };
+        for value in [0.0, -1.0, 0.009, 101.0, f64::NAN, f64::INFINITY] {
+            assert_eq!(
+                Shape::of_lists(&with(value), &[]),
+                Err(CurveError::BadShape(9)),
+                "{value}"
+            );
+        }
+        for value in [100_001.0, -100_001.0, f64::NAN, f64::NEG_INFINITY] {
+            assert_eq!(
+                Shape::of_lists(&[], &with(value)),
+                Err(CurveError::BadShape(9)),
+                "{value}"
+            );
         }
     }
 }

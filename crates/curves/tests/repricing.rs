@@ -47,6 +47,9 @@ fn shape() -> impl Strategy<Value = Shape> {
         2 => Just(Shape::None),
         1 => proptest::array::uniform12(-20.0..20.0).prop_map(Shape::Spread),
         1 => proptest::array::uniform12(0.5..2.0).prop_map(Shape::Ratio),
+        // The whole range that a shape may have.
+        1 => proptest::array::uniform12(-100_000.0..100_000.0).prop_map(Shape::Spread),
+        1 => proptest::array::uniform12((-2.0..2.0).prop_map(|power: f64| 10.0_f64.powf(power))).prop_map(Shape::Ratio),
     ]
 }
 

@@ -24,7 +24,7 @@ use stores::clickhouse::literal;
 use stores::postgres::CurveRow;
 
 /// Table `curve_metadata` keeps no history.
-const TODAYS_DEFINITION: &str = "the quotes are as known at that time; instruments, contract months and method are those of today's row of curve_metadata";
+const TODAYS_DEFINITION: &str = "the quotes are as known at that time; instruments, contract months, method and seasonal shape are those of today's row of curve_metadata";
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +129,8 @@ fn definition(row: &CurveRow, max_age: Micros) -> anyhow::Result<Definition> {
             .interpolation_method
             .parse()
             .context("column interpolation_method of curve_metadata")?,
+        shape: Shape::of_lists(&row.seasonal_ratios, &row.seasonal_spreads)
+            .context("columns seasonal_ratios and seasonal_spreads of curve_metadata")?,
         instruments: row.instruments.iter().map(|text| IdPattern::new(text)).collect(),
         contract_months: row.contract_months.clone(),
         max_age,
@@ -298,7 +300,12 @@ fn build(
     } = definition.select(&calendar, &prices)?;
     left_out.extend(others.iter().map(ToString::to_string));
     let until = question.horizon.until(day).unwrap_or_else(|| Month::of(day));
-    let mut builder = Builder::new(calendar.clone(), definition.method, Shape::None, question.tolerance);
+    let mut builder = Builder::new(
+        calendar.clone(),
+        definition.method,
+        definition.shape,
+        question.tolerance,
+    );
     let curve = builder.build(day, until, &quotes)?;
     let newest = quotes.iter().map(|quote| quote.known_at).max().unwrap_or_default();
     let version = u64::try_from(newest).unwrap_or_default();
@@ -327,6 +334,8 @@ pub(crate) mod tests {
             contract_months: Vec::new(),
             interpolation_method: "flat".to_owned(),
             instruments: vec!["PJM.WESTERN%20HUB.*.SETTLEMENT".to_owned()],
+            seasonal_ratios: Vec::new(),
+            seasonal_spreads: Vec::new(),
         }
     }
 
@@ -369,6 +378,10 @@ pub(crate) mod tests {
 
     /// The curve of [`row`] from these quotes.
     fn built(quoted: &Quoted) -> StoredCurve {
+        built_by(&row(), quoted)
+    }
+
+    fn built_by(row: &CurveRow, quoted: &Quoted) -> StoredCurve {
         let question = Question {
             tenant: "t",
             curve_id: "P",
@@ -376,8 +389,7 @@ pub(crate) mod tests {
             horizon: Horizon::All,
             tolerance: 0.005,
         };
-        let row = row();
-        build(&row, &definition(&row, WEEK).unwrap(), quoted, 1, question).unwrap()
+        build(row, &definition(row, WEEK).unwrap(), quoted, 1, question).unwrap()
     }
 
     #[test]
@@ -422,6 +434,46 @@ pub(crate) mod tests {
         };
         assert!(unit.contains("2026-12") && unit.contains("USD/MMBtu"), "{unit}");
         assert!(stale.contains("2027-02") && stale.contains("2025-11-02"), "{stale}");
+    }
+
+    #[test]
+    fn the_seasonal_shape_of_the_row_moves_its_months_and_the_quote_is_repriced() {
+        let rows = [price("PJM.WESTERN%20HUB.Q1-27.FLAT.SETTLEMENT", "PJM", 6_000_000_000)];
+        let quoted = Quoted::of(&rows).unwrap();
+        let mut spreads = vec![0.0; 12];
+        spreads[..2].copy_from_slice(&[8.0, 5.5]);
+        let spreads = CurveRow {
+            seasonal_spreads: spreads,
+            ..row()
+        };
+        let mut ratios = vec![1.0; 12];
+        ratios[0] = 1.5;
+        let ratios = CurveRow {
+            seasonal_ratios: ratios,
+            ..row()
+        };
+        let months = |row: &CurveRow| {
+            let shown = built_by(row, &quoted);
+            assert!(shown.snapshot.inputs[0].residual.unwrap().abs() < 1e-8, "{shown:?}");
+            let points = &shown.snapshot.points;
+            let of = |month: &str| points.iter().find(|point| point.contract == month).unwrap().price;
+            [of("2027-01"), of("2027-02")]
+        };
+        let [january, february] = months(&row());
+        assert!((january - february).abs() < 1e-9);
+        let [january, february] = months(&spreads);
+        assert!((january - february - 2.5).abs() < 1e-9, "{january} {february}");
+        let [january, february] = months(&ratios);
+        assert!((january / february - 1.5).abs() < 1e-9, "{january} {february}");
+        let refused = CurveRow {
+            seasonal_ratios: vec![1.0; 11],
+            ..row()
+        };
+        let error = format!("{:#}", definition(&refused, WEEK).unwrap_err());
+        assert!(
+            error.contains("seasonal_ratios") && error.contains("11 values"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -155,6 +155,11 @@ pub(crate) const POSTGRES: &[Migration] = &[
         name: "served_curves",
         sql: include_str!("../../../schemas/postgres/009_served_curves.sql"),
     },
+    Migration {
+        version: 10,
+        name: "curve_shapes",
+        sql: include_str!("../../../schemas/postgres/010_curve_shapes.sql"),
+    },
 ];
 
 /// Seed of the reference tables; `{tenant}` is replaced by an SQL literal.

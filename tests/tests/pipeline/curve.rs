@@ -1,5 +1,5 @@
 //! Settlements through the running pipeline, and the curve that is made from them: every quote is repriced, a correction and a change of the
-//! definition count while everything runs, and the past stays as it was known. Snapshots of it are in the topic, the table and the route, while
+//! definition count while everything runs, a seasonal shape too, and the past stays as it was known. Snapshots of it are in the topic, the table and the route, while
 //! aggregation is killed. A quote that comes late changes nothing that was known before. `dp verify` computes them again and names a changed row, `dp explain curve` leads to the bytes of the quotes.
 
 use codec::Wire;
@@ -139,6 +139,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
     let first = a_snapshot_is_in_the_topic_the_table_and_the_route(&pipeline, &before);
     a_correction_replaces_and_the_past_stays(&pipeline, &before);
     a_corrected_quote_makes_a_new_snapshot(&pipeline, &first);
+    a_seasonal_shape_moves_the_months_of_the_next_snapshot(&pipeline);
     the_definition_changes_while_everything_runs(&pipeline);
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
@@ -555,6 +556,65 @@ fn a_correction_replaces_and_the_past_stays(pipeline: &Pipeline, before: &Value)
     // The definition has no history.
     assert!(past["note"].as_str().unwrap().contains("curve_metadata"), "{past}");
     assert_eq!(before["note"], Value::Null);
+}
+
+/// The price of a month of 2025.
+fn month(snapshot: &Value, contract: &str) -> f64 {
+    let points = snapshot["points"].as_array().unwrap();
+    let point = points.iter().find(|point| point["contract"] == contract).unwrap();
+    point["price"].as_f64().unwrap()
+}
+
+/// The first snapshot with this definition. Each attempt quotes a contract whose delivery is over, which brings today's definition and is no
+/// quote of the curve itself.
+fn snapshot_defined_as(pipeline: &Pipeline, definition: &str, prices: &mut u32) -> Value {
+    let mut found = Value::Null;
+    let result = eventually("a snapshot has the new definition", || {
+        *prices += 1;
+        let row = format!("2025-01-15,PJM.TEST WESTERN,2025-02,flat,{prices},");
+        ingest(pipeline, &document(&[row]));
+        tick(pipeline);
+        let (status, body) = curve(pipeline, "")?;
+        found = body;
+        Ok(status == 200 && found["definition"] == definition)
+    });
+    assert!(result.is_ok(), "{result:?} {found}");
+    found
+}
+
+/// May and June have one quote together. The spreads add up to nothing over its hours, so that the levels below them stay as they are.
+fn a_seasonal_shape_moves_the_months_of_the_next_snapshot(pipeline: &Pipeline) {
+    let set = |value: &str| {
+        let sql = format!("UPDATE curve_metadata SET seasonal_spreads = {value} WHERE curve_id = '{CURVE}'");
+        pipeline.postgres.rows(&sql)
+    };
+    let (may, june) = (7.2, -7.44);
+    let spreads = format!("0,0,0,0,{may},{june},0,0,0,0,0,0");
+    let (_, before) = curve(pipeline, "").unwrap();
+    let without = before["definition"].as_str().unwrap();
+    assert_eq!(without, "smooth;;PJM.TEST%20WESTERN.*.SETTLEMENT");
+    assert!(set("'{1,2}'").is_err(), "two values are no shape");
+    set(&format!("'{{{spreads}}}'")).unwrap();
+
+    let mut prices = 1_000;
+    let definition = format!("smooth;spreads={spreads};;PJM.TEST%20WESTERN.*.SETTLEMENT");
+    let shaped = snapshot_defined_as(pipeline, &definition, &mut prices);
+    check_repricing(&shaped);
+    let spread = |snapshot: &Value| month(snapshot, "2025-05") - month(snapshot, "2025-06");
+    let moved = spread(&shaped) - spread(&before);
+    assert!((moved - (may - june)).abs() <= 1e-8, "{moved}");
+    for contract in ["2025-04", "2025-11"] {
+        let moved = month(&shaped, contract) - month(&before, contract);
+        assert!(moved.abs() <= 1e-8, "{contract}: {moved}");
+    }
+    // It is the curve that `dp curve show` builds.
+    assert_eq!(shaped["points"], shown(pipeline, &[])["points"]);
+
+    set("NULL").unwrap();
+    let after = snapshot_defined_as(pipeline, without, &mut prices);
+    for name in ["points", "inputs", "day"] {
+        assert_eq!(after[name], before[name], "{name}");
+    }
 }
 
 fn the_definition_changes_while_everything_runs(pipeline: &Pipeline) {

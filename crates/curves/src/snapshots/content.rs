@@ -13,7 +13,6 @@ use markets::contract::Month;
 use super::{Newest, Reason, Snapshots};
 use crate::curve::Builder;
 use crate::definition::Choice;
-use crate::method::Shape;
 use crate::quote::State;
 use crate::snapshot::{SnapshotInput, SnapshotPoint};
 use crate::{CurveError, CurveSnapshot, Horizon, PricedContract, Selected};
@@ -54,15 +53,15 @@ impl Snapshots {
         newest: &Newest,
         selected: &Selected,
     ) -> Result<Vec<CurveSnapshot>, Reason> {
-        let method = self
-            .definitions
-            .get(&newest.definition)
-            .ok_or(Reason::Undefined)?
-            .method;
+        let interpolation = self.definitions.get(&newest.definition).ok_or(Reason::Undefined)?;
+        let (method, shape) = (interpolation.method, interpolation.shape);
         let calendar = self.calendars.get(&newest.market).ok_or(Reason::UnknownMarket)?;
-        let fits = |builder: &Builder| builder.method() == method && builder.calendar().market() == calendar.market();
+        let fits = |builder: &Builder| {
+            let is_of_market = builder.calendar().market() == calendar.market();
+            is_of_market && builder.method() == method && *builder.shape() == shape
+        };
         if !self.builder.as_ref().is_some_and(fits) {
-            self.builder = Some(Builder::new(calendar.clone(), method, Shape::None, TOLERANCE));
+            self.builder = Some(Builder::new(calendar.clone(), method, shape, TOLERANCE));
         }
         let builder = self.builder.as_mut().ok_or(Reason::NotBuilt)?;
         let day = selected.day;

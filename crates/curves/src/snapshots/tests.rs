@@ -9,7 +9,7 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 
 use super::*;
 use crate::definition::Choice;
-use crate::{Horizon, Month, Shape};
+use crate::{Horizon, Month};
 
 const DAY: Micros = 86_400_000_000;
 const MINUTE: Micros = 60_000_000;
@@ -26,13 +26,17 @@ const IDS: [&str; 6] = [
     // Its delivery is over.
     "PJM.W.2026-11.FLAT.SETTLEMENT",
 ];
-/// The last one leaves the last three instruments out.
-const DEFINITIONS: [&str; 4] = [
+const DEFINITIONS: [&str; 6] = [
     "flat",
     "linear",
     "smooth;1,2",
     "flat;;PJM.W.2027*,PJM.W.Q1-27.FLAT.SETTLEMENT",
+    SPREADS,
+    "linear;ratios=1.3,1.2,1,0.9,0.9,1,1.1,1.1,0.9,0.9,1,1.1;1,2",
 ];
+const SPREADS: &str = "flat;spreads=8,5,-1,0,0,0,9.5,9,0,0,0,3.25";
+/// It leaves the instruments after the first three out.
+const WITH_MEMBERS: usize = 3;
 const MEMBERS: usize = 3;
 
 const LIMITS: Limits = Limits {
@@ -156,7 +160,8 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
             of_id.max_by_key(|quote| (day(quote), stated(quote), quote.sequence, quote.offset))
         };
         let counts = |quote: &&Given| {
-            let is_member = MEMBERS > quote.id || newest.definition < 3 || quote.definition == newest.definition;
+            let is_member =
+                MEMBERS > quote.id || newest.definition != WITH_MEMBERS || quote.definition == newest.definition;
             quote.clock >= end - LIMITS.max_age && is_member
         };
         let mut ids: Vec<usize> = (0..IDS.len()).collect();
@@ -185,7 +190,7 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
         let Ok(selected) = choice.select(&calendar, &prices) else {
             continue;
         };
-        let mut builder = Builder::new(calendar.clone(), definition.method, Shape::None, 0.005);
+        let mut builder = Builder::new(calendar.clone(), definition.method, definition.shape, 0.005);
         let until = Month::of(selected.day).plus(13);
         let Ok(curve) = builder.build(selected.day, until, &selected.quotes) else {
             continue;
@@ -694,6 +699,53 @@ fn an_archive_that_is_ingested_today_changes_no_curve_of_today() {
         ..archive.leg()
     };
     assert_eq!(quoted(&[today.leg(), other]), (vec![4_000], vec![Reason::UnitMismatch]));
+}
+
+/// The prices of the months of the last snapshot that a leg causes, by contract, after a check that its quotes reprice.
+fn months(curve: &mut Snapshots, leg: &LegPrice<'_>) -> BTreeMap<String, f64> {
+    assert_eq!(curve.take(leg, leg.log_clock), None);
+    let mut months = BTreeMap::new();
+    curve.advance(leg.log_clock + MINUTE, leg.enriched_offset, &mut |record| {
+        assert_eq!(Some(record.definition), leg.definition);
+        let residuals = record.inputs.iter().map(|input| input.residual.unwrap().abs());
+        assert!(residuals.fold(0.0, f64::max) <= 1e-8, "{:?}", record.inputs);
+        let points = record
+            .points
+            .iter()
+            .map(|point| (point.contract.to_owned(), point.price));
+        months = points.collect();
+    });
+    months
+}
+
+#[test]
+fn a_shape_moves_months_by_the_spread_between_them_and_a_changed_one_counts_at_once() {
+    let mut curve = Snapshots::new("t", "C", LIMITS);
+    let quarter = |minute: i64, definition: &'static str| LegPrice {
+        definition: Some(definition),
+        ..given(2, minute, 6_000, minute).leg()
+    };
+    // The quotes stay the same; only the definition changes, and is taken back.
+    let other = "flat;spreads=0,12.5,0,0,0,0,0,0,0,0,0,0";
+    for (minute, definition, january, march) in [
+        (0, "flat", 0.0, 0.0),
+        (2, SPREADS, 8.0 - 5.0, -1.0 - 5.0),
+        (4, other, -12.5, -12.5),
+        (6, "flat", 0.0, 0.0),
+    ] {
+        let months = months(&mut curve, &quarter(minute, definition));
+        for (contract, above_february) in [("2027-01", january), ("2027-03", march)] {
+            let found = months[contract] - months["2027-02"];
+            assert!(
+                (found - above_february).abs() < 1e-9,
+                "{definition} {contract}: {months:?}"
+            );
+        }
+        // January and March have 31 days, February 28, and the clock changes in March.
+        let hours = [("2027-01", 744.0), ("2027-02", 672.0), ("2027-03", 743.0)];
+        let sum: f64 = hours.iter().map(|(contract, hours)| months[*contract] * hours).sum();
+        assert!((sum / 2_159.0 - 60.0).abs() < 1e-8, "{definition}: {months:?}");
+    }
 }
 
 #[test]

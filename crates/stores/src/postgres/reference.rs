@@ -36,7 +36,7 @@ pub struct Rule {
 }
 
 /// A row of `curve_metadata`: a curve, and which instruments are its quotes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub struct CurveRow {
     pub tenant_id: String,
@@ -49,10 +49,14 @@ pub struct CurveRow {
     pub interpolation_method: String,
     /// Patterns of instrument ids.
     pub instruments: Vec<String>,
+    /// Twelve from January to December; none if not set.
+    pub seasonal_ratios: Vec<f64>,
+    /// Twelve from January to December, in the unit of the prices; none if not set. Not both are set.
+    pub seasonal_spreads: Vec<f64>,
 }
 
 /// All reference data.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[allow(missing_docs)]
 pub struct ReferenceData {
     pub instruments: Vec<ReferenceInstrument>,
@@ -73,8 +77,8 @@ pub struct ReferenceStore {
 const COLUMNS: &str = "tenant_id, instrument_id, commodity, region, product_tier, unit, \
                        (contract_size * 100000000)::bigint, (tick_size * 100000000)::bigint, curve_id";
 
-const CURVES: &str = "SELECT tenant_id, curve_id, curve_name, commodity, region, contract_months, interpolation_method, instruments \
-                      FROM curve_metadata";
+const CURVES: &str = "SELECT tenant_id, curve_id, curve_name, commodity, region, contract_months, interpolation_method, instruments, \
+                      seasonal_ratios, seasonal_spreads FROM curve_metadata";
 
 impl ReferenceStore {
     /// Uses this pool.
@@ -189,6 +193,8 @@ fn curve(row: &Row) -> Result<CurveRow, StoreError> {
             contract_months: row.try_get(5)?,
             interpolation_method: row.try_get(6)?,
             instruments: row.try_get(7)?,
+            seasonal_ratios: row.try_get::<_, Option<_>>(8)?.unwrap_or_default(),
+            seasonal_spreads: row.try_get::<_, Option<_>>(9)?.unwrap_or_default(),
         })
     };
     read().map_err(|error| StoreError::postgres("read curves", &error))

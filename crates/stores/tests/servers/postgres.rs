@@ -424,6 +424,7 @@ async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
     assert_eq!(gas.unwrap().instruments, ["GAS.HENRY_HUB.*.SETTLEMENT"]);
     assert_eq!(store.curves("default").await.unwrap(), all.curves);
     assert!(store.curves("other").await.unwrap().is_empty());
+    seasonal_shapes_are_checked_and_read(&postgres, &store).await;
 
     let keys = [
         ("default", "WTI"),
@@ -453,6 +454,59 @@ async fn reference_data_is_seeded_found_and_announced_when_it_changes() {
             break;
         }
     }
+}
+
+/// The constraints name what is refused, and a refused shape leaves the row as it is.
+async fn seasonal_shapes_are_checked_and_read(postgres: &Postgres, store: &ReferenceStore) {
+    let set = async |columns: &str| {
+        let sql = format!("UPDATE curve_metadata SET {columns} WHERE tenant_id = 'default' AND curve_id = 'WTI'");
+        postgres.exec(&sql).await
+    };
+    let read = async || {
+        let curves = store.curves("default").await.unwrap();
+        let curve = curves.into_iter().find(|curve| curve.curve_id == "WTI").unwrap();
+        (curve.seasonal_ratios, curve.seasonal_spreads)
+    };
+    assert_eq!(read().await, (vec![], vec![]));
+    set("seasonal_spreads = '{1.5,0,0,0,0,0,-100000,0,0,0,0,100000}'")
+        .await
+        .unwrap();
+    let spreads = vec![1.5, 0.0, 0.0, 0.0, 0.0, 0.0, -100_000.0, 0.0, 0.0, 0.0, 0.0, 100_000.0];
+    assert_eq!(read().await, (vec![], spreads.clone()));
+    let ratios = "seasonal_ratios_are_twelve_numbers_from_0_01_to_100";
+    let within = "seasonal_spreads_are_twelve_numbers_within_100000";
+    let ones = "1,1,1,1,1,1,1,1,1,1,1";
+    for (columns, constraint) in [
+        (
+            format!("seasonal_ratios = '{{{ones},1}}'"),
+            "seasonal_shape_is_ratios_or_spreads_not_both",
+        ),
+        (
+            format!("seasonal_spreads = NULL, seasonal_ratios = '{{{ones}}}'"),
+            ratios,
+        ),
+        (
+            format!("seasonal_spreads = NULL, seasonal_ratios = '{{{ones},0}}'"),
+            ratios,
+        ),
+        (
+            format!("seasonal_spreads = NULL, seasonal_ratios = '{{{ones},NaN}}'"),
+            ratios,
+        ),
+        ("seasonal_spreads = NULL, seasonal_ratios = '{}'".to_owned(), ratios),
+        (format!("seasonal_spreads = '{{{ones},1,1}}'"), within),
+        (format!("seasonal_spreads = '{{{ones},NULL}}'"), within),
+        (format!("seasonal_spreads = '{{{ones},-100001}}'"), within),
+        (format!("seasonal_spreads = '{{{ones},Infinity}}'"), within),
+    ] {
+        let error = set(&columns).await.unwrap_err().to_string();
+        assert!(error.contains(constraint), "{columns}: {error}");
+    }
+    assert_eq!(read().await, (vec![], spreads));
+    set(&format!("seasonal_spreads = NULL, seasonal_ratios = '{{{ones},0.01}}'"))
+        .await
+        .unwrap();
+    assert_eq!(read().await.0.len(), 12);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

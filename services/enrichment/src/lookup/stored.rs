@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use curves::Interpolation;
+use curves::{Interpolation, Method, Shape};
 use domain::instrument::IdPattern;
 use futures_util::future::BoxFuture;
 use service::StartError;
@@ -148,28 +148,34 @@ fn overlaps(rules: &TenantRules) {
     }
 }
 
-/// The definition as ticks carry it. `None` for a method that is none: the quotes of this curve give no snapshots.
+/// The definition as ticks carry it. `None` for a method or a seasonal shape that is none: the quotes of this curve give no snapshots.
 fn definition(curve: &CurveRow) -> Option<String> {
-    match curve.interpolation_method.parse() {
-        Ok(method) => {
-            let interpolation = Interpolation {
-                method,
-                contract_months: curve.contract_months.clone(),
-                instruments: curve.instruments.iter().map(|text| IdPattern::new(text)).collect(),
-            };
-            Some(interpolation.to_string())
-        }
-        Err(error) => {
-            tracing::warn!(
-                event = "curve_method_unknown",
-                tenant_id = %curve.tenant_id,
-                curve_id = %curve.curve_id,
-                error = %error,
-                "correct column interpolation_method of curve_metadata"
-            );
-            None
-        }
-    }
+    let method = curve.interpolation_method.parse::<Method>().inspect_err(|error| {
+        tracing::warn!(
+            event = "curve_method_unknown",
+            tenant_id = %curve.tenant_id,
+            curve_id = %curve.curve_id,
+            error = %error,
+            "correct column interpolation_method of curve_metadata"
+        );
+    });
+    // The constraints of the table refuse it too; a copy of the rows may have been loaded without them.
+    let shape = Shape::of_lists(&curve.seasonal_ratios, &curve.seasonal_spreads).inspect_err(|error| {
+        tracing::warn!(
+            event = "curve_shape_refused",
+            tenant_id = %curve.tenant_id,
+            curve_id = %curve.curve_id,
+            error = %error,
+            "correct columns seasonal_ratios and seasonal_spreads of curve_metadata"
+        );
+    });
+    let interpolation = Interpolation {
+        method: method.ok()?,
+        shape: shape.ok()?,
+        contract_months: curve.contract_months.clone(),
+        instruments: curve.instruments.iter().map(|text| IdPattern::new(text)).collect(),
+    };
+    Some(interpolation.to_string())
 }
 
 fn rules_of(tenants: &mut BTreeMap<String, TenantRules>, tenant_id: String) -> &mut TenantRules {
@@ -186,4 +192,69 @@ fn custom(rule: Rule) -> (String, CustomRule) {
         priority: rule.priority,
     };
     (rule.tenant_id, custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> CurveRow {
+        CurveRow {
+            tenant_id: "t".to_owned(),
+            curve_id: "C".to_owned(),
+            curve_name: "C".to_owned(),
+            commodity: "electricity".to_owned(),
+            region: "northeast".to_owned(),
+            contract_months: vec![1, 2],
+            interpolation_method: "smooth".to_owned(),
+            instruments: vec!["PJM.W.*.SETTLEMENT".to_owned()],
+            seasonal_ratios: Vec::new(),
+            seasonal_spreads: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn ticks_carry_the_seasonal_shape_of_their_curve_and_without_one_the_text_of_before() {
+        let of = |row: &CurveRow| definition(row).unwrap_or_default();
+        assert_eq!(of(&row()), "smooth;1,2;PJM.W.*.SETTLEMENT");
+        let with_ratios = CurveRow {
+            seasonal_ratios: vec![1.5; 12],
+            ..row()
+        };
+        let ratios = ["1.5"; 12].join(",");
+        assert_eq!(
+            of(&with_ratios),
+            format!("smooth;ratios={ratios};1,2;PJM.W.*.SETTLEMENT")
+        );
+        let with_spreads = CurveRow {
+            seasonal_spreads: vec![-2.0; 12],
+            contract_months: Vec::new(),
+            ..row()
+        };
+        let spreads = ["-2"; 12].join(",");
+        assert_eq!(
+            of(&with_spreads),
+            format!("smooth;spreads={spreads};;PJM.W.*.SETTLEMENT")
+        );
+    }
+
+    #[test]
+    fn a_curve_with_an_unknown_method_or_a_shape_that_is_none_has_no_definition() {
+        let method = CurveRow {
+            interpolation_method: "spline".to_owned(),
+            ..row()
+        };
+        let eleven = CurveRow {
+            seasonal_spreads: vec![1.0; 11],
+            ..row()
+        };
+        let both = CurveRow {
+            seasonal_ratios: vec![1.0; 12],
+            seasonal_spreads: vec![1.0; 12],
+            ..row()
+        };
+        for refused in [method, eleven, both] {
+            assert_eq!(definition(&refused), None, "{refused:?}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ const PATTERNS: usize = 32;
 
 /// Build a curve from its quotes in ClickHouse, as known at a time, and draw it
 ///
-/// Which instruments are quotes of the curve, and its method, are in table curve_metadata. Of each instrument the last trade date that was
+/// Which instruments are quotes of the curve, its method and its seasonal shape are in table curve_metadata. Of each instrument the last trade date that was
 /// in the log by that time counts, with its last correction. The day of the curve is the last trade date of all. The table keeps no
 /// history: with --as-of the definition is today's, and the output says so.
 ///
@@ -79,6 +79,9 @@ struct Listed<'r> {
     interpolation_method: &'r str,
     contract_months: &'r [i32],
     instruments: &'r [String],
+    /// Twelve from January to December, or none.
+    seasonal_ratios: &'r [f64],
+    seasonal_spreads: &'r [f64],
     /// Curves before it by id that get the quotes that fit both.
     overlaps: Vec<&'r str>,
 }
@@ -143,6 +146,8 @@ impl<'r> Listed<'r> {
             interpolation_method: &row.interpolation_method,
             contract_months: &row.contract_months,
             instruments: &row.instruments,
+            seasonal_ratios: &row.seasonal_ratios,
+            seasonal_spreads: &row.seasonal_spreads,
             overlaps: overlaps(row, rows),
         }
     }

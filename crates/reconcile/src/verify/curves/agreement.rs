@@ -50,7 +50,7 @@ const IMPLIED: [&str; 11] = [
     "PJM.W.WIN-27.FLAT.SETTLEMENT",
     "PJM.W.WIN-27.PEAK.SETTLEMENT",
 ];
-const DEFINITIONS: [&str; 7] = [
+const DEFINITIONS: [&str; 9] = [
     "flat",
     "linear",
     "monotone",
@@ -58,6 +58,8 @@ const DEFINITIONS: [&str; 7] = [
     "none",
     "flat;;PJM.W.*.SETTLEMENT",
     "linear;;PJM.W.2027-*,PJM.W.Q1-27.FLAT.SETTLEMENT",
+    "flat;spreads=8,5,-1,0,0,0,9.5,9,0,0,0,3.25",
+    "smooth;ratios=1.3,1.2,1,0.9,0.9,1,1.1,1.1,0.9,0.9,1,1.1;;PJM.W.*.SETTLEMENT",
 ];
 
 /// A quote of the log.

@@ -1,6 +1,8 @@
-//! What a definition of a curve says: `linear`, `linear;1,2`, or `linear;1,2;PJM.W.*.SETTLEMENT`. Pure.
+//! What a definition of a curve says: `linear`, `linear;1,2`, or `linear;1,2;PJM.W.*.SETTLEMENT`, each also with a seasonal shape after the
+//! method: `linear;ratios=1.3,1.2,1,0.9,0.9,1,1.1,1.1,0.9,0.9,1,1.1;1,2`. Pure.
 //!
-//! Role: part of the second opinion on curves: method, months from the prompt and patterns of instruments, without crate `curves`.
+//! Role: part of the second opinion on curves: method, months from the prompt and patterns of instruments, without crate `curves`. A shape
+//! must be one, and its values are not kept: which quotes count, and that they reprice, does not depend on them.
 //! Failure: `None`: the text is no definition.
 
 /// Which contracts count.
@@ -24,17 +26,21 @@ pub(super) enum Membership {
 
 impl Definition {
     pub(super) fn of(text: &str) -> Option<Definition> {
-        let parts: Vec<&str> = text.splitn(3, ';').collect();
-        let (method, rest) = parts.split_first()?;
+        let (method, mut rest) = first_part(text);
         ["flat", "linear", "monotone", "smooth"]
-            .contains(method)
+            .contains(&method)
             .then_some(())?;
-        let (months, patterns) = match rest {
-            [] => (Vec::new(), Vec::new()),
-            [months] => (numbers(months)?, Vec::new()),
-            ["", patterns] => (Vec::new(), listed(patterns)?),
-            [months, patterns] => (numbers(months)?, listed(patterns)?),
-            _ => return None,
+        if let Some((part, after)) = rest.map(first_part)
+            && let Some((kind, values)) = part.split_once('=')
+        {
+            is_shape(kind, values).then_some(())?;
+            rest = after;
+        }
+        let (months, patterns) = match rest.map(first_part) {
+            None => (Vec::new(), Vec::new()),
+            Some((months, None)) => (numbers(months)?, Vec::new()),
+            Some(("", Some(patterns))) => (Vec::new(), listed(patterns)?),
+            Some((months, Some(patterns))) => (numbers(months)?, listed(patterns)?),
         };
         Some(Definition { months, patterns })
     }
@@ -52,6 +58,25 @@ impl Definition {
             false => Membership::OtherHub,
         }
     }
+}
+
+/// What stands before the first semicolon, and what stands after it.
+fn first_part(text: &str) -> (&str, Option<&str>) {
+    match text.split_once(';') {
+        Some((part, after)) => (part, Some(after)),
+        None => (text, None),
+    }
+}
+
+/// Whether these are twelve values of a seasonal shape.
+fn is_shape(kind: &str, values: &str) -> bool {
+    let range = match kind {
+        "ratios" => 0.01..=100.0,
+        "spreads" => -100_000.0..=100_000.0,
+        _ => return false,
+    };
+    let is_in = |value: &str| value.parse::<f64>().is_ok_and(|value| range.contains(&value));
+    values.split(',').count() == 12 && values.split(',').all(is_in)
 }
 
 fn numbers(list: &str) -> Option<Vec<i32>> {
@@ -113,6 +138,35 @@ mod tests {
         assert_eq!(of("smooth;2;"), Some((vec![2], texts(&[""]))));
         for text in ["", "spline", "linear;", "linear;1;A;B", r"linear;;A\B", r"linear;;A\"] {
             assert_eq!(of(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_shape_changes_neither_months_nor_patterns_and_must_be_one() {
+        let (eleven, spreads) = ("1,1,1,1,1,1,1,1,1,1,1", "spreads=8,5,-1.5,0,0,0,9.5,9,0,0,-100000,3.25");
+        for rest in ["", ";1,12", r";;A*,B\,C", ";2;", ";1=;A"] {
+            let without = Definition::of(&format!("linear{rest}"));
+            assert_eq!(without.is_some(), !rest.contains('='), "{rest}");
+            let ratios = format!("linear;ratios={eleven},0.01{rest}");
+            for text in [format!("linear;{spreads}{rest}"), ratios] {
+                assert_eq!(Definition::of(&text), without, "{text}");
+            }
+        }
+        for text in [
+            format!("spreads={eleven},1"),
+            format!("spline;spreads={eleven},1"),
+            format!("flat;levels={eleven},1"),
+            format!("flat;ratios={eleven}"),
+            format!("flat;ratios={eleven},1,1"),
+            format!("flat;ratios={eleven},0"),
+            format!("flat;spreads={eleven},NaN"),
+            format!("flat;spreads={eleven},"),
+            format!("flat;1;spreads={eleven},1"),
+        ] {
+            let found = Definition::of(&text);
+            // After the months it is a pattern, which no id fits.
+            let patterns = found.map(|found| found.patterns.len());
+            assert_eq!(patterns, text.contains(";1;").then_some(12), "{text}");
         }
     }
 
