@@ -4,17 +4,25 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use common::{contract, hours_in, quote};
 use curves::{
-    Basis, Block, Builder, Commodity, Contract, Curve, DeliveryCalendar, Method, Month, Quote, Shape, State, Tenor,
+    Basis, Block, Builder, Commodity, Contract, Curve, CurveError, DeliveryCalendar, Method, Month, Quote, Shape,
+    State, Tenor,
 };
 use jiff::civil::{Date, date};
 use proptest::prelude::*;
+use proptest::test_runner::{TestCaseResult, TestRunner};
 
 const MONTHS: i32 = 60;
 const EXACT: f64 = 1e-8;
+/// Random sets of consistent quotes; of how many of them at least a curve is made (in the others no quote can be used), and in how many of
+/// them at least some quotes imply another one.
+const CONSISTENT: (u32, u32, u32) = (10_000, 9_000, 4_000);
+/// Random sets with one wrong quote, and in how many of them at least other quotes contradict it.
+const WITH_A_WRONG_ONE: (u32, u32) = (2_000, 1_800);
 
 /// A random market: prices of peak and off-peak of each month, and the contracts that are quoted.
 #[derive(Debug, Clone)]
@@ -82,6 +90,29 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
+/// A case that begins with quotes of which some imply another one: a quarter and its months, or the blocks of a month. The number is the
+/// place of one of them. Random contracts alone imply each other in one of a hundred cases.
+fn redundant() -> impl Strategy<Value = (Case, usize)> {
+    let quarter = (2027i16..2031, 1i8..5);
+    (case(), quarter, any::<bool>(), 0usize..12).prop_map(|(mut case, (year, quarter), is_of_blocks, at)| {
+        let month = |back: i8| Tenor::Month(Month::new(year, 3 * quarter - back));
+        let added = if is_of_blocks && case.market != "GAS" {
+            [Block::Flat, Block::Peak, Block::OffPeak]
+                .map(|block| (month(0), block))
+                .to_vec()
+        } else {
+            [Tenor::Quarter(year, quarter), month(2), month(1), month(0)]
+                .map(|tenor| (tenor, Block::Flat))
+                .to_vec()
+        };
+        let at = at % added.len();
+        // Of one contract the newest quote counts, which is the last one here.
+        case.quoted.retain(|quoted| !added.contains(quoted));
+        case.quoted.splice(0..0, added);
+        (case, at)
+    })
+}
+
 impl Case {
     fn calendar(&self) -> DeliveryCalendar {
         DeliveryCalendar::of(self.market).unwrap()
@@ -124,11 +155,17 @@ impl Case {
         (hours > 0.0).then(|| sum / hours)
     }
 
-    fn build(&self, quotes: &[Quote]) -> Option<Curve> {
+    /// The curve; `None` only if no quote can be used.
+    fn build(&self, quotes: &[Quote]) -> Result<Option<Curve>, TestCaseError> {
         let mut builder = Builder::new(self.calendar(), self.method, self.shape, EXACT);
-        builder
-            .build(self.as_of, Month::of(self.as_of).plus(MONTHS), quotes)
-            .ok()
+        match builder.build(self.as_of, Month::of(self.as_of).plus(MONTHS), quotes) {
+            Ok(curve) => Ok(Some(curve)),
+            Err(CurveError::NoQuotes(_)) => Ok(None),
+            Err(error) => Err(TestCaseError::fail(format!(
+                "{} is not built: {error}",
+                self.method.name()
+            ))),
+        }
     }
 
     /// The mean of the curve's points over the hours of a contract.
@@ -157,69 +194,126 @@ impl Case {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_consistent_quote_is_the_mean_of_its_points(case in case()) {
-        let quotes = case.quotes();
-        prop_assume!(!quotes.is_empty());
-        let Some(curve) = case.build(&quotes) else {
-            return Ok(());
-        };
-        for input in &curve.inputs {
-            match input.state {
-                State::Superseded => continue,
-                State::InDelivery => {
-                    prop_assert!(input.quote.contract.period.first <= case.as_of);
-                    continue;
-                }
-                state => prop_assert!(matches!(state, State::Repriced | State::Consistent), "{input:?}"),
-            }
-            let found = case.price_on(&curve, input.quote.contract);
-            prop_assert!((found - input.quote.price).abs() < EXACT, "{} {found} {input:?}", case.method.name());
-            prop_assert!(input.residual().unwrap().abs() < EXACT);
-        }
-        for point in &curve.points {
-            prop_assert!(point.price.is_finite(), "{point:?}");
-            prop_assert!(point.sources.iter().all(|at| curve.inputs[*at].curve_price.is_some()));
-            prop_assert!(!point.sources.is_empty());
-            if point.basis == Basis::Implied {
-                let ahead = usize::try_from(point.contract.period.first_month().since(Month::of(case.as_of))).unwrap();
-                let truth = case.truth[ahead % case.truth.len()];
-                let expected = case.mean(point.contract, |_| truth).unwrap();
-                prop_assert!((expected - point.price).abs() < EXACT, "{point:?} {expected}");
-            }
-        }
-    }
-
+/// Runs `check` on this many random cases.
+fn for_cases<S: Strategy>(cases: u32, strategy: &S, check: impl Fn(S::Value) -> TestCaseResult) {
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    };
+    TestRunner::new(config)
+        .run(strategy, check)
+        .unwrap_or_else(|error| panic!("{error}"));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+/// Adds one to a counter, which a closure that cannot change anything else may do.
+fn count(counter: &Cell<u32>) {
+    counter.set(counter.get() + 1);
+}
 
-    #[test]
-    fn a_wrong_quote_is_reported_and_the_others_keep_their_prices(case in case(), at in any::<prop::sample::Index>()) {
-        let mut quotes = case.quotes();
+#[test]
+fn every_consistent_quote_is_the_mean_of_its_points() {
+    let (cases, least, least_implied) = CONSISTENT;
+    let (built, implied) = (Cell::new(0), Cell::new(0));
+    let strategy = prop_oneof![case(), redundant().prop_map(|(case, _)| case)];
+    for_cases(cases, &strategy, |case| {
+        let quotes = case.quotes();
         prop_assume!(!quotes.is_empty());
-        let at = at.index(quotes.len());
-        quotes[at].price += 5.0;
-        let Some(curve) = case.build(&quotes) else {
+        let Some(curve) = case.build(&quotes)? else {
             return Ok(());
         };
-        for input in &curve.inputs {
-            if input.state == State::Contradictory {
-                prop_assert!(input.residual().unwrap().abs() > 1e-3, "{input:?}");
-                prop_assert!(!input.implied_by.is_empty());
-                // The wrong quote itself, or one that it makes wrong.
-                let wrong = quotes[at].contract;
-                prop_assert!(input.quote.contract == wrong || input.implied_by.contains(&wrong), "{input:?}");
-            } else if input.curve_price.is_some() {
-                let found = case.price_on(&curve, input.quote.contract);
-                prop_assert!((found - input.quote.price).abs() < EXACT, "{found} {input:?}");
+        count(&built);
+        if curve.inputs.iter().any(|input| input.state == State::Consistent) {
+            count(&implied);
+        }
+        reprices(&case, &curve)?;
+        points_are_sound(&case, &curve)
+    });
+    let (built, implied) = (built.get(), implied.get());
+    println!("{built} of {cases} sets make a curve, {implied} have a quote that others imply");
+    assert!(
+        built >= least && implied >= least_implied,
+        "of {cases} sets only {built} make a curve, {implied} with a quote that others imply"
+    );
+}
+
+/// Every quote that counts is the mean of its points.
+fn reprices(case: &Case, curve: &Curve) -> TestCaseResult {
+    for input in &curve.inputs {
+        match input.state {
+            State::Superseded => continue,
+            State::InDelivery => {
+                prop_assert!(input.quote.contract.period.first <= case.as_of);
+                continue;
             }
+            state => prop_assert!(matches!(state, State::Repriced | State::Consistent), "{input:?}"),
+        }
+        let found = case.price_on(curve, input.quote.contract);
+        prop_assert!(
+            (found - input.quote.price).abs() < EXACT,
+            "{} {found} {input:?}",
+            case.method.name()
+        );
+        prop_assert!(input.residual().unwrap().abs() < EXACT);
+    }
+    Ok(())
+}
+
+/// Every point has a price and sources that count, and one that the quotes imply has the true price.
+fn points_are_sound(case: &Case, curve: &Curve) -> TestCaseResult {
+    for point in &curve.points {
+        prop_assert!(point.price.is_finite(), "{point:?}");
+        prop_assert!(point.sources.iter().all(|at| curve.inputs[*at].curve_price.is_some()));
+        prop_assert!(!point.sources.is_empty());
+        if point.basis == Basis::Implied {
+            let ahead = usize::try_from(point.contract.period.first_month().since(Month::of(case.as_of))).unwrap();
+            let truth = case.truth[ahead % case.truth.len()];
+            let expected = case.mean(point.contract, |_| truth).unwrap();
+            prop_assert!((expected - point.price).abs() < EXACT, "{point:?} {expected}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_wrong_quote_is_reported_and_the_others_keep_their_prices() {
+    let ((cases, least), contradictory) = (WITH_A_WRONG_ONE, Cell::new(0));
+    for_cases(cases, &redundant(), |(case, at)| {
+        let mut quotes = case.quotes();
+        quotes[at].price += 5.0;
+        let Some(curve) = case.build(&quotes)? else {
+            return Ok(());
+        };
+        if curve.has_contradictions() {
+            count(&contradictory);
+        }
+        only_the_wrong_one_differs(&case, &curve, quotes[at].contract)
+    });
+    let contradictory = contradictory.get();
+    println!("{contradictory} of {cases} sets are contradictory");
+    assert!(
+        contradictory >= least,
+        "only {contradictory} of {cases} sets are contradictory"
+    );
+}
+
+/// A quote has a residual only if it is the wrong one, or the wrong one implies another price.
+fn only_the_wrong_one_differs(case: &Case, curve: &Curve, wrong: Contract) -> TestCaseResult {
+    for input in &curve.inputs {
+        if input.state == State::Contradictory {
+            prop_assert!(input.residual().unwrap().abs() > 1e-3, "{input:?}");
+            prop_assert!(!input.implied_by.is_empty());
+            prop_assert!(
+                input.quote.contract == wrong || input.implied_by.contains(&wrong),
+                "{input:?}"
+            );
+        } else if input.curve_price.is_some() {
+            let found = case.price_on(curve, input.quote.contract);
+            prop_assert!((found - input.quote.price).abs() < EXACT, "{found} {input:?}");
+        }
+    }
+    Ok(())
 }
 
 fn build(quotes: &[Quote], as_of: Date, market: &str) -> Curve {

@@ -94,8 +94,8 @@ pub fn routes(api: Arc<Api>) -> Routes {
         .of_tenant(
             Method::GET,
             "/curves/snapshots",
-            "Newest snapshot of each curve and horizon, or the newest that was known at a time of the log's clock, newest first; or those of one curve",
-            &["curve_id", "horizon", "as_of", "limit"],
+            "Newest snapshot of each curve and horizon, newest first, or the newest that was known at a time of the log's clock, by curve and horizon; or those of one curve",
+            &["curve_id", "horizon", "as_of", "after", "limit"],
             curves::snapshots,
         )
         .returning(&curves::SNAPSHOTS)

@@ -28,11 +28,11 @@ const CURVE: &str = "TEST_WESTERN";
 const SNAPSHOTS: &str = "aggregation.curves.v1";
 const LEGS: &str = "aggregation.legs.v1";
 
-fn document(rows: &[String]) -> String {
+pub(crate) fn document(rows: &[String]) -> String {
     format!("{HEADER}\n{}\n", rows.join("\n"))
 }
 
-fn ingest(pipeline: &Pipeline, text: &str) {
+pub(crate) fn ingest(pipeline: &Pipeline, text: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("curve.settlements.csv");
     std::fs::write(&file, text).unwrap();
@@ -151,7 +151,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
 }
 
 /// `dp verify` has computed every snapshot of the table again, and left none out.
-fn snapshots_were_compared(pipeline: &Pipeline, verified: &Verified) {
+pub(crate) fn snapshots_were_compared(pipeline: &Pipeline, verified: &Verified) {
     let checks = verified.report["checks"].as_array().unwrap();
     let is_it = |check: &&Value| {
         check["name"]
@@ -310,7 +310,7 @@ fn changed_rows_are_named_with_a_command_that_shows_them(pipeline: &Pipeline) {
 }
 
 /// Trades of every partition, which move the clocks of the log on.
-fn tick(pipeline: &Pipeline) {
+pub(crate) fn tick(pipeline: &Pipeline) {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
     let now = iso(jiff::Timestamp::now().as_microsecond());
     for number in 0..40 {

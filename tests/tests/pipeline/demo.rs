@@ -1,6 +1,6 @@
 //! `dp demo` from nothing: its stores agree, and every value of every derived series that it defines is what one query of ClickHouse
 //! makes of the ticks, digit for digit. So it is after prices that are late, corrected, missing, stale, or zero, or that lack a quote or
-//! a component; each revision names the price that caused it.
+//! a component; each revision names the price that caused it. What the demo prints of them, and of its forward curve, is what the stores have.
 //!
 //! The queries are the files of `examples/derived`, which analysts run as well. They share no code with the services.
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use e2e::{Pipeline, RAW, build_programs, root};
 use localstack::{Stack, Temporary};
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::kafka::{Outgoing, Publisher};
 use testkit::stores::Row;
 use testkit::times::iso;
@@ -65,6 +65,24 @@ const DOMINION: [&str; 3] = ["PJM", "PJM.DOMINION%20HUB.SPOT", "spot"];
 const GAS: [&str; 3] = ["GAS", "NG_HH_M1", "trade"];
 const NEXT_MONTH: [&str; 3] = ["GAS", "NG_HH_M2", "trade"];
 const NULL: &str = "null";
+/// Series of power and gas, and of two markets of one hub, whose newest value the demo must have as a number.
+const SHOWN: [&str; 2] = ["spark", "da_rt"];
+/// The curve that the demo draws, with its heading.
+const CURVE: &str = "NG_HENRY_HUB";
+const HEADING: [&str; 2] = [
+    "NG_HENRY_HUB (Henry Hub natural gas)",
+    "settlements of 2025-11-03, monotone, hours of GAS",
+];
+/// Lines of the drawing, and months of the table below it.
+const LINES: usize = 8;
+const MONTHS: usize = 12;
+/// Settlements of single months in the example document, as the table shows them.
+const QUOTED: [(&str, &str); 4] = [
+    ("2025-12", "4.2720"),
+    ("2026-01", "4.5180"),
+    ("2026-02", "4.2530"),
+    ("2026-03", "3.9120"),
+];
 
 /// Tenant, time and value of each row of a series, in the order of time.
 type Values = BTreeMap<&'static str, Vec<Row>>;
@@ -133,8 +151,8 @@ fn assert_values(values: &Values) {
     assert!(widths.len() > 1, "{widths:?}");
 }
 
-/// Runs the demo in the folder of a stack that was never started, with its own settings only.
-fn run_demo(stack: &Stack) {
+/// Runs the demo in the folder of a stack that was never started, with its own settings only; returns what it prints.
+fn run_demo(stack: &Stack) -> String {
     let mut command = Command::new(stack.config().bin_dir.join("dp"));
     let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let is_setting = |name: &String| name.starts_with("DATA_PROC_") || name.starts_with("AGGREGATION_");
@@ -150,6 +168,82 @@ fn run_demo(stack: &Stack) {
         text(&output.stdout),
         text(&output.stderr)
     );
+    text(&output.stdout)
+}
+
+/// The cells of a line of a table.
+fn cells(line: &str) -> Vec<&str> {
+    line.split(['│', '┆'])
+        .map(str::trim)
+        .filter(|cell| !cell.is_empty())
+        .collect()
+}
+
+/// The table has the newest value of each series, with the number of its times, as ClickHouse has them.
+fn assert_series_are_shown(printed: &str, values: &Values) {
+    for (series, _) in SERIES {
+        let rows: Vec<&Row> = values[series].iter().filter(|row| row[0] == "default").collect();
+        let newest = rows.last().unwrap();
+        let name = format!("{series} at {}", &newest[1][..19]);
+        let shown = printed.lines().map(cells).find(|cells| cells.first() == Some(&&*name));
+        let Some([_, times, value, unit]) = shown.as_deref() else {
+            panic!("{name}: {shown:?}\n{printed}");
+        };
+        assert_eq!(times.replace(',', ""), rows.len().to_string(), "{name}");
+        assert_eq!(*value, newest[2], "{name}");
+        if SHOWN.contains(&series) {
+            assert!(value.parse::<f64>().is_ok(), "{name}: {value}");
+            assert_eq!(*unit, "USD/MWh", "{name}");
+        }
+    }
+}
+
+/// The price and first place of the drawing of a line of the chart.
+fn drawn(line: &str) -> Option<(&str, &str)> {
+    let (price, dots) = line.split_once('┤')?;
+    let is_braille = |dot: char| ('\u{2800}'..='\u{28ff}').contains(&dot);
+    (!dots.is_empty() && dots.chars().all(is_braille)).then(|| (price.trim(), dots))
+}
+
+/// Below its heading the curve is drawn between its highest and its lowest price, from the first month to the last one, which the table
+/// lists with their prices.
+fn assert_curve_is_drawn(pipeline: &Pipeline, printed: &str) {
+    let (_, below) = printed.split_once(HEADING[0]).unwrap_or_else(|| panic!("{printed}"));
+    assert!(below.contains(HEADING[1]), "{below}");
+    let lines: Vec<&str> = below.lines().collect();
+    let first = lines.iter().position(|line| drawn(line).is_some()).unwrap();
+    let chart: Vec<(&str, &str)> = lines[first..].iter().map_while(|line| drawn(line)).collect();
+    assert_eq!(chart.len(), LINES, "{below}");
+    let shown = pipeline
+        .dp_ok(&["curve", "show", CURVE, "--horizon", "1y", "--json"])
+        .unwrap();
+    let curve: Value = serde_json::from_str(&shown).unwrap();
+    let points: Vec<(&str, f64)> = curve["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| (point["contract"].as_str().unwrap(), point["price"].as_f64().unwrap()))
+        .collect();
+    let high = points.iter().map(|(_, price)| *price).fold(f64::MIN, f64::max);
+    let low = points.iter().map(|(_, price)| *price).fold(f64::MAX, f64::min);
+    let labels = (chart[0].0.to_owned(), chart[LINES - 1].0.to_owned());
+    assert_eq!(labels, (format!("{high:.2}"), format!("{low:.2}")), "{below}");
+    // Both ends have a dot, so it is a line and not an empty frame.
+    let has_dot = |(_, dots): &(&str, &str)| dots.chars().any(|dot| dot != '\u{2800}');
+    assert!(has_dot(&chart[0]) && has_dot(&chart[LINES - 1]), "{below}");
+    let ends: Vec<&str> = lines[first + LINES].split_whitespace().collect();
+    assert_eq!(ends, [points[0].0, points[points.len() - 1].0], "{below}");
+    assert_eq!(points.len(), MONTHS, "{points:?}");
+    let table: Vec<Vec<&str>> = lines.iter().map(|line| cells(line)).collect();
+    for (month, price) in &points {
+        let price = format!("{price:.4}");
+        let is_its = |row: &&Vec<&str>| row.len() == 5 && row[0] == *month && row[1] == "flat" && row[3] == price;
+        assert_eq!(table.iter().filter(is_its).count(), 1, "{month} {price}: {below}");
+    }
+    for (month, price) in QUOTED {
+        let row = vec![month, "flat", "quoted", price, "1.0"];
+        assert!(table.contains(&row), "{row:?}: {below}");
+    }
 }
 
 fn message(of: [&str; 3], time: i64, price: &str) -> Outgoing {
@@ -280,7 +374,7 @@ fn assert_causes(pipeline: &Pipeline, clock: &str) {
 fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_corrections() {
     build_programs().unwrap();
     let stack = Temporary::new().unwrap();
-    run_demo(&stack);
+    let printed = run_demo(&stack);
     let pipeline = Pipeline::on(stack).unwrap();
     let series = "SELECT DISTINCT toString(series) AS name FROM derived_prices ORDER BY name";
     let series = pipeline.clickhouse.rows(series).unwrap();
@@ -288,6 +382,8 @@ fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_correctio
     let of_demo = recomputed(&pipeline);
     assert_same(&stored(&pipeline, "derived_prices_latest"), &of_demo);
     assert_values(&of_demo);
+    assert_series_are_shown(&printed, &of_demo);
+    assert_curve_is_drawn(&pipeline, &printed);
     let clock = "SELECT toString(max(log_clock)) FROM derived_prices";
     let clock = pipeline.clickhouse.rows(clock).unwrap()[0][0].clone();
 

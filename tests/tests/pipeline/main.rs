@@ -7,6 +7,7 @@ mod backfill;
 mod cache;
 mod corruption;
 mod curve;
+mod curve_quotes;
 mod custom;
 mod demo;
 mod derived;

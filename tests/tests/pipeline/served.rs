@@ -242,11 +242,20 @@ fn route(pipeline: &Pipeline, expected: &Newest) {
     assert_eq!(count(&format!("{tenant}&horizon=1m")), json!(NAMES.len()));
     assert_eq!(count(&format!("{tenant}&curve_id=NG")), json!(HORIZONS.len()));
     assert_eq!(count(&format!("{tenant}&limit=1")), json!(1));
+    for (limit, is_truncated) in [(expected.len() - 1, true), (expected.len(), false)] {
+        let (_, body) = answer(pipeline, &format!("{tenant}&limit={limit}"));
+        assert_eq!(
+            (&body["truncated"], &body["next"]),
+            (&json!(is_truncated), &json!(null)),
+            "{body}"
+        );
+    }
     assert_eq!(count("tenant_id=other"), json!(0));
     for (query, status, words) in [
         ("tenant_id=other&curve_id=NG", 404, "no snapshot of curve NG"),
         ("horizon=2m", 422, "1m, 3m, 6m, 1y, all"),
         ("limit=0", 422, "from 1 to 1000"),
+        ("after=NG", 422, "NG_HENRY_HUB/1y"),
         ("no_such=1", 400, "no_such"),
     ] {
         let (found, body) = answer(pipeline, query);
@@ -320,6 +329,55 @@ fn history(pipeline: &Pipeline, records: &[Made]) {
     }
 }
 
+/// Two snapshots a page, until there are no more: all that were known then, each once, in the order of curve and horizon.
+fn pages(pipeline: &Pipeline, records: &[Made], last: i64) {
+    let at = iso(START + (last + 1) * MINUTE - 1);
+    let time = format!("&as_of={at}");
+    let wanted: Vec<Value> = known_after(records, last).into_values().collect();
+    let found = paged(pipeline, &time, wanted.len());
+    assert_eq!(found, wanted, "{at}");
+    // Where no curve was known yet, every page is empty, and the last one says that it is the last.
+    let before = format!("&as_of={}", iso(START - 1));
+    assert_eq!(paged(pipeline, &before, wanted.len()), Vec::<Value>::new());
+}
+
+/// The newest ones by curve and horizon, page by page.
+fn newest_pages(pipeline: &Pipeline, expected: &Newest) {
+    let found = paged(pipeline, "", expected.len());
+    let found: Vec<_> = found
+        .iter()
+        .map(|shown| (shown["curve_id"].as_str(), shown["horizon"].as_str(), &shown["version"]))
+        .collect();
+    let versions: Vec<Value> = expected.values().map(|(_, version)| json!(version)).collect();
+    let wanted: Vec<_> = expected
+        .keys()
+        .zip(&versions)
+        .map(|((name, horizon), version)| (Some(*name), Some(*horizon), version))
+        .collect();
+    assert_eq!(found, wanted);
+}
+
+/// What the pages of two of so many curves and horizons show together; `query` goes on with `&`.
+fn paged(pipeline: &Pipeline, query: &str, places: usize) -> Vec<Value> {
+    let tenant = format!("tenant_id={}", encoded(TENANT));
+    let (mut found, mut after) = (Vec::new(), String::new());
+    for page in 1..=places {
+        let (status, body) = answer(pipeline, &format!("{tenant}{query}&limit=2&after={}", encoded(&after)));
+        assert_eq!(status, 200, "{body}");
+        let shown = body["snapshots"].as_array().unwrap();
+        assert!(shown.len() <= 2 && body["count"] == shown.len(), "{body}");
+        found.extend(shown.iter().cloned());
+        let next = body["next"].as_str();
+        assert_eq!(body["truncated"], json!(next.is_some()), "{body}");
+        let Some(next) = next else {
+            assert_eq!(page, places.div_ceil(2), "{body}");
+            return found;
+        };
+        next.clone_into(&mut after);
+    }
+    panic!("the pages do not end: {after}");
+}
+
 /// Both topics, each with its records; projection is killed after the first half of them.
 fn serve(pipeline: &Pipeline, random: &mut Rng) -> (Vec<Made>, Vec<Made>) {
     let (curves, derived) = (records(random, &HORIZONS), records(random, &[""]));
@@ -379,6 +437,8 @@ fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
     in_redis(&pipeline, "their copies", &curves);
     route(&pipeline, &curves);
     history(&pipeline, &sent);
+    pages(&pipeline, &sent, 7);
+    newest_pages(&pipeline, &curves);
 
     // Older versions and older times that come later change nothing; the newest record of each partition shows that they were read.
     let late: Vec<Made> = NAMES.map(|name| (name, "1m", 5, 9_000)).into();
@@ -423,6 +483,9 @@ fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
     curves.insert(("NG", "1m"), (40, 2));
     in_postgres(&pipeline, "a snapshot after the rebuild", SELECT_CURVES, &curves);
     in_redis(&pipeline, "its copy", &curves);
+    // It is the newest of all by now, which changes no page of an earlier time.
+    pages(&pipeline, &sent, 7);
+    newest_pages(&pipeline, &curves);
     standing(&pipeline);
 }
 

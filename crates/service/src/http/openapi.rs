@@ -254,6 +254,8 @@ fn parameter(name: &str, place: ParameterIn) -> Parameter {
         "instrument_id" => text("The instrument, as ticks name it."),
         "curve_id" => text("The curve, as the reference data names it."),
         "horizon" => text("How far the curve reaches: 1m, 3m, 6m, 1y or all."),
+        "as_of" => text("Only what was known at this time of the log's clock, such as 2026-10-01T00:00:00Z."),
+        "after" => text("The next page: \"next\" of the page before, or empty for the first page."),
         "market" => text("The market; by default the part of the instrument id before the first dot."),
         "interval" => text("Length of the bars: 1m, 5m, 15m, 1h or 1d; all by default."),
         "from" => text("Only windows that start at this time or later, such as 2026-10-01T00:00:00Z."),

@@ -16,6 +16,7 @@ mod rebuild;
 mod reference;
 mod restore;
 mod served;
+mod served_query;
 mod served_rebuild;
 mod verify_runs;
 

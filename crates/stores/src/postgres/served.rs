@@ -14,6 +14,7 @@ use tokio_postgres::types::Type;
 
 use super::position::{Held, LoadedPosition, Move, Positions, StoredPosition};
 use super::price_row::{micros, system_time};
+use super::served_query::Wanted;
 use super::{Applied, CALL_TIMEOUT, LIMIT_STATEMENTS, Parameter, Postgres, within};
 use crate::StoreError;
 use crate::served::{Projection, Rank, ServedKey, ServedRow};
@@ -183,22 +184,39 @@ impl ServedStore {
         (name, horizon): (Option<&str>, Option<&str>),
         limit: i64,
     ) -> Result<Vec<ServedRow>, StoreError> {
-        let columns = Columns::of(self.projection);
-        let mut values: Vec<Parameter<'_>> = vec![
-            (&self.generation, Type::TEXT),
-            (&tenant_id, Type::TEXT),
-            (&limit, Type::INT8),
-        ];
-        let mut condition = "tenant_id = $2".to_owned();
-        if let Some(name) = &name {
-            values.push((name, Type::TEXT));
-            condition += &format!(" AND {} = ${}", columns.name, values.len());
-        }
-        if let (Some(horizon), Projection::CurveSnapshot) = (&horizon, self.projection) {
-            values.push((horizon, Type::TEXT));
-            condition += &format!(" AND horizon = ${}", values.len());
-        }
-        condition += &format!(" ORDER BY {} DESC, {} LIMIT $3", columns.time, columns.key);
+        let wanted = Wanted {
+            projection: self.projection,
+            generation: &self.generation,
+            tenant_id,
+            name,
+            horizon,
+            limit,
+        };
+        let (condition, values) = wanted.newest_first();
+        self.find(&condition, &values).await
+    }
+
+    /// The same in the order of name and horizon, all after `after`. Rows are replaced but not removed while they are served, so one page
+    /// after the other has every row of the first time once.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn by_name(
+        &self,
+        tenant_id: &str,
+        (name, horizon): (Option<&str>, Option<&str>),
+        after: Option<(&str, &str)>,
+        limit: i64,
+    ) -> Result<Vec<ServedRow>, StoreError> {
+        let wanted = Wanted {
+            projection: self.projection,
+            generation: &self.generation,
+            tenant_id,
+            name,
+            horizon,
+            limit,
+        };
+        let (condition, values) = wanted.by_name(after.as_ref());
         self.find(&condition, &values).await
     }
 

@@ -118,6 +118,21 @@ async fn rows_are_found_by_name_and_read_again_in_parts() {
         let newest = store.newest_of("t", (None, None), 2).await.unwrap();
         assert_eq!(newest, [rows[6].clone(), rows[5].clone()]);
         assert!(store.newest_of("u", (Some("n3"), None), 9).await.unwrap().is_empty());
+        // Pages of a tenant are in the order of names, however new their rows are, and end before the limit.
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let place = after.as_ref().map(|key: &ServedKey| (&*key.name, &*key.horizon));
+            let page = store.by_name("t", (None, None), place, 3).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            pages.push(page);
+        }
+        assert_eq!(pages.concat(), rows);
+        assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
+        let of_one = |after| store.by_name("t", (Some("n3"), None), after, 9);
+        assert_eq!(of_one(Some(("n2", "all"))).await.unwrap(), rows[3..4]);
+        assert!(of_one(Some(("n3", "1y"))).await.unwrap().is_empty());
+        assert!(store.by_name("u", (None, None), None, 9).await.unwrap().is_empty());
     }
     let curves = ServedStore::new(postgres, Projection::CurveSnapshot, "");
     let of = async |horizon| curves.newest_of("t", (None, Some(horizon)), 9).await.unwrap().len();

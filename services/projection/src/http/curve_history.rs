@@ -2,8 +2,10 @@
 //!
 //! Role: Postgres has the newest snapshot of each curve, which is the answer if it was known by then. ClickHouse has the others; the rule is
 //! that of `GET /curves/{curve_id}` of aggregation.
+//! Invariant: which curves are asked for does not depend on the time that is asked for, and their order stays as it is given.
 //! Failure: while ClickHouse does not answer, only queries for a time before that fail.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::Micros;
@@ -28,17 +30,18 @@ pub struct CurveHistory {
     pub table: String,
 }
 
-/// A snapshot that is shown: its time, what it is about, and its body.
-type Known = (Micros, ServedKey, String);
+/// A snapshot that is shown: what it is about, and its body.
+type Known = (ServedKey, String);
 
 impl CurveHistory {
-    /// What was known at this time of the curves of these newest snapshots, newest first.
+    /// What was known at this time of the curves of these newest snapshots, in their order; nothing of a curve that was not known yet.
     pub(super) async fn at(
         &self,
         as_of: Micros,
         newest: Vec<ServedRow>,
         runtime: &Handle,
     ) -> Result<Vec<String>, Problem> {
+        let places = places(&newest);
         let (mut known, questions) = split(as_of, newest);
         if !questions.is_empty() {
             let (clickhouse, table) = (self.clickhouse.clone(), self.table.clone());
@@ -47,9 +50,20 @@ impl CurveHistory {
                 known.push(earlier(question, stored)?);
             }
         }
-        known.sort_by(|(time, key, _), (other, of_other, _)| other.cmp(time).then_with(|| key.cmp(of_other)));
-        Ok(known.into_iter().map(|(_, _, body)| body).collect())
+        Ok(ordered(known, &places))
     }
+}
+
+/// The place of each snapshot.
+fn places(newest: &[ServedRow]) -> HashMap<ServedKey, usize> {
+    let place = |(place, row): (usize, &ServedRow)| (row.key.clone(), place);
+    newest.iter().enumerate().map(place).collect()
+}
+
+/// The bodies in the order of their places.
+fn ordered(mut known: Vec<Known>, places: &HashMap<ServedKey, usize>) -> Vec<String> {
+    known.sort_by_key(|(key, _)| places.get(key));
+    known.into_iter().map(|(_, body)| body).collect()
 }
 
 /// The snapshots that were known at this time, and the questions for the others.
@@ -62,7 +76,7 @@ fn split(as_of: Micros, newest: Vec<ServedRow>) -> (Vec<Known>, Vec<CurveQuestio
         as_of,
     };
     (
-        known.into_iter().map(|row| (row.time, row.key, row.body)).collect(),
+        known.into_iter().map(|row| (row.key, row.body)).collect(),
         later.into_iter().map(question).collect(),
     )
 }
@@ -126,7 +140,7 @@ fn earlier(question: CurveQuestion, stored: StoredCurve) -> Result<Known, Proble
         name: question.curve_id,
         horizon: question.horizon,
     };
-    Ok((stored.as_of, key, body))
+    Ok((key, body))
 }
 
 fn body(question: &CurveQuestion, stored: &StoredCurve) -> Option<String> {
@@ -219,6 +233,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_both_stores_know_is_in_the_order_of_the_page() {
+        let of = |name: &str, time| ServedRow {
+            key: ServedKey {
+                name: name.to_owned(),
+                ..row("").key
+            },
+            time,
+            body: format!(r#"{{"is":"{name}","points":[{{}}]}}"#),
+            ..row("")
+        };
+        // B has a newer snapshot by now, and nothing was known of C.
+        let page = vec![
+            of("A", MINUTE),
+            of("B", 9 * MINUTE),
+            of("C", 9 * MINUTE),
+            of("D", 2 * MINUTE),
+        ];
+        let places = places(&page);
+        let (mut known, asked) = split(2 * MINUTE, page);
+        let names: Vec<&str> = asked.iter().map(|question| &*question.curve_id).collect();
+        assert_eq!(names, ["B", "C"]);
+        known.push((of("B", MINUTE).key, "earlier B".to_owned()));
+        let a_and_d = ["A", "D"].map(|name| of(name, 0).body);
+        assert_eq!(ordered(known, &places), [&*a_and_d[0], "earlier B", &*a_and_d[1]]);
+    }
+
     fn snapshot() -> CurveSnapshot<'static> {
         CurveSnapshot {
             origin: Origin {
@@ -293,8 +334,8 @@ mod tests {
             horizon: "1y".to_owned(),
             as_of: 3 * MINUTE,
         });
-        let (time, key, body) = earlier(question(), stored(&snapshot)).unwrap();
-        assert_eq!((time, key), (MINUTE, row("").key));
+        let (key, body) = earlier(question(), stored(&snapshot)).unwrap();
+        assert_eq!(key, row("").key);
         assert_eq!(body, codec::json::curve(&snapshot).to_string());
         for broken in [
             StoredCurve {
