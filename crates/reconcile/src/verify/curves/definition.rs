@@ -39,6 +39,12 @@ impl Definition {
         Some(Definition { months, patterns })
     }
 
+    /// The method, if it alone says what the quotes give: a text with a part that is not known may have a seasonal shape.
+    pub(super) fn method_of(text: &str) -> Option<&str> {
+        Definition::of(text)?;
+        text.split(';').next()
+    }
+
     pub(super) fn has(&self, instrument: &str) -> Membership {
         let fitting: Vec<&String> = self
             .patterns
@@ -111,6 +117,12 @@ mod tests {
         assert_eq!(of("linear;1,12"), Some((vec![1, 12], vec![])));
         assert_eq!(of(r"smooth;;A*,B\,C\;\\"), Some((vec![], texts(&["A*", r"B,C;\"]))));
         assert_eq!(of("smooth;2;"), Some((vec![2], texts(&[""]))));
+        assert_eq!(Definition::method_of("smooth;1,2;A*"), Some("smooth"));
+        assert_eq!(
+            Definition::method_of("smooth;1,2;A*;spread:1,2"),
+            None,
+            "a part that is not known"
+        );
         for text in ["", "spline", "linear;", "linear;1;A;B", r"linear;;A\B", r"linear;;A\"] {
             assert_eq!(of(text), None, "{text}");
         }
