@@ -356,10 +356,10 @@ fn call_implied(stored: &mut Stored) -> bool {
 /// Quotes of a quarter of which one month is quoted, and of what comes after it.
 fn quarter(method: usize) -> Vec<Given> {
     let quoted = [
-        ("PJM.W.2027-01.FLAT.SETTLEMENT", 60_00),
-        ("PJM.W.Q1-27.FLAT.SETTLEMENT", 48_10),
-        ("PJM.W.Q2-27.FLAT.SETTLEMENT", 33_40),
-        ("PJM.W.CAL-28.FLAT.SETTLEMENT", 41_00),
+        ("PJM.W.2027-01.FLAT.SETTLEMENT", 6_000),
+        ("PJM.W.Q1-27.FLAT.SETTLEMENT", 4_810),
+        ("PJM.W.Q2-27.FLAT.SETTLEMENT", 3_340),
+        ("PJM.W.CAL-28.FLAT.SETTLEMENT", 4_100),
     ];
     let given = |(instrument, cents): (&'static str, i64)| Given {
         instrument,

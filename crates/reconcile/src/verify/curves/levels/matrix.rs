@@ -41,7 +41,9 @@ pub(super) fn inverse(matrix: Matrix, least: f64) -> Option<Matrix> {
         let mut own = std::mem::take(rows.get_mut(pivot)?);
         // All columns before are those of the unit matrix.
         let of_own = own.get_mut(pivot..)?;
-        of_own.iter_mut().for_each(|entry| *entry /= scale);
+        for entry in of_own.iter_mut() {
+            *entry /= scale;
+        }
         for row in rows.iter_mut().filter(|row| !row.is_empty()) {
             let factor = row.get(pivot).copied()?;
             if factor != 0.0 {
