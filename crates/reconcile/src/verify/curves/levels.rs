@@ -319,3 +319,83 @@ pub(super) fn volumes(points: &[Point], inputs: &[Input]) -> Vec<String> {
     let stored = points.iter().filter(|point| point.has_fields());
     stored.filter_map(unlike).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::super::delivery::tests::market;
+    use super::super::pricing::tests::{DAY, quoted};
+    use super::*;
+
+    fn point(contract: &str, block: &str, price: f64, basis: Basis, sources: &[&str]) -> Point {
+        Point {
+            contract: contract.to_owned(),
+            block: block.to_owned(),
+            delivery_start: String::new(),
+            delivery_end: String::new(),
+            price,
+            volume: None,
+            confidence: Some(basis.confidence()),
+            method: basis.name().to_owned(),
+            extrapolated: Some(basis == Basis::Extrapolated),
+            sources: Some(sources.iter().map(|source| (*source).to_owned()).collect()),
+        }
+    }
+
+    fn check(day: Date, definition: &str, points: &[Point], inputs: &[Quoted]) -> Found {
+        Plans::default().check(Subject {
+            market: &market("PJM"),
+            day,
+            horizon: "all",
+            definition,
+            points,
+            inputs,
+        })
+    }
+
+    #[test]
+    fn a_year_of_one_quote_is_flat_and_a_slow_rise_in_it_is_reported() {
+        let inputs = [quoted("CAL-27", 40.0, 0.0, "repriced")];
+        for method in ["flat", "linear", "monotone", "smooth"] {
+            let of = |step: f64| {
+                let month = |at: u32| {
+                    let price = 40.0 + step * (f64::from(at) - 6.5);
+                    point(&format!("2027-{at:02}"), "flat", price, Basis::Shaped, &["raw/0/1/0"])
+                };
+                check(DAY, method, &(1..=12).map(month).collect::<Vec<_>>(), &inputs)
+            };
+            let right = of(0.0);
+            assert_eq!((right.differences, right.is_whole), (Vec::new(), true), "{method}");
+            assert_eq!(of(0.01).differences.len(), 12, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_block_of_which_no_quote_says_anything_is_not_judged() {
+        // After Friday 29 May 2026 the month has a weekend left, so the flat quote says nothing of peak hours.
+        let off_peak = Quoted {
+            block: "off_peak".to_owned(),
+            source: "raw/0/2/0".to_owned(),
+            ..quoted("2026-06", 35.0, 0.0, "repriced")
+        };
+        let inputs = [quoted("BALMO", 30.0, 0.0, "repriced"), off_peak];
+        let points = |off_peak: f64| {
+            [
+                point("BALMO", "flat", 30.0, Basis::Quoted, &["raw/0/1/0"]),
+                point("BALMO", "off_peak", 30.0, Basis::Implied, &["raw/0/1/0"]),
+                point("2026-06", "flat", 17.9, Basis::Extrapolated, &["raw/0/2/0"]),
+                point("2026-06", "peak", 0.0, Basis::Extrapolated, &[]),
+                point("2026-06", "off_peak", off_peak, Basis::Quoted, &["raw/0/2/0"]),
+            ]
+        };
+        let found = check(date(2026, 5, 29), "smooth", &points(35.0), &inputs);
+        assert_eq!((found.differences, found.is_whole), (Vec::new(), false));
+        assert_eq!(
+            check(date(2026, 5, 29), "smooth", &points(36.0), &inputs)
+                .differences
+                .len(),
+            1
+        );
+    }
+}
