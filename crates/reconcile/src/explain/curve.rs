@@ -21,6 +21,7 @@ use super::tables::Tables;
 use super::{At, Place, TickRow};
 use crate::sql::moment;
 use crate::verify::curves::delivery::Market;
+use crate::verify::curves::levels::{Plans, Subject};
 use crate::verify::curves::pricing::{Mean, Point, Quoted, Weights};
 use crate::verify::curves::rows::content;
 use ops::rows::{number, text};
@@ -287,9 +288,20 @@ fn trace(asked: Snapshot<'_>, row: &Map<String, Value>) -> anyhow::Result<CurveT
             "the quotes are not computed again: market {market} is not in the registry"
         ));
     }
-    let differences = weights
+    let mut differences = weights
         .as_ref()
         .map_or_else(Vec::new, |weights| weights.differences(&quotes, asked.horizon == "all"));
+    if let Some(market) = known.as_ref().filter(|_| !points.is_empty()) {
+        let found = Plans::default().check(Subject {
+            market,
+            day,
+            horizon: asked.horizon,
+            definition: text(row, "definition_")?,
+            points: &points,
+            inputs: &quotes,
+        });
+        differences.extend(found.differences);
+    }
     if asked.at.is_some_and(|at| at != as_of.0) {
         notes.push(format!(
             "no snapshot of the time {} was known then: this is the newest one before it",
@@ -487,6 +499,12 @@ pub(super) mod tests {
         );
         assert!(
             !traced.agrees && traced.differences[0].contains("is not repriced"),
+            "{:?}",
+            traced.differences
+        );
+        let by_method = "point 2027-01 flat is 40 instead of 40.5, which the quotes give by method flat";
+        assert!(
+            traced.differences.iter().any(|one| one == by_method),
             "{:?}",
             traced.differences
         );

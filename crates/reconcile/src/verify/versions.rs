@@ -59,6 +59,8 @@ pub(super) struct Compared {
     pub moved: u64,
     /// Rows of an earlier definition.
     pub earlier: u64,
+    /// Rows of which some numbers are not recomputed.
+    pub unpriced: u64,
     /// Rows that say they are known since before their ticks were appended.
     pub early: u64,
     /// Rows that have lost an earlier version, of a table that keeps all.
@@ -79,6 +81,7 @@ impl Compared {
         self.expired += other.expired;
         self.moved += other.moved;
         self.earlier += other.earlier;
+        self.unpriced += other.unpriced;
         self.early += other.early;
         self.gone.merge(other.gone);
     }

@@ -9,6 +9,7 @@ use super::super::cut::Arrived;
 use super::super::report::{Differences, Wrong, WrongRow};
 use super::super::versions::{Compared, decimal, place, tenant_option};
 use super::delivery::Market;
+use super::levels::{self, Found, Plans};
 use super::pricing::{Point, Quoted, Weights};
 use super::rows::{GoneRow, Stored};
 use super::rules::{Content, Fate, Input, Quotes, Times, Wanted};
@@ -49,7 +50,7 @@ impl Comparison<'_> {
         for one in stored {
             by_time.entry(one.time).or_default().push(one);
         }
-        let mut compared = Compared::default();
+        let (mut compared, mut plans) = (Compared::default(), Plans::default());
         for time in times {
             let found = by_time.remove(time).unwrap_or_default();
             // The horizons of a time are of one state, but may not have arrived together.
@@ -59,7 +60,7 @@ impl Comparison<'_> {
             }
             let definition = found.first().map(|one| one.definition.as_str());
             let wanted = quotes.wanted(*time, definition, self.times);
-            self.one(*time, &wanted, &found, &mut compared);
+            self.one(*time, &wanted, (&found, &mut plans), &mut compared);
         }
         compared
     }
@@ -78,7 +79,7 @@ impl Comparison<'_> {
         Ok(gone)
     }
 
-    fn one(&self, time: Micros, wanted: &Wanted, found: &[Stored], compared: &mut Compared) {
+    fn one(&self, time: Micros, wanted: &Wanted, (found, plans): (&[Stored], &mut Plans), compared: &mut Compared) {
         let rows = found.len() as u64;
         if time < self.kept.complete_since {
             compared.expired += rows;
@@ -120,6 +121,9 @@ impl Comparison<'_> {
                 differences.extend(unlike(one, content));
             }
             differences.extend(of_horizons(one, found));
+            let points = of_method(one, plans);
+            compared.unpriced += u64::from(!points.is_whole);
+            differences.extend(points.differences);
             if !differences.is_empty() {
                 let text = format!("differs: {}", listed(&differences));
                 compared
@@ -200,6 +204,28 @@ fn priced(stored: &Stored) -> Vec<String> {
     }
 }
 
+/// The points that the method does not give for the quotes. What cannot be read is a difference already.
+fn of_method(stored: &Stored, plans: &mut Plans) -> Found {
+    let nothing = Found {
+        differences: Vec::new(),
+        is_whole: true,
+    };
+    let (Ok((points, inputs)), Some(market)) = (&stored.content, Market::of(&stored.market)) else {
+        return nothing;
+    };
+    match stored.is_withdrawn() {
+        true => nothing,
+        false => plans.check(levels::Subject {
+            market: &market,
+            day: stored.day,
+            horizon: &stored.horizon,
+            definition: &stored.definition,
+            points,
+            inputs,
+        }),
+    }
+}
+
 /// Points that the whole curve of the same time has with another price.
 fn of_horizons(stored: &Stored, all: &[Stored]) -> Vec<String> {
     let whole = all
@@ -246,6 +272,7 @@ fn unlike(stored: &Stored, content: &Content) -> Vec<String> {
     if points.is_empty() {
         differences.push("it has no points".to_owned());
     }
+    differences.extend(levels::volumes(points, &content.inputs));
     let mut wanted: BTreeMap<String, &Input> = content
         .inputs
         .iter()
@@ -332,6 +359,38 @@ mod tests {
         }
     }
 
+    const MONTHS: [&str; 12] = [
+        "2027-01", "2027-02", "2027-03", "2027-04", "2027-05", "2027-06", "2027-07", "2027-08", "2027-09", "2027-10",
+        "2027-11", "2027-12",
+    ];
+
+    /// Months of a snapshot.
+    fn reach(horizon: &str) -> usize {
+        match horizon {
+            "1m" => 1,
+            "3m" => 3,
+            "6m" => 6,
+            "1y" => 12,
+            _ => 2,
+        }
+    }
+
+    /// After February the last price is held.
+    fn of_month(month: &str) -> Point {
+        let (is_quoted, source) = match month {
+            "2027-01" => (true, "raw/0/1/0"),
+            "2027-02" => (true, "raw/0/2/0"),
+            _ => (false, "raw/0/2/0"),
+        };
+        Point {
+            confidence: Some(if is_quoted { 1.0 } else { 0.3 }),
+            method: if is_quoted { "quoted" } else { "extrapolated" }.to_owned(),
+            extrapolated: Some(!is_quoted),
+            sources: Some(vec![source.to_owned()]),
+            ..point(month, 40.0)
+        }
+    }
+
     fn stored(horizon: &str) -> Stored {
         Stored {
             time: START + MINUTE,
@@ -342,7 +401,7 @@ mod tests {
             definition: "flat".to_owned(),
             origin: "raw/0/2/0".to_owned(),
             content: Ok((
-                vec![point("2027-01", 40.0), point("2027-02", 40.0)],
+                MONTHS.into_iter().take(reach(horizon)).map(of_month).collect(),
                 vec![input("2027-01", 1), input("2027-02", 2)],
             )),
         }
@@ -438,6 +497,18 @@ mod tests {
         );
         let unread = changed(|one| one.content = Err("its points cannot be read: x".to_owned()));
         assert!(unread.contains("its points cannot be read"), "{unread}");
+        let longer = changed(|one| content(one).0.push(of_month("2027-03")));
+        assert!(
+            longer.contains("point 2027-03 flat is none of this horizon"),
+            "{longer}"
+        );
+        let again = changed(|one| content(one).0.push(of_month("2027-02")));
+        assert!(again.contains("point 2027-02 flat is in it twice"), "{again}");
+        let volume = changed(|one| content(one).0.iter_mut().for_each(|point| point.volume = Some(5.0)));
+        assert!(
+            volume.contains("volume of point 2027-01 flat is 5 instead of none"),
+            "{volume}"
+        );
         let method = changed(|one| one.method = "linear".to_owned());
         assert!(method.contains("method is linear instead of flat"), "{method}");
         let state = changed(|one| {

@@ -45,6 +45,14 @@ impl Definition {
         Some(Definition { months, patterns })
     }
 
+    /// The method, if it alone says what the quotes give: with a seasonal shape it does not.
+    pub(super) fn method_of(text: &str) -> Option<&str> {
+        Definition::of(text)?;
+        let (method, rest) = first_part(text);
+        let has_shape = rest.is_some_and(|rest| first_part(rest).0.contains('='));
+        (!has_shape).then_some(method)
+    }
+
     pub(super) fn has(&self, instrument: &str) -> Membership {
         let fitting: Vec<&String> = self
             .patterns
@@ -136,6 +144,14 @@ mod tests {
         assert_eq!(of("linear;1,12"), Some((vec![1, 12], vec![])));
         assert_eq!(of(r"smooth;;A*,B\,C\;\\"), Some((vec![], texts(&["A*", r"B,C;\"]))));
         assert_eq!(of("smooth;2;"), Some((vec![2], texts(&[""]))));
+        assert_eq!(Definition::method_of("smooth;1,2;A*"), Some("smooth"));
+        assert_eq!(Definition::method_of("smooth;;A=*"), Some("smooth"));
+        assert_eq!(Definition::method_of("flat;spreads=1,1,1,1,1,1,1,1,1,1,1,1;1,2"), None);
+        assert_eq!(
+            Definition::method_of("smooth;1,2;A*;spread:1,2"),
+            None,
+            "a part that is not known"
+        );
         for text in ["", "spline", "linear;", "linear;1;A;B", r"linear;;A\B", r"linear;;A\"] {
             assert_eq!(of(text), None, "{text}");
         }

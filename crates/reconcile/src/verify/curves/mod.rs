@@ -1,10 +1,10 @@
 //! Compares snapshots of curves with the ticks that they must be made from, and with their own points.
 //!
 //! Role: [`rules`] says which quotes count at a time, [`definition`] which instruments a curve has, [`implied`] which of them others imply, [`delivery`] and [`pricing`] what the points give
-//! for them, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
+//! for them, [`levels`] which points their method gives, [`compare`] names what differs; [`sql`] and [`rows`] are the queries and their results, [`begun`] reads what the topic of legs says of each quote. The settings
 //! are those of aggregation. Nothing else is shared with the stage that computes the snapshots, nor with crate `curves`.
 //! Invariants: the newest version of every snapshot has the quotes that `enriched_ticks` holds for its time, whatever order they came in,
-//! and its points reprice them. The earlier versions are still there: their revisions have no gap. Each query has a limited number of times, which bounds the memory of the server and of this process.
+//! and its points reprice them and have the prices of their method. The earlier versions are still there: their revisions have no gap. Each query has a limited number of times, which bounds the memory of the server and of this process.
 //! Failure: what depends on what cannot be known (which old quotes the stage remembers, expired rows, accepted gaps) is counted in a note,
 //! never as a difference.
 
@@ -15,6 +15,7 @@ mod compare;
 mod definition;
 pub(crate) mod delivery;
 mod implied;
+pub(crate) mod levels;
 pub(crate) mod pricing;
 pub(crate) mod rows;
 mod rules;
@@ -287,6 +288,13 @@ fn said(compared: &Compared, excused: &[String]) -> Vec<String> {
         reasons,
         ("curves", excused),
     );
+    if compared.unpriced > 0 {
+        notes.push(format!(
+            "{} curve snapshot(s): not all points are compared with those of the method: the definition has a part that is not known, the points \
+             lack fields, or no quote says anything of a block",
+            compared.unpriced
+        ));
+    }
     notes.extend(versions::moved("curve snapshot(s)", compared.moved));
     notes
 }
@@ -300,10 +308,17 @@ mod tests {
         let compared = Compared {
             unknown: 2,
             earlier: 1,
+            unpriced: 3,
             ..Compared::default()
         };
         let notes = said(&compared, &["t/C".to_owned()]);
-        assert_eq!(notes.len(), 3);
+        assert_eq!(notes.len(), 4);
+        assert!(
+            notes
+                .iter()
+                .any(|note| note.starts_with("3 curve snapshot(s): not all points")),
+            "{notes:?}"
+        );
         assert!(
             notes.iter().any(|note| note.starts_with("2 curve snapshot(s)")),
             "{notes:?}"

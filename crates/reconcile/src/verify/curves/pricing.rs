@@ -28,8 +28,26 @@ pub(crate) struct Point {
     pub delivery_start: String,
     pub delivery_end: String,
     pub price: f64,
+    /// Of the quote of this very contract.
+    #[serde(default)]
+    pub volume: Option<f64>,
+    /// `None` in snapshots that lack the field, as are the two below.
+    #[serde(default)]
+    pub confidence: Option<f64>,
     /// How it got its price.
     pub method: String,
+    #[serde(default)]
+    pub extrapolated: Option<bool>,
+    /// The ticks that it is made from.
+    #[serde(default)]
+    pub sources: Option<Vec<String>>,
+}
+
+impl Point {
+    /// Whether it has all fields: one of an older row may not.
+    pub(crate) fn has_fields(&self) -> bool {
+        self.confidence.is_some() && self.extrapolated.is_some() && self.sources.is_some()
+    }
 }
 
 /// A quote of a snapshot.
@@ -270,7 +288,11 @@ pub(super) mod tests {
             delivery_start: market.start_of(one.first).unwrap_or_default(),
             delivery_end: market.start_of(one.end).unwrap_or_default(),
             price,
+            volume: None,
+            confidence: None,
             method: "quoted".to_owned(),
+            extrapolated: None,
+            sources: None,
         }
     }
 

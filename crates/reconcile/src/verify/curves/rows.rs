@@ -24,6 +24,7 @@ pub(super) struct QuoteRow {
     offset_: String,
     index_: String,
     price_: String,
+    volume_: Option<String>,
     currency_: String,
     unit_: String,
     src_partition_: String,
@@ -53,6 +54,11 @@ impl QuoteRow {
                 self.index_.parse()?,
             ),
             figure: Decimal::parse(self.price_.as_bytes())?.unscaled(),
+            volume: self
+                .volume_
+                .map(|volume| Decimal::parse(volume.as_bytes()))
+                .transpose()?
+                .map(Decimal::unscaled),
             unit: (self.currency_, self.unit_),
             definition: None,
         };
@@ -142,13 +148,16 @@ mod tests {
 
     #[test]
     fn points_and_quotes_are_read_from_the_texts_of_the_table() {
-        let points = r#"[{"contract":"2027-01","block":"flat","delivery_start":"a","delivery_end":"b","price":40.5,"method":"quoted","volume":null,"sources":[]}]"#;
+        let points = r#"[{"contract":"2027-01","block":"flat","delivery_start":"a","delivery_end":"b","price":40.5,"method":"quoted","volume":7,"confidence":1,"extrapolated":false,"sources":[]},
+            {"contract":"2027-02","block":"flat","delivery_start":"a","delivery_end":"b","price":40.5,"method":"quoted","volume":null}]"#;
         let inputs = r#"[{"contract":"Q1-27","block":"flat","price":-1,"curve_price":null,"residual":null,"state":"in_delivery",
             "implied_by":[],"source":"raw/0/1/2","known_at":7}]"#;
         let Ok((points, inputs)) = content(points, inputs) else {
             unreachable!("both are right");
         };
-        assert_eq!((points.len(), inputs.len()), (1, 1));
+        assert_eq!((points.len(), inputs.len()), (2, 1));
+        let fields: Vec<_> = points.iter().map(|point| (point.has_fields(), point.volume)).collect();
+        assert_eq!(fields, [(true, Some(7.0)), (false, None)]);
         assert!(inputs.iter().all(|input| !input.is_used() && input.known_at == 7));
         assert!(content("[{}]", "[]").is_err_and(|why| why.starts_with("its points cannot be read")));
     }

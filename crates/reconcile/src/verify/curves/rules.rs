@@ -81,6 +81,8 @@ pub(super) struct Quote {
     pub origin: Origin,
     /// At scale 8.
     pub figure: i64,
+    /// Likewise; `None` if its source states none.
+    pub volume: Option<i64>,
     /// Currency and unit.
     pub unit: (String, String),
     /// How the curve was defined, if the log still says it.
@@ -143,6 +145,8 @@ pub(super) struct Input {
     pub contract: Contract,
     /// At scale 8.
     pub figure: i64,
+    /// Likewise.
+    pub volume: Option<i64>,
     pub time: Micros,
     pub origin: Origin,
     pub fate: Fate,
@@ -348,6 +352,7 @@ fn inputs(market: &Market, best: &[&Quote], months: &[i32], times: Times) -> Opt
     let input = |(contract, quote): (Contract, &Quote)| Input {
         contract,
         figure: quote.figure,
+        volume: quote.volume,
         time: quote.time,
         origin: quote.origin.clone(),
         fate: Fate::Used,
@@ -414,6 +419,7 @@ pub(super) mod tests {
             sequence: None,
             origin: ("raw".to_owned(), 0, offset, 0),
             figure: price * 100_000_000,
+            volume: None,
             unit: ("USD".to_owned(), "MWh".to_owned()),
             definition: Some("flat".to_owned()),
         }

@@ -88,7 +88,7 @@ impl Source<'_> {
             "SELECT toString(instrument_id) AS instrument, if(product = 'settlement', '', upper(trimBoth(product_tier))) AS tenor_, \
              if(product != 'settlement' AND commodity = 'natural_gas', 'GAS', toString(market)) AS market_, toString(toUnixTimestamp64Micro(timestamp)) AS time, \
              toString({vintage}) AS vintage, if(isNull(sequence), NULL, toString(sequence)) AS sequence_, toString(feed) AS feed_, \
-             toString(raw_partition) AS partition, toString(raw_offset) AS offset_, toString(raw_index) AS index_, toString(price) AS price_, \
+             toString(raw_partition) AS partition, toString(raw_offset) AS offset_, toString(raw_index) AS index_, toString(price) AS price_, toString(volume) AS volume_, \
              toString(currency) AS currency_, toString(ifNull(instrument_unit, unit)) AS unit_, toString(src_partition) AS src_partition_, toString(src_offset) AS src_offset_ FROM {} WHERE {} AND {quotes}{}",
             self.enriched(),
             lane.is(),
