@@ -33,10 +33,12 @@ use jiff::civil::Date;
 use crate::curve::Builder;
 use crate::definition::contract_of;
 use crate::interpolation::Fit;
+use crate::layouts::Layouts;
 use crate::place::Place;
 use crate::quote::is_plausible;
 use crate::texts::Texts;
-use crate::{CurveError, DeliveryCalendar, Interpolation, PricedContract};
+use crate::{CurveError, DeliveryCalendar, Horizon, Interpolation, PricedContract};
+use content::Made;
 use instrument::{Instrument, Known};
 use limits::{AHEAD, Rule};
 
@@ -62,7 +64,7 @@ struct Sent {
     content: u64,
     times: i32,
     has_points: bool,
-    /// The largest one of its contradictory quotes; see [`content::residual_ratio`].
+    /// The largest one of its contradictory quotes; see [`Made::residual_ratio`].
     residual: f64,
 }
 
@@ -97,6 +99,8 @@ pub struct Snapshots {
     /// Currencies and units.
     texts: Texts,
     builder: Option<Builder>,
+    /// Of a curve that shares none.
+    layouts: Layouts,
     pruned: Micros,
     counts: Counts,
 }
@@ -115,6 +119,7 @@ impl Snapshots {
             definitions: BTreeMap::new(),
             texts: Texts::default(),
             builder: None,
+            layouts: Layouts::default(),
             pruned: Micros::MIN,
             counts: Counts::default(),
         }
@@ -187,9 +192,10 @@ impl Snapshots {
         let traded = Timestamp::from_microsecond(leg.event_time).map_err(|_| Reason::OutOfReach)?;
         let day = calendar.date_at(traded);
         let contract = contract_of(leg.instrument_id, day, calendar).map_err(|(reason, _)| reason)?;
-        // Also refuses a block that the market does not have: one such quote would make the whole curve fail.
-        let hours = calendar.hours(contract.period, contract.block);
-        hours.map_err(|_| Reason::NotAContract)?;
+        // One quote of a block that the market does not have would make the whole curve fail.
+        if !calendar.can_count(contract.period, contract.block) {
+            return Err(Reason::NotAContract);
+        }
         let stated = match calendar.is_date(traded) {
             true => Micros::MAX,
             false => leg.event_time,
@@ -260,14 +266,33 @@ impl Snapshots {
     /// Computes the times that the clock has reached, in their order, and passes each snapshot that is new or has changed to `send`.
     /// `version` is the offset of the record that moved the clock or brought the quote.
     pub fn advance(&mut self, clock: Micros, version: i64, send: &mut dyn FnMut(&Record<'_>)) {
+        let mut layouts = std::mem::take(&mut self.layouts);
+        self.advance_with(&mut layouts, clock, version, send);
+        self.layouts = layouts;
+    }
+
+    /// As [`Snapshots::advance`], with layouts that other curves use too.
+    pub fn advance_with(
+        &mut self,
+        layouts: &mut Layouts,
+        clock: Micros,
+        version: i64,
+        send: &mut dyn FnMut(&Record<'_>),
+    ) {
         while let Some(first) = self.due.first_entry().filter(|first| *first.key() <= clock) {
             let (time, due) = first.remove_entry();
-            self.compute(time, version, due, send);
+            self.compute(layouts, (time, due), version, send);
         }
         self.prune(clock);
     }
 
-    fn compute(&mut self, at: Micros, version: i64, due: Due, send: &mut dyn FnMut(&Record<'_>)) {
+    fn compute(
+        &mut self,
+        layouts: &mut Layouts,
+        (at, due): (Micros, Due),
+        version: i64,
+        send: &mut dyn FnMut(&Record<'_>),
+    ) {
         let Some(time) = self.times.get(&at) else {
             return;
         };
@@ -283,22 +308,19 @@ impl Snapshots {
         if sent.is_some_and(|sent| sent.content == content) {
             return;
         }
-        let snapshots = made.and_then(|made| self.snapshots(at, &newest, &made));
-        let snapshots = match snapshots {
-            Ok(snapshots) => snapshots,
+        let made = match made.and_then(|selected| self.made(layouts, at, &newest, selected)) {
+            Ok(made) => Some(made),
             Err(reason) => {
                 self.counts.skip(reason);
                 // Without a curve there is nothing to send, unless it takes back what was sent.
-                match was_shown {
-                    true => self.withdrawn(at, &newest),
-                    false => Vec::new(),
-                }
+                was_shown.then(|| self.withdrawn(at, &newest)).flatten()
             }
         };
         let cause = if times == 0 { DerivedCause::First } else { due.cause };
-        for snapshot in &snapshots {
+        if let Some(made) = &made {
             let head = content::Head {
                 tenant_id: &self.tenant_id,
+                curve_id: &self.curve_id,
                 origin: newest.place.origin(),
                 definition: &newest.definition,
                 log_clock: due.known_at,
@@ -306,23 +328,21 @@ impl Snapshots {
                 revision: times,
                 cause,
             };
-            content::with_record(snapshot, &head, send);
+            made.send(&head, send);
         }
+        let snapshots = if made.is_some() { Horizon::ALL.len() as u64 } else { 0 };
         if let Some(count) = self.counts.sent.get_mut(cause as usize) {
-            *count += snapshots.len() as u64;
+            *count += snapshots;
         }
-        // All horizons have the same quotes.
-        let residual = snapshots
-            .first()
-            .map_or(0.0, |first| content::residual_ratio(&first.inputs));
+        let residual = made.as_ref().map_or(0.0, Made::residual_ratio);
         if residual > 0.0 {
-            self.counts.contradictory += snapshots.len() as u64;
+            self.counts.contradictory += snapshots;
         }
         if let Some(time) = self.times.get_mut(&at) {
             time.sent = Some(Sent {
                 content,
-                times: times.saturating_add(i32::from(!snapshots.is_empty())),
-                has_points: snapshots.iter().any(|snapshot| !snapshot.points.is_empty()),
+                times: times.saturating_add(i32::from(made.is_some())),
+                has_points: made.is_some_and(|made| made.has_points()),
                 residual,
             });
         }
