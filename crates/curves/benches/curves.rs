@@ -45,7 +45,8 @@ fn curves(criterion: &mut Criterion) {
         method,
         shape: &Shape::None,
     };
-    let mut group = criterion.benchmark_group("10,000 products of one prepared layout with prices, without residuals and sources");
+    let mut group =
+        criterion.benchmark_group("10,000 products of one prepared layout with prices, without residuals and sources");
     for method in Method::ALL {
         let layout = Layout::of(terms(method), &contracts).unwrap();
         assert_eq!(layout.cells().len(), 60);

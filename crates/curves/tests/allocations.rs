@@ -196,7 +196,7 @@ fn take(curve: &mut Snapshots, instrument_id: &str, (time, number): (i64, i64)) 
 #[test]
 fn a_quote_of_a_curve_allocates_no_more_than_agreed_because_its_layout_is_kept() {
     const COUNTED: usize = 100;
-    const MOST: f64 = 1_100.0;
+    const MOST: f64 = 320.0;
     let ids = ids();
     let limits = snapshots::Limits::new((SECOND, 60 * SECOND, 7 * 86_400 * SECOND), 200_000);
     let (mut curve, mut sent) = (Snapshots::new("t", "C", limits), 0);
@@ -221,7 +221,7 @@ fn a_quote_of_a_curve_allocates_no_more_than_agreed_because_its_layout_is_kept()
 #[test]
 fn a_curve_on_a_new_trade_date_has_no_layout_of_its_own() {
     const CURVES: i64 = 100;
-    const MOST_ALLOCATIONS: f64 = 500.0;
+    const MOST_ALLOCATIONS: f64 = 270.0;
     const MOST_BYTES: f64 = 1_000.0;
     let ids = ids();
     let limits = snapshots::Limits::new((60 * SECOND, 86_400 * SECOND, 7 * 86_400 * SECOND), 200_000);
