@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{CurveInput, CurvePoint, Decimal, Kind, LegPurpose, Origin};
+use domain::{CurveInput, CurvePoint, CurveSnapshot as Record, Decimal, Kind, LegPurpose, Origin};
 use jiff::civil::date;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
