@@ -1,5 +1,5 @@
-//! Speed of curves of 60 points: all quotes changed, one quote changed, a new set of contracts, a quote as the service takes it, and a
-//! derived value.
+//! Speed of curves of 60 points: only the product with a prepared layout, one quote changed, a new set of contracts, a quote as the service
+//! takes it, and a derived value. A change of all quotes of 10,000 curves on a new trade date is in `trade_date.rs`.
 //!
 //! `cargo bench -p curves` prints the figures; the first group is for 10,000 curves.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -45,7 +45,8 @@ fn curves(criterion: &mut Criterion) {
         method,
         shape: &Shape::None,
     };
-    let mut group = criterion.benchmark_group("10,000 curves of 60 points, all quotes changed");
+    let mut group =
+        criterion.benchmark_group("10,000 products of one prepared layout with prices, without residuals and sources");
     for method in Method::ALL {
         let layout = Layout::of(terms(method), &contracts).unwrap();
         assert_eq!(layout.cells().len(), 60);

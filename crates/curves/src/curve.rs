@@ -14,13 +14,11 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use markets::contract::{Block, Contract, Month};
 
-use crate::layout::{Basis, Layout, Scratch, Terms};
+use crate::layout::{Basis, Layout, Terms};
+use crate::layouts::{Key, Layouts, Shared};
 use crate::method::{Method, Shape};
 use crate::quote::{Input, Quote, State, is_plausible_number};
-use crate::{CurveError, DeliveryCalendar};
-
-/// Layouts that a builder keeps: those of a few sets of contracts, of today and yesterday.
-const KEPT: usize = 8;
+use crate::{Cell, CurveError, DeliveryCalendar};
 
 /// One price of a curve.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,26 +49,25 @@ impl Curve {
     pub fn has_contradictions(&self) -> bool {
         self.inputs.iter().any(|input| input.state == State::Contradictory)
     }
+
+    /// The month after the last one with a quote.
+    pub(crate) fn quoted_until(&self) -> Option<Month> {
+        let used = self.inputs.iter().filter(|input| input.curve_price.is_some());
+        used.map(|input| input.quote.contract.period.end_month()).max()
+    }
 }
 
-/// Builds the curves of one market, and keeps the layouts of recent sets of contracts.
+/// Builds the curves of one market.
 #[derive(Debug)]
 pub struct Builder {
     calendar: DeliveryCalendar,
     method: Method,
     shape: Shape,
     tolerance: f64,
-    /// The one that was used last is the last.
-    layouts: Vec<(Key, Arc<Layout>)>,
-    scratch: Scratch,
-}
-
-#[derive(Debug, PartialEq)]
-struct Key {
-    as_of: Date,
-    until: Month,
-    /// In the order in which they are believed.
-    contracts: Vec<Contract>,
+    /// Those of the last curve: a change of prices needs no other, whatever the shared ones have forgotten.
+    used: Vec<Arc<Shared>>,
+    /// Of a builder that shares none.
+    layouts: Layouts,
 }
 
 impl Builder {
@@ -81,8 +78,8 @@ impl Builder {
             method,
             shape,
             tolerance,
-            layouts: Vec::new(),
-            scratch: Scratch::default(),
+            used: Vec::new(),
+            layouts: Layouts::default(),
         }
     }
 
@@ -101,32 +98,54 @@ impl Builder {
         &self.shape
     }
 
+    /// The layout of the last curve.
+    pub(crate) fn last_layout(&self) -> Option<&Arc<Shared>> {
+        self.used.last()
+    }
+
     /// The curve of the quotes on a day, with at least the months before `until`.
     ///
     /// # Errors
     /// No quote can be used, or a contract cannot be placed in the calendar.
     pub fn build(&mut self, as_of: Date, until: Month, quotes: &[Quote]) -> Result<Curve, CurveError> {
+        let mut layouts = std::mem::take(&mut self.layouts);
+        let built = self.build_with(&mut layouts, (as_of, until), quotes.to_vec());
+        self.layouts = layouts;
+        built
+    }
+
+    /// As [`Builder::build`], with layouts that other curves use too; day and first month that the curve may lack.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build_with(
+        &mut self,
+        layouts: &mut Layouts,
+        (as_of, until): (Date, Month),
+        quotes: Vec<Quote>,
+    ) -> Result<Curve, CurveError> {
         let mut inputs = self.inputs(as_of, quotes)?;
         if !inputs.iter().any(|input| input.state == State::Repriced) {
             return Err(CurveError::NoQuotes(format!(
                 "all {} are superseded, or their delivery begins before the day after {as_of}",
-                quotes.len()
+                inputs.len()
             )));
         }
-        let (layout, order) = self.believed(as_of, until, &inputs)?;
+        let (shared, order) = self.believed(layouts, (as_of, until), &inputs)?;
+        let layout = &shared.layout;
         let prices: Vec<f64> = order
             .iter()
             .filter_map(|at| Some(inputs.get(*at)?.quote.price))
             .collect();
         let mut values = Vec::new();
-        layout.solve(&prices, &mut self.scratch, &mut values)?;
-        self.judge(&layout, &order, &values, &mut inputs);
-        let points = self.points(&layout, &order, &values, &inputs)?;
+        layout.solve(&prices, &mut layouts.scratch, &mut values)?;
+        self.judge(layout, &order, &values, &mut inputs);
+        let points = points(layout, &order, &values, &inputs);
         Ok(Curve { points, inputs })
     }
 
     /// The quotes with what is known of them before the layout.
-    fn inputs(&self, as_of: Date, quotes: &[Quote]) -> Result<Vec<Input>, CurveError> {
+    fn inputs(&self, as_of: Date, quotes: Vec<Quote>) -> Result<Vec<Input>, CurveError> {
         let mut newest: BTreeMap<Contract, usize> = BTreeMap::new();
         for (at, quote) in quotes.iter().enumerate() {
             let known = newest.get(&quote.contract).and_then(|known| quotes.get(*known));
@@ -140,68 +159,74 @@ impl Builder {
                 true => as_of.tomorrow().is_ok_and(|tomorrow| tomorrow == period.first),
                 false => period.first > as_of,
             };
+            // A whole month has hours of every block, and the layout refuses a block that the market lacks.
+            let is_empty = || match period.is_balance() {
+                true => self
+                    .calendar
+                    .hours(period, quote.contract.block)
+                    .map(|hours| hours == 0),
+                false => Ok(false),
+            };
             Ok(match () {
                 () if !quote.price.is_finite() => State::NotANumber,
                 () if !is_plausible_number(quote.price) => State::TooLarge,
                 () if !is_due => State::InDelivery,
                 () if newest.get(&quote.contract) != Some(&at) => State::Superseded,
-                () if self.calendar.hours(period, quote.contract.block)? == 0 => State::NoDelivery,
+                () if is_empty()? => State::NoDelivery,
                 () => State::Repriced,
             })
         };
-        let input = |(at, quote): (usize, &Quote)| {
+        let input = |(at, quote): (usize, Quote)| {
             Ok(Input {
-                state: state(at, quote)?,
-                quote: quote.clone(),
+                state: state(at, &quote)?,
+                quote,
                 curve_price: None,
                 implied_by: Vec::new(),
             })
         };
-        quotes.iter().enumerate().map(input).collect()
+        quotes.into_iter().enumerate().map(input).collect()
     }
 
     /// The layout of the inputs that count, and their order in it.
     fn believed(
         &mut self,
-        as_of: Date,
-        until: Month,
+        layouts: &mut Layouts,
+        when: (Date, Month),
         inputs: &[Input],
-    ) -> Result<(Arc<Layout>, Vec<usize>), CurveError> {
+    ) -> Result<(Arc<Shared>, Vec<usize>), CurveError> {
+        let before = std::mem::take(&mut self.used);
         let order = ordered(inputs, |_| ());
-        let layout = self.layout(as_of, until, contracts(&order, inputs))?;
-        if !layout.is_contested() {
-            return Ok((layout, order));
+        let shared = self.layout(layouts, &before, when, contracts(&order, inputs))?;
+        if !shared.layout.is_contested() {
+            return Ok((shared, order));
         }
         let order = ordered(inputs, |quote| Reverse(quote.known_at));
-        Ok((self.layout(as_of, until, contracts(&order, inputs))?, order))
+        let shared = self.layout(layouts, &before, when, contracts(&order, inputs))?;
+        Ok((shared, order))
     }
 
     /// The layout of these contracts in this order.
-    fn layout(&mut self, as_of: Date, until: Month, contracts: Vec<Contract>) -> Result<Arc<Layout>, CurveError> {
-        let key = Key {
-            as_of,
-            until,
-            contracts,
-        };
-        if let Some(at) = self.layouts.iter().position(|(known, _)| *known == key) {
-            let found = self.layouts.remove(at);
-            let layout = found.1.clone();
-            self.layouts.push(found);
-            return Ok(layout);
-        }
+    fn layout(
+        &mut self,
+        layouts: &mut Layouts,
+        before: &[Arc<Shared>],
+        (as_of, until): (Date, Month),
+        contracts: Vec<Contract>,
+    ) -> Result<Arc<Shared>, CurveError> {
         let terms = Terms {
             calendar: &self.calendar,
-            as_of: key.as_of,
-            until: key.until,
+            as_of,
+            until,
             method: self.method,
             shape: &self.shape,
         };
-        let layout = Arc::new(Layout::of(terms, &key.contracts)?);
-        if self.layouts.len() >= KEPT {
-            self.layouts.remove(0);
-        }
-        self.layouts.push((key, layout.clone()));
-        Ok(layout)
+        let key = Key::of(terms, contracts);
+        let shared = match before.iter().find(|known| *known.key == key) {
+            Some(known) => Arc::clone(known),
+            None => layouts.get(key, terms)?,
+        };
+        self.used.push(Arc::clone(&shared));
+        Ok(shared)
     }
 
     /// Compares each used quote with the curve.
@@ -234,95 +259,88 @@ impl Builder {
             }
         }
     }
+}
 
-    fn points(
-        &self,
-        layout: &Layout,
-        order: &[usize],
-        values: &[f64],
-        inputs: &[Input],
-    ) -> Result<Vec<Point>, CurveError> {
-        let volume = |contract: Contract| {
-            let same = |input: &&Input| input.quote.contract == contract && input.curve_price.is_some();
-            inputs.iter().find(same).and_then(|input| input.quote.volume)
+fn points(layout: &Layout, order: &[usize], values: &[f64], inputs: &[Input]) -> Vec<Point> {
+    // Few quotes state one.
+    let stated = inputs.iter().filter(|input| input.curve_price.is_some());
+    let volumes: Vec<(Contract, f64)> = stated
+        .filter_map(|input| Some((input.quote.contract, input.quote.volume?)))
+        .collect();
+    let volume = |contract: Contract| {
+        let same = |(of, _): &&(Contract, f64)| *of == contract;
+        volumes.iter().find(same).map(|(_, volume)| *volume)
+    };
+    let cells = layout
+        .cells()
+        .iter()
+        .zip(values)
+        .zip(layout.bases())
+        .zip(layout.sources());
+    let point = |(((cell, price), basis), sources): (((&Cell, &f64), &Basis), &Vec<usize>)| {
+        let contract = Contract {
+            period: cell.period,
+            block: cell.block,
         };
-        let cells = layout
-            .cells()
-            .iter()
-            .zip(values)
-            .zip(layout.bases())
-            .zip(layout.sources());
-        let mut points: Vec<Point> = cells
-            .map(|(((cell, price), basis), sources)| {
-                let contract = Contract {
-                    period: cell.period,
-                    block: cell.block,
-                };
-                Point {
-                    contract,
-                    price: *price,
-                    volume: volume(contract),
-                    basis: *basis,
-                    sources: sources.iter().filter_map(|row| order.get(*row).copied()).collect(),
-                }
-            })
-            .collect();
-        let is_quoted = |contract: Contract| {
-            let quoted = |input: &Input| input.quote.contract == contract && input.state == State::Repriced;
-            inputs.iter().any(quoted)
-        };
-        let flat = self.flat_points(layout, &points, volume, is_quoted)?;
-        // The balance of a month may have no peak hour left: that is no price.
-        let mut cells = layout.cells().iter();
-        points.retain(|_| cells.next().is_some_and(|cell| cell.hours > 0.0));
-        points.extend(flat);
-        points.sort_by_key(|point| (point.contract.period.first, point.contract.block));
-        Ok(points)
-    }
-
-    /// Flat prices of a curve that has peak and off-peak ones: flat · H = peak · Hp + off · Ho.
-    fn flat_points(
-        &self,
-        layout: &Layout,
-        points: &[Point],
-        volume: impl Fn(Contract) -> Option<f64>,
-        is_quoted: impl Fn(Contract) -> bool,
-    ) -> Result<Vec<Point>, CurveError> {
-        let cells = layout.cells();
-        let length = cells.iter().position(|cell| cell.block == Block::OffPeak).unwrap_or(0);
-        let (peak, off) = points.split_at_checked(length).unwrap_or_default();
-        let mut found = Vec::with_capacity(length);
-        for (peak, off) in peak.iter().zip(off) {
-            let hours = |block| {
-                self.calendar
-                    .hours(peak.contract.period, block)
-                    .map(|hours| hours as f64)
-            };
-            let (on, rest) = (hours(Block::Peak)?, hours(Block::OffPeak)?);
-            let contract = Contract {
-                block: Block::Flat,
-                ..peak.contract
-            };
-            // What delivers no hour says nothing of the flat price.
-            let parts = [(peak, on), (off, rest)].map(|(part, hours)| (hours > 0.0).then_some(part));
-            let parts = || parts.into_iter().flatten();
-            let mut sources: Vec<usize> = parts().flat_map(|part| part.sources.iter().copied()).collect();
-            sources.sort_unstable();
-            sources.dedup();
-            let weaker = parts().min_by(|one, other| one.basis.confidence().total_cmp(&other.basis.confidence()));
-            let Some(weaker) = weaker.map(|part| part.basis) else {
-                continue;
-            };
-            found.push(Point {
-                contract,
-                price: (peak.price * on + off.price * rest) / (on + rest),
-                volume: volume(contract),
-                basis: if is_quoted(contract) { Basis::Quoted } else { weaker },
-                sources,
-            });
+        Point {
+            contract,
+            price: *price,
+            volume: volume(contract),
+            basis: *basis,
+            sources: sources.iter().filter_map(|row| order.get(*row).copied()).collect(),
         }
-        Ok(found)
+    };
+    let mut points: Vec<Point> = cells.map(point).collect();
+    let is_quoted = |contract: Contract| {
+        let quoted = |input: &Input| input.quote.contract == contract && input.state == State::Repriced;
+        inputs.iter().any(quoted)
+    };
+    let flat = flat_points(layout, &points, volume, is_quoted);
+    // The balance of a month may have no peak hour left: that is no price.
+    let mut cells = layout.cells().iter();
+    points.retain(|_| cells.next().is_some_and(|cell| cell.hours > 0.0));
+    points.extend(flat);
+    points.sort_by_key(|point| (point.contract.period.first, point.contract.block));
+    points
+}
+
+/// Flat prices of a curve that has peak and off-peak ones: flat · H = peak · Hp + off · Ho.
+fn flat_points(
+    layout: &Layout,
+    points: &[Point],
+    volume: impl Fn(Contract) -> Option<f64>,
+    is_quoted: impl Fn(Contract) -> bool,
+) -> Vec<Point> {
+    let cells = layout.cells();
+    let length = cells.iter().position(|cell| cell.block == Block::OffPeak).unwrap_or(0);
+    let (peak, off) = points.split_at_checked(length).unwrap_or_default();
+    let (on_cells, off_cells) = cells.split_at_checked(length).unwrap_or_default();
+    let hours = on_cells.iter().zip(off_cells).map(|(on, off)| (on.hours, off.hours));
+    let mut found = Vec::with_capacity(length);
+    for ((peak, off), (on, rest)) in peak.iter().zip(off).zip(hours) {
+        let contract = Contract {
+            block: Block::Flat,
+            ..peak.contract
+        };
+        // What delivers no hour says nothing of the flat price.
+        let parts = [(peak, on), (off, rest)].map(|(part, hours)| (hours > 0.0).then_some(part));
+        let parts = || parts.into_iter().flatten();
+        let mut sources: Vec<usize> = parts().flat_map(|part| part.sources.iter().copied()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let weaker = parts().min_by(|one, other| one.basis.confidence().total_cmp(&other.basis.confidence()));
+        let Some(weaker) = weaker.map(|part| part.basis) else {
+            continue;
+        };
+        found.push(Point {
+            contract,
+            price: (peak.price * on + off.price * rest) / (on + rest),
+            volume: volume(contract),
+            basis: if is_quoted(contract) { Basis::Quoted } else { weaker },
+            sources,
+        });
     }
+    found
 }
 
 /// The inputs that count, from the finest to the coarsest; equally fine ones by this key, then by contract.

@@ -5,6 +5,8 @@
 //! quantity of a gas contract does not change with the clock.
 //! Failure: an unknown market, or a day outside the calendar.
 
+use std::sync::Arc;
+
 use domain::Micros;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -21,7 +23,7 @@ const SECONDS_OF_HOUR: i64 = 3600;
 /// When the contracts of one market deliver.
 #[derive(Debug, Clone)]
 pub struct DeliveryCalendar {
-    market: String,
+    market: Arc<str>,
     zone: TimeZone,
     peak: Option<Peak>,
 }
@@ -47,13 +49,17 @@ impl DeliveryCalendar {
         Ok(DeliveryCalendar {
             zone: TimeZoneDatabase::bundled().get(zone).map_err(|_| unknown())?,
             peak: found.on_peak,
-            market: found.name,
+            market: found.name.into(),
         })
     }
 
     /// The name of the market.
     pub fn market(&self) -> &str {
         &self.market
+    }
+
+    pub(crate) fn shared_market(&self) -> Arc<str> {
+        Arc::clone(&self.market)
     }
 
     /// What the market's contracts deliver.
@@ -116,6 +122,12 @@ impl DeliveryCalendar {
         self.hours_between(period.first, period.end, block)
     }
 
+    /// Whether the market has the block, and the calendar all days of the period: then its hours can be counted.
+    pub(crate) fn can_count(&self, period: Period, block: Block) -> bool {
+        let has_block = block == Block::Flat || self.peak.is_some();
+        has_block && self.local(period.end, 0).is_ok()
+    }
+
     /// Delivered hours of a calendar month.
     ///
     /// # Errors
@@ -141,7 +153,7 @@ impl DeliveryCalendar {
     }
 
     fn peak_hours(&self, first: Date, end: Date) -> Result<i64, CurveError> {
-        let peak = self.peak.ok_or_else(|| CurveError::NoPeak(self.market.clone()))?;
+        let peak = self.peak.ok_or_else(|| CurveError::NoPeak(self.market.to_string()))?;
         let mut hours = 0;
         for day in first.series(Span::new().days(1)).take_while(|day| *day < end) {
             let is_rest_day = match day.weekday() {

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use jiff::civil::Date;
-use markets::contract::{Contract, Month};
+use markets::contract::{Contract, Month, Period};
 use nalgebra::DMatrix;
 
 use crate::elimination::Elimination;
@@ -182,6 +182,22 @@ impl Layout {
     /// The cells, in the order of the prices.
     pub fn cells(&self) -> &[Cell] {
         &self.grid.cells
+    }
+
+    /// The periods of the cells of each block, in order of time.
+    pub(crate) fn periods(&self) -> impl Iterator<Item = Period> {
+        self.grid.cells.iter().take(self.grid.length).map(|cell| cell.period)
+    }
+
+    /// Its size in memory, but for small parts.
+    pub(crate) fn bytes(&self) -> usize {
+        let weights: usize = self.rows.iter().map(|row| size_of_val(&*row.weights)).sum();
+        let sources: usize = self
+            .sources
+            .iter()
+            .map(|sources| size_of_val(sources) + size_of_val(&**sources))
+            .sum();
+        size_of::<Layout>() + size_of_val(&*self.grid.cells) + weights + sources + self.solver.bytes()
     }
 
     /// How each cell gets its price.

@@ -15,6 +15,7 @@ mod grid;
 mod interpolate;
 mod interpolation;
 mod layout;
+mod layouts;
 mod method;
 mod place;
 mod quote;
@@ -31,6 +32,7 @@ pub use error::CurveError;
 pub use grid::Cell;
 pub use interpolation::Interpolation;
 pub use layout::{Basis, Layout, Scratch, Terms};
+pub use layouts::Layouts;
 pub use markets::contract::{
     Block, Commodity, Contract, ContractError, Month, Period, Season, Tenor, last_trading_day, prompt,
 };

@@ -88,6 +88,15 @@ impl Shape {
         }
     }
 
+    /// Equal for shapes that give every month the same bits.
+    pub(crate) fn bits(&self) -> (u8, [u64; 12]) {
+        match self {
+            Shape::None => (0, [0; 12]),
+            Shape::Spread(values) => (1, values.map(f64::to_bits)),
+            Shape::Ratio(values) => (2, values.map(f64::to_bits)),
+        }
+    }
+
     /// Factor and summand of a month.
     pub(crate) fn of(&self, month: Month) -> Result<(f64, f64), CurveError> {
         self.of_month(month.of_year())

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use domain::Micros;
 use jiff::Zoned;
 use jiff::civil::Date;
-use markets::contract::{Block, Month};
+use markets::contract::{Block, Month, Period};
 use serde::Serialize;
 
 use crate::curve::{Curve, Point};
@@ -158,9 +158,7 @@ impl CurveSnapshot {
         (as_of, version, day): (Micros, u64, Date),
         horizon: Horizon,
     ) -> Result<CurveSnapshot, CurveError> {
-        let used = curve.inputs.iter().filter(|input| input.curve_price.is_some());
-        let quoted = used.map(|input| input.quote.contract.period.end_month()).max();
-        let until = horizon.until(day).or(quoted);
+        let until = horizon.until(day).or_else(|| curve.quoted_until());
         let inside = |point: &&Point| until.is_none_or(|until| point.contract.period.first_month() < until);
         let points = curve.points.iter().filter(inside);
         Ok(CurveSnapshot {
@@ -182,11 +180,12 @@ impl CurveSnapshot {
 impl SnapshotPoint {
     fn of(point: &Point, curve: &Curve, calendar: &DeliveryCalendar) -> Result<SnapshotPoint, CurveError> {
         let source = |at: &usize| curve.inputs.get(*at).map(|input| input.quote.source.clone());
+        let delivery = Delivery::of(point.contract.period, calendar)?;
         Ok(SnapshotPoint {
-            contract: point.contract.period.to_string(),
+            contract: delivery.contract,
             block: point.contract.block,
-            delivery_start: rfc3339(&calendar.start_of(point.contract.period.first)?),
-            delivery_end: rfc3339(&calendar.start_of(point.contract.period.end)?),
+            delivery_start: delivery.start,
+            delivery_end: delivery.end,
             price: rounded(point.price),
             volume: point.volume,
             confidence: point.basis.confidence(),
@@ -194,6 +193,31 @@ impl SnapshotPoint {
             extrapolated: point.basis == Basis::Extrapolated,
             sources: point.sources.iter().filter_map(source).collect(),
         })
+    }
+}
+
+/// The texts of a period.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    /// As a point is called.
+    pub contract: String,
+    /// RFC 3339 with the offset of the market.
+    pub start: String,
+    /// The first moment after it.
+    pub end: String,
+}
+
+impl Delivery {
+    pub(crate) fn of(period: Period, calendar: &DeliveryCalendar) -> Result<Delivery, CurveError> {
+        Ok(Delivery {
+            contract: period.to_string(),
+            start: rfc3339(&calendar.start_of(period.first)?),
+            end: rfc3339(&calendar.start_of(period.end)?),
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Delivery>() + self.contract.len() + self.start.len() + self.end.len()
     }
 }
 
@@ -218,6 +242,6 @@ fn rfc3339(time: &Zoned) -> String {
 }
 
 /// To eight decimals, the scale of prices; sums that cancel give no negative zero.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e8).round() / 1e8 + 0.0
 }

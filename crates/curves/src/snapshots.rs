@@ -16,6 +16,7 @@
 //! Failure: snapshots of times before the clock less the hold time stay as they are. A quote that cannot be placed is counted with a
 //! [`Reason`], and the others still count. A curve without a usable quote has no snapshot; one that was sent before is sent without points.
 
+mod advance;
 mod content;
 mod instrument;
 mod limits;
@@ -26,13 +27,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::instrument::market_of;
-use domain::{CurveSnapshot as Record, DerivedCause, LegPrice, Micros};
+use domain::{DerivedCause, LegPrice, Micros};
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::curve::Builder;
 use crate::definition::contract_of;
 use crate::interpolation::Fit;
+use crate::layouts::Layouts;
 use crate::place::Place;
 use crate::quote::is_plausible;
 use crate::texts::Texts;
@@ -62,7 +64,7 @@ struct Sent {
     content: u64,
     times: i32,
     has_points: bool,
-    /// The largest one of its contradictory quotes; see [`content::residual_ratio`].
+    /// The largest one of its contradictory quotes; see [`content::Made::residual_ratio`].
     residual: f64,
 }
 
@@ -97,6 +99,8 @@ pub struct Snapshots {
     /// Currencies and units.
     texts: Texts,
     builder: Option<Builder>,
+    /// Of a curve that shares none.
+    layouts: Layouts,
     pruned: Micros,
     counts: Counts,
 }
@@ -115,6 +119,7 @@ impl Snapshots {
             definitions: BTreeMap::new(),
             texts: Texts::default(),
             builder: None,
+            layouts: Layouts::default(),
             pruned: Micros::MIN,
             counts: Counts::default(),
         }
@@ -187,9 +192,10 @@ impl Snapshots {
         let traded = Timestamp::from_microsecond(leg.event_time).map_err(|_| Reason::OutOfReach)?;
         let day = calendar.date_at(traded);
         let contract = contract_of(leg.instrument_id, day, calendar).map_err(|(reason, _)| reason)?;
-        // Also refuses a block that the market does not have: one such quote would make the whole curve fail.
-        let hours = calendar.hours(contract.period, contract.block);
-        hours.map_err(|_| Reason::NotAContract)?;
+        // One quote of a block that the market does not have would make the whole curve fail.
+        if !calendar.can_count(contract.period, contract.block) {
+            return Err(Reason::NotAContract);
+        }
         let stated = match calendar.is_date(traded) {
             true => Micros::MAX,
             false => leg.event_time,
@@ -255,77 +261,6 @@ impl Snapshots {
             self.due.extend(later);
         }
         (!is_held).then_some(Reason::TooLate)
-    }
-
-    /// Computes the times that the clock has reached, in their order, and passes each snapshot that is new or has changed to `send`.
-    /// `version` is the offset of the record that moved the clock or brought the quote.
-    pub fn advance(&mut self, clock: Micros, version: i64, send: &mut dyn FnMut(&Record<'_>)) {
-        while let Some(first) = self.due.first_entry().filter(|first| *first.key() <= clock) {
-            let (time, due) = first.remove_entry();
-            self.compute(time, version, due, send);
-        }
-        self.prune(clock);
-    }
-
-    fn compute(&mut self, at: Micros, version: i64, due: Due, send: &mut dyn FnMut(&Record<'_>)) {
-        let Some(time) = self.times.get(&at) else {
-            return;
-        };
-        let (newest, sent) = (time.newest.clone(), time.sent);
-        let prices = self.quotes_at(at, &newest);
-        let made = self.content(&newest, &prices);
-        for left in made.iter().flat_map(|made| &made.left_out) {
-            self.counts.skip(left.reason);
-        }
-        let content = content::fingerprint(&newest, &made);
-        let times = sent.map_or(0, |sent| sent.times);
-        let was_shown = sent.is_some_and(|sent| sent.has_points);
-        if sent.is_some_and(|sent| sent.content == content) {
-            return;
-        }
-        let snapshots = made.and_then(|made| self.snapshots(at, &newest, &made));
-        let snapshots = match snapshots {
-            Ok(snapshots) => snapshots,
-            Err(reason) => {
-                self.counts.skip(reason);
-                // Without a curve there is nothing to send, unless it takes back what was sent.
-                match was_shown {
-                    true => self.withdrawn(at, &newest),
-                    false => Vec::new(),
-                }
-            }
-        };
-        let cause = if times == 0 { DerivedCause::First } else { due.cause };
-        for snapshot in &snapshots {
-            let head = content::Head {
-                tenant_id: &self.tenant_id,
-                origin: newest.place.origin(),
-                definition: &newest.definition,
-                log_clock: due.known_at,
-                version,
-                revision: times,
-                cause,
-            };
-            content::with_record(snapshot, &head, send);
-        }
-        if let Some(count) = self.counts.sent.get_mut(cause as usize) {
-            *count += snapshots.len() as u64;
-        }
-        // All horizons have the same quotes.
-        let residual = snapshots
-            .first()
-            .map_or(0.0, |first| content::residual_ratio(&first.inputs));
-        if residual > 0.0 {
-            self.counts.contradictory += snapshots.len() as u64;
-        }
-        if let Some(time) = self.times.get_mut(&at) {
-            time.sent = Some(Sent {
-                content,
-                times: times.saturating_add(i32::from(!snapshots.is_empty())),
-                has_points: snapshots.iter().any(|snapshot| !snapshot.points.is_empty()),
-                residual,
-            });
-        }
     }
 
     /// The quotes that count at a time, one for each instrument.

@@ -12,7 +12,7 @@ use common::contract;
 use curves::derived::{Definition, Formula, Limits, RollingStatistic, Series, Statistic};
 use curves::rolling::{Rolling, Window};
 use curves::snapshots::{self, Snapshots};
-use curves::{Block, Commodity, DeliveryCalendar, Layout, Method, Month, Scratch, Shape, Terms};
+use curves::{Block, Commodity, DeliveryCalendar, Layout, Layouts, Method, Month, Scratch, Shape, Terms};
 use domain::{Decimal, Kind, LegPlace, LegPrice, LegPurpose};
 use jiff::civil::date;
 
@@ -20,15 +20,19 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes in use.
+    static BYTES: Cell<i64> = const { Cell::new(0) };
 }
 
 // SAFETY: every call is forwarded to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + memory.size() as i64);
         unsafe { System.alloc(memory) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, memory: Memory) {
+        BYTES.set(BYTES.get() - memory.size() as i64);
         unsafe { System.dealloc(pointer, memory) }
     }
 }
@@ -156,46 +160,94 @@ fn a_leg_allocates_no_more_than_agreed() {
     }
 }
 
-/// Allocations for each quote of a curve as the service takes it: five snapshots of 22 quotes, 12 of them months.
-#[test]
-fn a_quote_of_a_curve_allocates_no_more_than_agreed_because_its_layout_is_kept() {
-    const COUNTED: usize = 100;
-    const SECOND: i64 = 1_000_000;
-    const MOST: f64 = 1_100.0;
+const SECOND: i64 = 1_000_000;
+/// 2026-12-18 in New York.
+const FRIDAY: i64 = 1_797_600_000 * SECOND;
+
+/// Ids of 22 contracts of 60 months, 12 of them months.
+fn ids() -> Vec<String> {
     let months = (1..=12).map(|month| format!("2027-{month:02}"));
     let quarters = (0..8).map(|at| format!("Q{}-{}", at % 4 + 1, 28 + at / 4));
     let names = months.chain(quarters).chain(["CAL-30".to_owned(), "CAL-31".to_owned()]);
-    let ids: Vec<String> = names.map(|name| format!("PJM.W.{name}.FLAT.SETTLEMENT")).collect();
+    names.map(|name| format!("PJM.W.{name}.FLAT.SETTLEMENT")).collect()
+}
+
+fn take(curve: &mut Snapshots, instrument_id: &str, (time, number): (i64, i64)) {
+    let mut tick = domain::fixtures::tick();
+    (tick.instrument_id, tick.kind) = (instrument_id, Kind::Interval);
+    tick.event_time = time;
+    tick.price = Decimal::from_unscaled(4_000_000_000 + number).unwrap();
+    tick.origin.offset = number;
+    let place = LegPlace {
+        purpose: LegPurpose::Curve,
+        series: "C",
+        role: "PJM",
+        definition: Some("flat;;PJM.W.*.SETTLEMENT"),
+        unit: "MWh",
+        log_clock: time,
+        enriched_partition: 0,
+        enriched_offset: number,
+        index: 0,
+    };
+    assert_eq!(curve.take(&LegPrice::of(&tick, place), time), None);
+}
+
+/// Allocations for each quote of a curve as the service takes it: five snapshots of 22 quotes.
+#[test]
+fn a_quote_of_a_curve_allocates_no_more_than_agreed_because_its_layout_is_kept() {
+    const COUNTED: usize = 100;
+    const MOST: f64 = 320.0;
+    let ids = ids();
     let limits = snapshots::Limits::new((SECOND, 60 * SECOND, 7 * 86_400 * SECOND), 200_000);
     let (mut curve, mut sent) = (Snapshots::new("t", "C", limits), 0);
-    let mut take = |numbers: std::ops::Range<usize>| {
+    let mut quote = |numbers: std::ops::Range<usize>| {
         for number in numbers {
-            let mut tick = domain::fixtures::tick();
-            (tick.instrument_id, tick.kind) = (&ids[number % ids.len()], Kind::Interval);
-            // 2026-12-18 in New York.
-            tick.event_time = 1_797_600_000_000_000 + number as i64 * SECOND;
-            tick.price = Decimal::from_unscaled(4_000_000_000 + number as i64).unwrap();
-            tick.origin.offset = number as i64;
-            let place = LegPlace {
-                purpose: LegPurpose::Curve,
-                series: "C",
-                role: "PJM",
-                definition: Some("flat;;PJM.W.*.SETTLEMENT"),
-                unit: "MWh",
-                log_clock: tick.event_time,
-                enriched_partition: 0,
-                enriched_offset: number as i64,
-                index: 0,
-            };
-            curve.take(&LegPrice::of(&tick, place), tick.event_time);
-            curve.advance(tick.event_time + SECOND, number as i64, &mut |_| sent += 1);
+            let time = FRIDAY + number as i64 * SECOND;
+            take(&mut curve, &ids[number % ids.len()], (time, number as i64));
+            curve.advance(time + SECOND, number as i64, &mut |_| sent += 1);
         }
     };
-    take(0..200);
+    quote(0..200);
     let before = ALLOCATIONS.get();
-    take(200..200 + COUNTED);
+    quote(200..200 + COUNTED);
     let found = (ALLOCATIONS.get() - before) as f64 / COUNTED as f64;
     assert_eq!(sent, 5 * (200 + COUNTED));
     println!("a quote of a curve: {found} allocations");
     assert!(found <= MOST, "{found} allocations a quote, at most {MOST} are agreed");
+}
+
+/// For each of a hundred curves, all of whose quotes have changed on a new trade date: allocations and bytes, those of the layout only for the
+/// first of them.
+#[test]
+fn a_curve_on_a_new_trade_date_has_no_layout_of_its_own() {
+    const CURVES: i64 = 100;
+    const MOST_ALLOCATIONS: f64 = 270.0;
+    const MOST_BYTES: f64 = 1_000.0;
+    let ids = ids();
+    let limits = snapshots::Limits::new((60 * SECOND, 86_400 * SECOND, 7 * 86_400 * SECOND), 200_000);
+    let mut curves: Vec<Snapshots> = (0..CURVES).map(|_| Snapshots::new("t", "C", limits)).collect();
+    for (number, curve) in (0..).zip(&mut curves) {
+        for instrument_id in &ids {
+            take(curve, instrument_id, (FRIDAY, number));
+        }
+    }
+    let (mut layouts, mut sent) = (Layouts::default(), 0);
+    let mut made = |curves: &mut [Snapshots]| {
+        let before = (ALLOCATIONS.get(), BYTES.get());
+        for curve in curves {
+            curve.advance_with(&mut layouts, FRIDAY + 60 * SECOND, 1, &mut |_| sent += 1);
+        }
+        ((ALLOCATIONS.get() - before.0) as f64, (BYTES.get() - before.1) as f64)
+    };
+    let (first, others) = curves.split_first_mut().unwrap();
+    let of_first = made(std::slice::from_mut(first));
+    let (allocations, bytes) = made(others);
+    let each = (allocations / (CURVES - 1) as f64, bytes / (CURVES - 1) as f64);
+    println!("a curve on a new trade date: allocations and bytes {each:?}, the first one {of_first:?}");
+    assert_eq!((sent, layouts.len()), (5 * CURVES, 1));
+    assert!(
+        each.0 <= MOST_ALLOCATIONS,
+        "{each:?}: at most {MOST_ALLOCATIONS} allocations are agreed"
+    );
+    assert!(each.1 <= MOST_BYTES, "{each:?}: at most {MOST_BYTES} bytes are agreed");
 }

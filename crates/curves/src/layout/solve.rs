@@ -32,6 +32,10 @@ impl Gain {
         }
     }
 
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.values)
+    }
+
     /// Adds the product with a vector.
     fn add(&self, vector: &[f64], to: &mut [f64]) {
         for (column, factor) in self.values.chunks_exact(self.rows.max(1)).zip(vector) {
@@ -123,6 +127,17 @@ impl Solver {
             held: from.held,
             shapes: from.shapes.to_vec(),
         }))
+    }
+
+    /// The size of its matrices.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Solver::Linear { offset, gain } => size_of_val(&**offset) + gain.bytes(),
+            Solver::Monotone(monotone) => {
+                let gains = [&monotone.strip_levels, &monotone.means, &monotone.shortest];
+                gains.map(Gain::bytes).iter().sum()
+            }
+        }
     }
 
     /// Prices of all cells from `scratch.quotes`.

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Decimal, Kind, LegPurpose, Origin};
+use domain::{CurveInput, CurvePoint, CurveSnapshot as Record, Decimal, Kind, LegPurpose, Origin};
+use jiff::civil::date;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
 use super::*;
 use crate::definition::Choice;
-use crate::{Horizon, Month};
+use crate::snapshot::{SnapshotInput, SnapshotPoint};
+use crate::{CurveSnapshot, Horizon, Month, Shape};
 
 const DAY: Micros = 86_400_000_000;
 const MINUTE: Micros = 60_000_000;
@@ -197,9 +199,10 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
         };
         for horizon in Horizon::ALL {
             let (name, when) = (("C", definition.method), (end, 0, selected.day));
-            let snapshot = crate::CurveSnapshot::of(&curve, &calendar, name, when, horizon).unwrap();
+            let snapshot = CurveSnapshot::of(&curve, &calendar, name, when, horizon).unwrap();
             let head = content::Head {
                 tenant_id: "t",
+                curve_id: "C",
                 origin: newest.leg().origin,
                 definition: DEFINITIONS[newest.definition],
                 log_clock: end,
@@ -207,12 +210,62 @@ fn expected(quotes: &[Given]) -> BTreeMap<Key, Shown> {
                 revision: 0,
                 cause: DerivedCause::First,
             };
-            content::with_record(&snapshot, &head, &mut |record| {
+            with_record(&snapshot, &head, &mut |record| {
                 all.insert((end, horizon.name().to_owned()), shown(record));
             });
         }
     }
     all
+}
+
+/// The record of a public snapshot: the stage makes its own from the curve.
+fn with_record(snapshot: &CurveSnapshot, head: &content::Head<'_>, send: &mut dyn FnMut(&Record<'_>)) {
+    send(&Record {
+        origin: head.origin,
+        tenant_id: head.tenant_id,
+        curve_id: &snapshot.curve_id,
+        market: &snapshot.market,
+        horizon: snapshot.horizon.name(),
+        as_of: snapshot.as_of,
+        day: (snapshot.day - date(1970, 1, 1)).get_days(),
+        method: snapshot.method.name(),
+        definition: head.definition,
+        log_clock: head.log_clock,
+        version: head.version,
+        revision: head.revision,
+        cause: head.cause,
+        points: snapshot.points.iter().map(point).collect(),
+        inputs: snapshot.inputs.iter().map(input).collect(),
+    });
+}
+
+fn point(point: &SnapshotPoint) -> CurvePoint<'_> {
+    CurvePoint {
+        contract: &point.contract,
+        block: point.block.name(),
+        delivery_start: &point.delivery_start,
+        delivery_end: &point.delivery_end,
+        price: point.price,
+        volume: point.volume,
+        confidence: point.confidence,
+        method: point.method.name(),
+        extrapolated: point.extrapolated,
+        sources: point.sources.iter().map(String::as_str).collect(),
+    }
+}
+
+fn input(input: &SnapshotInput) -> CurveInput<'_> {
+    CurveInput {
+        contract: &input.contract,
+        block: input.block.name(),
+        price: input.price,
+        curve_price: input.curve_price,
+        residual: input.residual,
+        state: input.state.name(),
+        implied_by: input.implied_by.iter().map(String::as_str).collect(),
+        source: &input.source,
+        known_at: input.known_at,
+    }
 }
 
 /// One record of the topic of legs; the clock of the reader is the largest so far.
@@ -325,6 +378,44 @@ fn the_last_snapshots_are_those_of_the_set_in_any_order_and_with_any_restart() {
     runner
         .run(&case(), |(quotes, keys, restart)| {
             check(LIMITS, &quotes, &keys, restart)
+        })
+        .unwrap();
+}
+
+/// What each of these curves sends, with the layouts that it passes on to the next record of another.
+fn run_together(curves: &[Vec<Given>]) -> Vec<Vec<Sent>> {
+    let mut layouts = Layouts::default();
+    let mut states: Vec<_> = curves
+        .iter()
+        .map(|_| (Snapshots::new("t", "C", LIMITS), Micros::MIN))
+        .collect();
+    let mut sent = vec![Vec::new(); curves.len()];
+    for at in 0..=curves.iter().map(Vec::len).max().unwrap_or_default() {
+        for ((given, (curve, clock)), sent) in curves.iter().zip(&mut states).zip(&mut sent) {
+            match given.get(at) {
+                Some(given) => {
+                    *clock = (*clock).max(given.clock);
+                    curve.take(&given.leg(), *clock);
+                }
+                None if at == given.len() => *clock = given.iter().map(Given::end).max().unwrap(),
+                None => continue,
+            }
+            curve.advance_with(&mut layouts, *clock, at as i64, &mut |record| {
+                sent.push(of_record(record))
+            });
+        }
+    }
+    sent
+}
+
+#[test]
+fn curves_that_share_layouts_send_what_each_would_send_alone() {
+    let cases = proptest::collection::vec(quotes(24), 2..6);
+    TestRunner::new(config(60))
+        .run(&cases, |curves| {
+            let alone = |given: &Vec<Given>| run(LIMITS, &given.iter().collect::<Vec<_>>(), None);
+            prop_assert_eq!(run_together(&curves), curves.iter().map(alone).collect::<Vec<_>>());
+            Ok(())
         })
         .unwrap();
 }

@@ -12,9 +12,10 @@
 use std::collections::BTreeSet;
 
 use codec::Wire;
+use curves::Layouts;
 use curves::snapshots::{Limits, Reason, Snapshots, read_back};
 use delivery::Sequencer;
-use domain::{LegPrice, LegPurpose, Micros};
+use domain::{CurveSnapshot, LegPrice, LegPurpose, Micros};
 use rustc_hash::FxHashMap;
 use stream::hop::{Memory, Stage, StageOutput, Verdict};
 use stream::{Message, Partition, StreamError};
@@ -46,6 +47,8 @@ pub struct Curves {
     wire: Wire,
     limits: Limits,
     shards: FxHashMap<i32, Shard>,
+    /// Of all curves: on a new trade date those with the same contracts need one between them.
+    layouts: Layouts,
     key: Vec<u8>,
     meters: CurveMeters,
 }
@@ -57,6 +60,7 @@ impl Curves {
             wire,
             limits,
             shards: FxHashMap::default(),
+            layouts: Layouts::default(),
             key: Vec::new(),
             meters,
         }
@@ -104,14 +108,16 @@ impl OfLegs for Curves {
                 continue;
             };
             let wire = &self.wire;
-            lane.snapshots.advance(shard.clock, message.offset, &mut |snapshot| {
+            let mut send = |snapshot: &CurveSnapshot<'_>| {
                 if let Some(out) = &mut out {
                     let Ok(()) = out.push(message.partition, &[&*key], |bytes| {
                         wire.encode_curve(snapshot, bytes);
                         Ok::<(), std::convert::Infallible>(())
                     });
                 }
-            });
+            };
+            lane.snapshots
+                .advance_with(&mut self.layouts, shard.clock, message.offset, &mut send);
             let counts = lane.snapshots.take_counts();
             if out.is_some() {
                 self.meters.add(&counts);
@@ -310,6 +316,7 @@ mod tests {
             let expected = [all("t|C", 60, 40.0, 2, FIRST), all("u|C", 60, 41.0, 2, FIRST)].concat();
             assert_eq!(sent, expected, "{purpose:?}");
             assert_eq!(process(&mut stage, (LegPurpose::Clock, "v", 90, 1, 3), 3).1, []);
+            assert_eq!(stage.layouts.len(), 1, "both curves have the same contracts");
         }
     }
 
