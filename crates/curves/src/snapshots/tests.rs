@@ -11,7 +11,7 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 use super::*;
 use crate::definition::Choice;
 use crate::snapshot::{SnapshotInput, SnapshotPoint};
-use crate::{CurveSnapshot, Horizon, Month, Shape};
+use crate::{CurveSnapshot, Horizon, Month};
 
 const DAY: Micros = 86_400_000_000;
 const MINUTE: Micros = 60_000_000;
