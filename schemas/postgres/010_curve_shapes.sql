@@ -5,12 +5,12 @@ ALTER TABLE curve_metadata
     ADD COLUMN IF NOT EXISTS seasonal_spreads float8[];
 
 ALTER TABLE curve_metadata
-    DROP CONSTRAINT IF EXISTS seasonal_ratios_are_twelve_numbers_from_0_01_to_100,
-    ADD CONSTRAINT seasonal_ratios_are_twelve_numbers_from_0_01_to_100 CHECK (
+    DROP CONSTRAINT IF EXISTS seasonal_ratios_are_twelve_numbers_from_0_1_to_10,
+    ADD CONSTRAINT seasonal_ratios_are_twelve_numbers_from_0_1_to_10 CHECK (
         seasonal_ratios IS NULL
         OR (array_ndims(seasonal_ratios) = 1 AND cardinality(seasonal_ratios) = 12
             AND array_position(seasonal_ratios, NULL::float8) IS NULL
-            AND 0.01::float8 <= ALL (seasonal_ratios) AND 100::float8 >= ALL (seasonal_ratios))),
+            AND 0.1::float8 <= ALL (seasonal_ratios) AND 10::float8 >= ALL (seasonal_ratios))),
     DROP CONSTRAINT IF EXISTS seasonal_spreads_are_twelve_numbers_within_100000,
     ADD CONSTRAINT seasonal_spreads_are_twelve_numbers_within_100000 CHECK (
         seasonal_spreads IS NULL

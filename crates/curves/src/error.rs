@@ -30,7 +30,7 @@ pub enum CurveError {
     NoQuotes(String),
     /// A ratio or a spread of the seasonal shape is out of range.
     #[error(
-        "the seasonal shape of month {0} cannot be used: ratios are from 0.01 to 100, spreads at most 100000 either way"
+        "the seasonal shape of month {0} cannot be used: ratios are from 0.1 to 10, spreads at most 100000 either way"
     )]
     BadShape(u8),
     /// A seasonal shape has not twelve values.

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::CurveError;
 use crate::quote::is_plausible_number;
 
-/// Ratios that a season can have. Far larger or smaller ones would leave too few digits for repricing.
-const RATIOS: RangeInclusive<f64> = 0.01..=100.0;
+/// Ratios that a season can have. With 0.01 or 100 beside each other, too few digits are left to reprice a quote within 1e-8.
+const RATIOS: RangeInclusive<f64> = 0.1..=10.0;
 
 /// How months inside a coarser contract, and between contracts, get their prices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
@@ -131,7 +131,7 @@ mod tests {
     fn a_shape_has_twelve_usable_values_of_one_kind() {
         assert_eq!(Shape::of_lists(&[], &[]), Ok(Shape::None));
         assert_eq!(Shape::of_lists(&[], &[-2.5; 12]), Ok(Shape::Spread([-2.5; 12])));
-        assert_eq!(Shape::of_lists(&[0.01; 12], &[]), Ok(Shape::Ratio([0.01; 12])));
+        assert_eq!(Shape::of_lists(&[0.1; 12], &[]), Ok(Shape::Ratio([0.1; 12])));
         for (ratios, spreads, refused) in [
             (&[1.0; 12][..], &[1.0; 12][..], "seasonal_ratios and seasonal_spreads"),
             (&[1.0; 11], &[], "ratios has 11 values"),
@@ -145,7 +145,7 @@ mod tests {
             values[8] = value;
             values
         };
-        for value in [0.0, -1.0, 0.009, 101.0, f64::NAN, f64::INFINITY] {
+        for value in [0.0, -1.0, 0.09, 10.5, f64::NAN, f64::INFINITY] {
             assert_eq!(
                 Shape::of_lists(&with(value), &[]),
                 Err(CurveError::BadShape(9)),

@@ -473,7 +473,7 @@ async fn seasonal_shapes_are_checked_and_read(postgres: &Postgres, store: &Refer
         .unwrap();
     let spreads = vec![1.5, 0.0, 0.0, 0.0, 0.0, 0.0, -100_000.0, 0.0, 0.0, 0.0, 0.0, 100_000.0];
     assert_eq!(read().await, (vec![], spreads.clone()));
-    let ratios = "seasonal_ratios_are_twelve_numbers_from_0_01_to_100";
+    let ratios = "seasonal_ratios_are_twelve_numbers_from_0_1_to_10";
     let within = "seasonal_spreads_are_twelve_numbers_within_100000";
     let ones = "1,1,1,1,1,1,1,1,1,1,1";
     for (columns, constraint) in [
@@ -503,7 +503,7 @@ async fn seasonal_shapes_are_checked_and_read(postgres: &Postgres, store: &Refer
         assert!(error.contains(constraint), "{columns}: {error}");
     }
     assert_eq!(read().await, (vec![], spreads));
-    set(&format!("seasonal_spreads = NULL, seasonal_ratios = '{{{ones},0.01}}'"))
+    set(&format!("seasonal_spreads = NULL, seasonal_ratios = '{{{ones},0.1}}'"))
         .await
         .unwrap();
     assert_eq!(read().await.0.len(), 12);

@@ -79,7 +79,7 @@ fn first_part(text: &str) -> (&str, Option<&str>) {
 /// Whether these are twelve values of a seasonal shape.
 fn is_shape(kind: &str, values: &str) -> bool {
     let range = match kind {
-        "ratios" => 0.01..=100.0,
+        "ratios" => 0.1..=10.0,
         "spreads" => -100_000.0..=100_000.0,
         _ => return false,
     };
@@ -163,7 +163,7 @@ mod tests {
         for rest in ["", ";1,12", r";;A*,B\,C", ";2;", ";1=;A"] {
             let without = Definition::of(&format!("linear{rest}"));
             assert_eq!(without.is_some(), !rest.contains('='), "{rest}");
-            let ratios = format!("linear;ratios={eleven},0.01{rest}");
+            let ratios = format!("linear;ratios={eleven},0.1{rest}");
             for text in [format!("linear;{spreads}{rest}"), ratios] {
                 assert_eq!(Definition::of(&text), without, "{text}");
             }
@@ -174,7 +174,7 @@ mod tests {
             format!("flat;levels={eleven},1"),
             format!("flat;ratios={eleven}"),
             format!("flat;ratios={eleven},1,1"),
-            format!("flat;ratios={eleven},0"),
+            format!("flat;ratios={eleven},0.09"),
             format!("flat;spreads={eleven},NaN"),
             format!("flat;spreads={eleven},"),
             format!("flat;1;spreads={eleven},1"),
