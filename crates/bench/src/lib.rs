@@ -65,7 +65,9 @@ pub enum Which {
     ///
     /// The backlog is published while no service runs; then all four services start at once. CPU time per tick is shown for
     /// each process, to find the next bottleneck.
-    #[command(after_help = "Examples:\n  dp bench pipeline\n  dp bench pipeline --ticks 1000000 --json | jq .ticks_per_second")]
+    #[command(
+        after_help = "Examples:\n  dp bench pipeline\n  dp bench pipeline --ticks 1000000 --json | jq .ticks_per_second"
+    )]
     Pipeline(pipeline::Args),
     /// Measure latency from the raw append to each output, at a steady rate
     ///

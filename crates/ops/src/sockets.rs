@@ -169,7 +169,11 @@ mod tests {
             process: process.to_owned(),
             pid,
         };
-        let owners = HashMap::from([(1, owner("java", 7)), (2, owner("projection", 8)), (3, owner("projection", 8))]);
+        let owners = HashMap::from([
+            (1, owner("java", 7)),
+            (2, owner("projection", 8)),
+            (3, owner("projection", 8)),
+        ]);
         let sockets = [
             socket("127.0.0.1:9092", "0.0.0.0:0", 1),
             socket("127.0.0.1:50001", "127.0.0.1:9092", 2),
@@ -179,8 +183,16 @@ mod tests {
             socket("127.0.0.1:9092", "127.0.0.1:50001", 1),
             socket("127.0.0.1:50004", "127.0.0.1:443", 2),
         ];
-        let found = Sockets::of(&sockets, &owners, &[("redis", at("127.0.0.1:6379")), ("kafka", at("127.0.0.1:9092"))]);
-        let listeners: Vec<_> = found.listeners.iter().map(|one| (one.port, one.owner.clone())).collect();
+        let found = Sockets::of(
+            &sockets,
+            &owners,
+            &[("redis", at("127.0.0.1:6379")), ("kafka", at("127.0.0.1:9092"))],
+        );
+        let listeners: Vec<_> = found
+            .listeners
+            .iter()
+            .map(|one| (one.port, one.owner.clone()))
+            .collect();
         assert_eq!(listeners, [(9092, Some(owner("java", 7)))]);
         let peers: Vec<_> = found
             .peers
@@ -198,8 +210,17 @@ mod tests {
         let found = read(&[("kafka", address)]).unwrap();
         let pid = i32::try_from(std::process::id()).unwrap();
         let is_ours = |owner: &Option<Owner>| owner.as_ref().is_some_and(|owner| owner.pid == pid);
-        assert!(found.listeners.iter().any(|one| one.port == address.port() && is_ours(&one.owner)));
-        let peers: Vec<_> = found.peers.iter().map(|peer| (peer.address, peer.connections)).collect();
+        assert!(
+            found
+                .listeners
+                .iter()
+                .any(|one| one.port == address.port() && is_ours(&one.owner))
+        );
+        let peers: Vec<_> = found
+            .peers
+            .iter()
+            .map(|peer| (peer.address, peer.connections))
+            .collect();
         assert_eq!(peers, [(address, 1)]);
         assert!(found.peers.iter().all(|peer| is_ours(&peer.owner)));
     }

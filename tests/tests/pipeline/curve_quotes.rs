@@ -148,8 +148,17 @@ fn prices_of_a_tenor_are_quotes_of_absolute_months(pipeline: &Pipeline) {
         "SELECT toString(i.contract), toString(t.instrument_id), toString(t.price) FROM curve_inputs AS i \
          JOIN enriched_ticks AS t ON t.tick_id = i.source WHERE i.tenant_id = 'default' AND i.curve_id = '{OF_TENOR}' ORDER BY i.contract"
     );
-    let rows = pipeline.clickhouse.rows(&sql).unwrap();
-    assert_eq!(rows, PRICES.map(|(_, price, month)| [month, INSTRUMENT, price]));
+    has_rows(pipeline, &sql, &PRICES.map(|(_, price, month)| [month, INSTRUMENT, price]));
+}
+
+/// Waits until the tables have these rows: the routes show a snapshot before the writer has stored it.
+fn has_rows<const COLUMNS: usize>(pipeline: &Pipeline, sql: &str, expected: &[[&str; COLUMNS]]) {
+    let mut last = Vec::new();
+    let found = eventually("the tables have the rows", || {
+        last = pipeline.clickhouse.rows(sql)?;
+        Ok(last == expected)
+    });
+    assert!(found.is_ok(), "{sql}: {last:?} instead of {expected:?}");
 }
 
 /// A document with three months, then one with their quarter.
@@ -183,9 +192,8 @@ fn a_contradiction_has_its_residual_in_table_and_routes(pipeline: &Pipeline) -> 
         "SELECT contract, round(residual, 8), arrayStringConcat(implied_by, ', ') FROM curve_inputs \
          WHERE tenant_id = 'default' AND curve_id = '{CONTRADICTORY}' AND state = 'contradictory'"
     );
-    let rows = pipeline.clickhouse.rows(&sql).unwrap();
     let (residual, by) = ((quoted - implied).to_string(), implied_by.join(", "));
-    assert_eq!(rows, [[quarter, residual.as_str(), by.as_str()]]);
+    has_rows(pipeline, &sql, &[[quarter, residual.as_str(), by.as_str()]]);
     is_served(pipeline, &snapshot);
     snapshot
 }

@@ -169,7 +169,10 @@ fn a_letter_is_replayed_once_whenever_the_command_is_killed() {
     pipeline.agree().unwrap();
 
     let open = json(&pipeline, &["dlq", "stats"]).1["letters"].as_f64();
-    eventually("dlq_size counts the open letters", || Ok(gauge(&pipeline, "dlq_size{")? == open)).unwrap();
+    eventually("dlq_size counts the open letters", || {
+        Ok(gauge(&pipeline, "dlq_size{")? == open)
+    })
+    .unwrap();
     // A process that `dp` has started is not a child of this program, but other tests wait for their child processes.
     assert!(pipeline.stack().stop(localstack::Service::Normalization).unwrap());
     pipeline.stack().start_services().unwrap();

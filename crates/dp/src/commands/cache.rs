@@ -175,7 +175,10 @@ fn outcome(request: &Invalidation) -> String {
         // Projection takes a request for an instrument that has no price, and has nothing to write.
         (Some(tenant), Some(instrument)) => {
             let key = Key::latest_price(tenant, instrument).to_string();
-            format!("`dp cache get {}` shows the copy, if the instrument has a price", printable(&key))
+            format!(
+                "`dp cache get {}` shows the copy, if the instrument has a price",
+                printable(&key)
+            )
         }
         _ => "`dp cache status` counts the copies".to_owned(),
     }

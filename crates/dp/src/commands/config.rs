@@ -47,7 +47,9 @@ enum Command {
     ///
     /// Checks the environment of this shell, or that of the given files, with the configuration file. It connects to no server.
     /// Lists all problems at once. Exit code 0 if every service would accept the configuration, else 2.
-    #[command(after_help = "Examples:\n  dp config check\n  dp config check --env-file prod.env --env-file secrets.env --service projection")]
+    #[command(
+        after_help = "Examples:\n  dp config check\n  dp config check --env-file prod.env --env-file secrets.env --service projection"
+    )]
     Check {
         /// The configuration file [default: DATA_PROC_CONFIG_FILE of the environment]
         #[arg(long, value_name = "PATH")]

@@ -64,7 +64,12 @@ fn sockets_text(sockets: &Sockets) -> String {
     let pid = |owner: &Option<Owner>| owner.as_ref().map_or("?".to_owned(), |owner| owner.pid.to_string());
     let listeners = sockets.listeners.iter().map(|listener| {
         let address = listener.address.to_string();
-        vec![process(&listener.owner), address, listener.port.to_string(), pid(&listener.owner)]
+        vec![
+            process(&listener.owner),
+            address,
+            listener.port.to_string(),
+            pid(&listener.owner),
+        ]
     });
     let peers = sockets.peers.iter().map(|peer| {
         let connections = peer.connections.to_string();
@@ -79,7 +84,11 @@ fn sockets_text(sockets: &Sockets) -> String {
     format!(
         "{}\n{}",
         table(&["listener", "address", "port", "pid"], 2, listeners),
-        table(&["server", "address", "connected process", "connections", "pid"], 3, peers)
+        table(
+            &["server", "address", "connected process", "connections", "pid"],
+            3,
+            peers
+        )
     )
 }
 

@@ -28,7 +28,9 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show each projection with its lag, status, last event and positions
-    #[command(after_help = "Examples:\n  dp projection list\n  dp projection list --json | jq '.[] | {projection, status}'")]
+    #[command(
+        after_help = "Examples:\n  dp projection list\n  dp projection list --json | jq '.[] | {projection, status}'"
+    )]
     List,
     Checkpoint(CheckpointArgs),
     Silent(SilentArgs),

@@ -107,8 +107,20 @@ async fn each_command_finds_what_is_wrong_and_nothing_before() {
         .filter(|path| path["hello_ms"].is_number());
     assert_eq!(reached.count(), 4, "{paths}");
     let sockets = json(&dir, 0, &["net", "sockets"]);
-    for (path, process) in paths.as_array().unwrap().iter().zip(["java", "clickhouse", "postgres", "redis"]) {
-        let port: u64 = path["address"].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+    for (path, process) in paths
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["java", "clickhouse", "postgres", "redis"])
+    {
+        let port: u64 = path["address"]
+            .as_str()
+            .unwrap()
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         let listeners = sockets["listeners"].as_array().unwrap().iter();
         let of_port: Vec<_> = listeners.filter(|listener| listener["port"] == port).collect();
         let is_named = |listener: &&Value| listener["process"].as_str().is_some_and(|name| name.contains(process));

@@ -156,7 +156,10 @@ impl Settlement {
                     && (is_repeated(wall) || is_last_of_first_pass(wall + HOUR))
                     && points.len() < POINTS
                 {
-                    points.entry(self.point(&record, wall)).or_default().note(wall, record.spot);
+                    points
+                        .entry(self.point(&record, wall))
+                        .or_default()
+                        .note(wall, record.spot);
                 }
             });
             points

@@ -82,7 +82,10 @@ pub fn samples_or_skip(test: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    skipped(test, &format!("{} is missing; set DATA_PROC_SAMPLE_DATA", folder.display()));
+    skipped(
+        test,
+        &format!("{} is missing; set DATA_PROC_SAMPLE_DATA", folder.display()),
+    );
     None
 }
 

@@ -92,7 +92,10 @@ fn a_second_reading_of_hand_made_documents_finds_the_same_prices() {
     let folders = ["tests/documents", "../../examples/documents"].map(|folder| crate_folder.join(folder));
     match compared(&folders) {
         Some((files, prices)) => assert!(files == 17 && prices > 500, "{files} documents, {prices} prices"),
-        None => skipped("a_second_reading_of_hand_made_documents_finds_the_same_prices", "python3 is missing"),
+        None => skipped(
+            "a_second_reading_of_hand_made_documents_finds_the_same_prices",
+            "python3 is missing",
+        ),
     }
 }
 

@@ -49,7 +49,9 @@ impl Level {
 
     /// The level with this name, in any case.
     pub fn from_name(name: &str) -> Option<Level> {
-        Level::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
+        Level::ALL
+            .into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(name))
     }
 
     /// The word of any of the programs.

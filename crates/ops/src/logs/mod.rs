@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn the_newest_lines_are_those_since_a_time_with_what_belongs_to_them() {
         let path = std::env::temp_dir().join(format!("dp-newest-{}.log", std::process::id()));
-        let text = "2026-10-01 00:00:00 ERROR old\n\tat old\n2026-10-01 01:00:00 ERROR new\n\tat new\n2026-10-01 01:00:01 WARN last\n";
+        let text = "2026-10-01 00:00:00 UTC ERROR old\n\tat old\n2026-10-01 01:00:00 UTC ERROR new\n\tat new\n2026-10-01 01:00:01 UTC WARN last\n";
         assert!(std::fs::write(&path, text).is_ok());
         let sources = Source::rotated("kafka", &path);
         let since: Result<jiff::Timestamp, _> = "2026-10-01T00:30:00Z".parse();
@@ -177,9 +177,9 @@ mod tests {
         assert_eq!(newest(None, 1_000), text);
         assert_eq!(
             newest(since, 1_000),
-            "2026-10-01 01:00:00 ERROR new\n\tat new\n2026-10-01 01:00:01 WARN last\n"
+            "2026-10-01 01:00:00 UTC ERROR new\n\tat new\n2026-10-01 01:00:01 UTC WARN last\n"
         );
-        assert_eq!(newest(since, 37), "2026-10-01 01:00:01 WARN last\n");
+        assert_eq!(newest(since, 41), "2026-10-01 01:00:01 UTC WARN last\n");
         assert!(std::fs::remove_file(&path).is_ok());
     }
 

@@ -195,7 +195,13 @@ async fn days_and_blocks_are_those_of_the_registry_on_every_hour_of_two_years() 
         let is_cut = [min_day(&blocks, &key.0), max_day(&blocks, &key.0)].contains(&key.1.as_str());
         let has_all = text(&row, "hours") == text(&row, "of_block");
         assert!(has_all || is_cut, "{key:?}");
-        let flags = if has_all { "complete no_volume" } else { "gap no_volume" };
+        // The last day of the test may be ahead.
+        let is_over = key.1 < Timestamp::now().to_string();
+        let flags = match (has_all, is_over) {
+            (true, _) => "complete no_volume",
+            (false, true) => "gap no_volume",
+            (false, false) => "no_volume",
+        };
         assert_eq!(text(&row, "flags"), flags, "{key:?}");
     }
     the_merged_bars_of_the_fall_day_are_found(&clickhouse).await;
@@ -313,7 +319,11 @@ async fn merged_bars_round_half_to_even_and_are_closed_when_no_hour_can_follow()
         // It begins two hours late, and lacks the hour after its first one.
         ("LATE", "toDateTime64('2026-02-03 07:00:00', 6, 'UTC')"),
     ] {
-        let skipped = if instrument == "LATE" { "if(number > 0, 1, 0)" } else { "0" };
+        let skipped = if instrument == "LATE" {
+            "if(number > 0, 1, 0)"
+        } else {
+            "0"
+        };
         let sql = format!(
             "INSERT INTO market_data.bars (tenant_id, instrument_id, interval, window_start, window_end, market, open, high, low, close, \
              price_seconds, priced_seconds, trade_count, open_time, close_time, closed, version, ingested_at) \
@@ -335,12 +345,19 @@ async fn merged_bars_round_half_to_even_and_are_closed_when_no_hour_can_follow()
          WHERE instrument_id = 'PAST' ORDER BY instrument_id",
     );
     assert_eq!(blocks.await.unwrap(), "PAST\t5\t4\t8\ttrue\t['gap','no_volume']\n");
-    let four = rows("SELECT twap, hours, closed, flags FROM market_data.bars_4h WHERE instrument_id = 'PAST' ORDER BY start");
+    let four =
+        rows("SELECT twap, hours, closed, flags FROM market_data.bars_4h WHERE instrument_id = 'PAST' ORDER BY start");
     let expected = "5\t3\ttrue\t['partial_start','no_volume']\n5.00000001\t1\ttrue\t['gap','no_volume']\n";
     assert_eq!(four.await.unwrap(), expected);
     // Its hours are in one or two days, by the time at which this runs. Four hours of them may be whole.
-    for (view, is_whole) in [("bars_1d_local", "false"), ("bars_blocks", "false"), ("bars_4h", "hours = 4")] {
-        let sql = format!("SELECT count() > 0, countIf(closed != ({is_whole})) FROM market_data.{view} WHERE instrument_id = 'TODAY'");
+    for (view, is_whole) in [
+        ("bars_1d_local", "false"),
+        ("bars_blocks", "false"),
+        ("bars_4h", "hours = 4"),
+    ] {
+        let sql = format!(
+            "SELECT count() > 0, countIf(closed != ({is_whole})) FROM market_data.{view} WHERE instrument_id = 'TODAY'"
+        );
         let found = clickhouse.query_text(&sql, "TabSeparated").await.unwrap();
         assert_eq!(found, "1\t0\n", "{view}");
     }

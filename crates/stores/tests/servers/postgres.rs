@@ -72,7 +72,7 @@ async fn migrations_run_twice_and_concurrently() {
     let stack = common::started(&[Server::Postgres]);
     let postgres = connected(&stack);
     let (one, other) = tokio::join!(migrate(&postgres), migrate(&postgres));
-    assert_eq!(one.unwrap() + other.unwrap(), 9);
+    assert_eq!(one.unwrap() + other.unwrap(), 10);
     assert_eq!(migrate(&postgres).await.unwrap(), 0);
     let rows = postgres
         .query_text("SELECT name, NULL FROM schema_migrations ORDER BY version")
@@ -89,7 +89,8 @@ async fn migrations_run_twice_and_concurrently() {
             [Some("latest_prices_by_vintage".to_owned()), None],
             [Some("projection_rebuilds".to_owned()), None],
             [Some("curve_instruments".to_owned()), None],
-            [Some("served_curves".to_owned()), None]
+            [Some("served_curves".to_owned()), None],
+            [Some("curve_shapes".to_owned()), None]
         ]
     );
 }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::ledger::{Ledger, Marker};
 use super::header;
+use super::ledger::{Ledger, Marker};
 use crate::Message;
 
 /// Letters that were tried this often stay.
@@ -178,12 +178,21 @@ impl World {
         }
         let mut open: Vec<usize> = self.open_letters().iter().map(|letter| letter.origin).collect();
         open.sort_unstable();
-        let failed = self.rejections.iter().enumerate().filter(|(_, rejections)| **rejections >= MOST_ATTEMPTS);
+        let failed = self
+            .rejections
+            .iter()
+            .enumerate()
+            .filter(|(_, rejections)| **rejections >= MOST_ATTEMPTS);
         let expected: Vec<usize> = failed.map(|(origin, _)| origin).collect();
         prop_assert_eq!(open, expected, "open letters");
         for (origin, rejections) in self.rejections.iter().enumerate() {
             let attempts = self.raw.iter().filter(|message| message.origin == origin).count();
-            prop_assert_eq!(attempts as u32, (rejections + 1).min(MOST_ATTEMPTS), "attempts of {}", origin);
+            prop_assert_eq!(
+                attempts as u32,
+                (rejections + 1).min(MOST_ATTEMPTS),
+                "attempts of {}",
+                origin
+            );
         }
         Ok(())
     }
@@ -213,7 +222,9 @@ fn marker(letter: Raw) -> Marker {
 fn message_of(headers: &[(&'static str, String)]) -> Raw {
     let number = |name: &str| {
         let value = headers.iter().find(|(known, _)| *known == name);
-        value.and_then(|(_, value)| value.parse::<u32>().ok()).unwrap_or_default()
+        value
+            .and_then(|(_, value)| value.parse::<u32>().ok())
+            .unwrap_or_default()
     };
     Raw {
         origin: number(header::OFFSET) as usize,
