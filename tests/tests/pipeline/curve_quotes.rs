@@ -148,7 +148,11 @@ fn prices_of_a_tenor_are_quotes_of_absolute_months(pipeline: &Pipeline) {
         "SELECT toString(i.contract), toString(t.instrument_id), toString(t.price) FROM curve_inputs AS i \
          JOIN enriched_ticks AS t ON t.tick_id = i.source WHERE i.tenant_id = 'default' AND i.curve_id = '{OF_TENOR}' ORDER BY i.contract"
     );
-    has_rows(pipeline, &sql, &PRICES.map(|(_, price, month)| [month, INSTRUMENT, price]));
+    has_rows(
+        pipeline,
+        &sql,
+        &PRICES.map(|(_, price, month)| [month, INSTRUMENT, price]),
+    );
 }
 
 /// Waits until the tables have these rows: the routes show a snapshot before the writer has stored it.
