@@ -191,12 +191,13 @@ impl Ledger {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use rdkafka::message::{Header, OwnedHeaders};
 
-    fn read(ledger: &mut Ledger, offset: i64, headers: &[(&str, String)]) -> Entry {
+    /// Reads a record of these headers.
+    pub(in super::super) fn read(ledger: &mut Ledger, offset: i64, headers: &[(&str, String)]) -> Entry {
         let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
             headers.insert(Header {
                 key,

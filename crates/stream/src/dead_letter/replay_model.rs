@@ -5,11 +5,10 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
-use rdkafka::message::{Header, OwnedHeaders};
 
 use super::header;
+use super::ledger::tests::read;
 use super::ledger::{Ledger, Marker};
-use crate::Message;
 
 /// Letters that were tried this often stay.
 const MOST_ATTEMPTS: u32 = 3;
@@ -119,7 +118,7 @@ impl World {
             if is_marker && !self.has(Rule::MarkersCount) {
                 continue;
             }
-            read(&mut ledger, offset, headers);
+            read(&mut ledger, offset as i64, headers);
         }
         for (offset, headers) in self.dlq.iter().enumerate() {
             if ledger.is_open(offset as i64) {
@@ -230,25 +229,6 @@ fn message_of(headers: &[(&'static str, String)]) -> Raw {
         origin: number(header::OFFSET) as usize,
         attempt: number(header::ATTEMPTS),
     }
-}
-
-fn read(ledger: &mut Ledger, offset: usize, headers: &[(&'static str, String)]) {
-    let headers = headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-        headers.insert(Header {
-            key,
-            value: Some(value.as_bytes()),
-        })
-    });
-    ledger.read(&Message {
-        topic: "dlq",
-        partition: 0,
-        offset: offset as i64,
-        timestamp: offset as i64,
-        has_append_time: true,
-        key: None,
-        payload: None,
-        headers: Some(headers.as_borrowed()),
-    });
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
