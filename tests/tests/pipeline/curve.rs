@@ -289,7 +289,11 @@ fn changed_rows_are_named_with_a_command_that_shows_them(pipeline: &Pipeline) {
             Some("DIFFERS: its tick has the price"),
         ),
         ("6m", ["is not repriced", "in horizon all"], Some("is not repriced")),
-        ("3m", ["is missing: it must have 5 quote(s)", " --horizon 3m --at "], None),
+        (
+            "3m",
+            ["is missing: it must have 5 quote(s)", " --horizon 3m --at "],
+            None,
+        ),
         ("1m", [" has ", " versions (`dp explain curve"], None),
     ] {
         let name = format!("default/{CURVE}/{horizon}/{time}");
