@@ -89,6 +89,63 @@ fn rebuild_with_kills(pipeline: &Pipeline) -> (u32, Value) {
     unreachable!("the waits grow without end")
 }
 
+/// Runs the command with these arguments; returns its exit code and its report.
+fn rebuild(pipeline: &Pipeline, arguments: &[&str]) -> (Option<i32>, Value) {
+    let command = ["projection", "rebuild", "latest_price", "--json"];
+    let output = pipeline.dp(&[&command, arguments].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout);
+    (
+        output.status.code(),
+        report.unwrap_or_else(|error| panic!("{error}: {said}")),
+    )
+}
+
+/// Prices that were changed, added and removed.
+fn changes(report: &Value) -> [u64; 3] {
+    ["changed", "added", "removed"].map(|kind| report[kind].as_u64().unwrap_or_else(|| panic!("{report}")))
+}
+
+/// All that a rebuild may change: rows and positions of every generation, rebuilds, and copies in Redis.
+fn state(pipeline: &Pipeline) -> (Vec<Vec<String>>, Vec<(String, String)>) {
+    let sql = "SELECT row::text FROM served_latest_prices AS row \
+         UNION ALL SELECT concat_ws(' ', generation, topic, partition, next_offset, sequencer, epoch) FROM projection_positions \
+         WHERE projection = 'latest_price' UNION ALL SELECT row::text FROM projection_rebuilds AS row ORDER BY 1";
+    let mut copies = pipeline.redis.with_prefix("served:latest_price:").unwrap();
+    copies.sort();
+    (pipeline.postgres.rows(sql).unwrap(), copies)
+}
+
+/// Of the four wrong prices, a dry run names each and changes nothing, and a rebuild of one instrument corrects that one.
+fn try_and_rebuild_one(pipeline: &Pipeline, right: &[Vec<String>]) {
+    let before = state(pipeline);
+    let (code, report) = rebuild(pipeline, &["--full", "--dry-run"]);
+    assert_eq!((code, changes(&report)), (Some(1), [2, 1, 1]), "{report}");
+    assert_eq!(
+        (&report["dry_run"], &report["is_reloaded"]),
+        (&true.into(), &false.into())
+    );
+    let of_other = ["--full", "--dry-run", "--tenant", "other"];
+    let (code, report) = rebuild(pipeline, &of_other);
+    assert_eq!((code, changes(&report)), (Some(0), [0, 0, 0]), "{report}");
+    assert_eq!(report["strategy"], "full, tenant other");
+    assert_eq!(state(pipeline), before);
+
+    let one = ["--full", "--yes", "--instrument", CHANGED, "--tenant", "default"];
+    let (code, report) = rebuild(pipeline, &one);
+    assert_eq!((code, changes(&report)), (Some(0), [1, 0, 0]), "{report}");
+    assert_eq!(
+        (&report["dry_run"], &report["is_reloaded"]),
+        (&false.into(), &true.into())
+    );
+    assert_eq!(prices(pipeline, CHANGED), right);
+    assert_eq!(prices(pipeline, AHEAD)[0][0], "7.00000000");
+    assert!(prices(pipeline, DELETED).is_empty());
+    assert_eq!(prices(pipeline, GHOST).len(), 1);
+    let (code, report) = rebuild(pipeline, &["--full", "--dry-run"]);
+    assert_eq!((code, changes(&report)), (Some(1), [1, 1, 1]), "{report}");
+}
+
 fn prices(pipeline: &Pipeline, instrument: &str) -> Vec<Vec<String>> {
     let sql = format!(
         "SELECT price::text, extract(minute FROM event_time)::int::text FROM served_latest_prices \
@@ -114,6 +171,7 @@ fn tampered_prices_are_rebuilt_from_the_log_whenever_the_command_is_killed() {
         1,
         "dp verify must see the wrong prices"
     );
+    try_and_rebuild_one(&pipeline, &before[0]);
 
     let load = pipeline.publish(71);
     let (kills, report) = rebuild_with_kills(&pipeline);
@@ -136,13 +194,49 @@ fn tampered_prices_are_rebuilt_from_the_log_whenever_the_command_is_killed() {
     pipeline.agree().unwrap();
 }
 
+fn now(pipeline: &Pipeline) -> String {
+    let now = r#"SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#;
+    pipeline.postgres.rows(now).unwrap()[0][0].clone()
+}
+
+/// The exchange moves the position to the end of the log, so the events before it must be in the copy, however old they are.
+#[test]
+fn a_rebuild_since_a_time_has_also_the_older_events_that_the_service_has_not_stored() {
+    let pipeline = Pipeline::shared();
+    pipeline.publish_once(500, 83_000).unwrap();
+    pipeline.agree().unwrap();
+    assert!(pipeline.stack().stop(Service::Projection).unwrap());
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    let number = INSTRUMENTS * 1_200 + 20;
+    (number..number + 8).for_each(|number| publisher.send(&tick(number)).unwrap());
+    publisher.finish().unwrap();
+    let enriched = "SELECT uniqExact(instrument_id) FROM enriched_ticks \
+         WHERE price = 1201.25 AND instrument_id IN ('REBUILD.20', 'REBUILD.27')";
+    eventually("the ticks are in the enriched topic", || {
+        Ok(pipeline.clickhouse.number(enriched)? == 2)
+    })
+    .unwrap();
+    let since = now(&pipeline);
+    // A dry run does not count what the service will store by itself.
+    let (code, report) = rebuild(&pipeline, &["--since", &since, "--dry-run"]);
+    assert_eq!((code, changes(&report)), (Some(0), [0, 0, 0]), "{report}");
+    let (code, report) = rebuild(&pipeline, &["--since", &since, "--yes"]);
+    assert_eq!((code, &report["is_reloaded"]), (Some(1), &false.into()), "{report}");
+    for instrument in ["REBUILD.20", "REBUILD.27"] {
+        assert_eq!(prices(&pipeline, instrument)[0][0], "1201.25000000", "{instrument}");
+    }
+    pipeline.stack().start_services().unwrap();
+    // The group's offsets in Kafka follow with the next message of each partition.
+    pipeline.publish_once(500, 84_000).unwrap();
+    pipeline.agree().unwrap();
+}
+
 #[test]
 fn a_rebuild_since_a_time_corrects_what_it_reads_and_keeps_the_rest() {
     let pipeline = Pipeline::shared();
     pipeline.publish_once(500, 72_000).unwrap();
     pipeline.agree().unwrap();
-    let now = r#"SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#;
-    let since = pipeline.postgres.rows(now).unwrap()[0][0].clone();
+    let since = now(&pipeline);
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
     let number = INSTRUMENTS * 599;
     (number..number + 8).for_each(|number| publisher.send(&tick(number)).unwrap());
@@ -156,22 +250,14 @@ fn a_rebuild_since_a_time_corrects_what_it_reads_and_keeps_the_rest() {
             "UPDATE served_latest_prices SET price = 1 WHERE instrument_id = '{CHANGED}'"
         ))
         .unwrap();
-    let report = pipeline
-        .dp_ok(&[
-            "projection",
-            "rebuild",
-            "latest_price",
-            "--since",
-            &since,
-            "--yes",
-            "--json",
-        ])
-        .unwrap();
-    let report: Value = serde_json::from_str(&report).unwrap();
-    assert_eq!(
-        (&report["changed"], &report["removed"], &report["added"]),
-        (&1.into(), &0.into(), &0.into())
-    );
+    let since = ["--since", &since];
+    let (code, report) = rebuild(&pipeline, &[&since[..], &["--dry-run"]].concat());
+    assert_eq!((code, changes(&report)), (Some(1), [1, 0, 0]), "{report}");
+    assert_eq!(prices(&pipeline, CHANGED)[0][0], "1.00000000");
+    let (code, report) = rebuild(&pipeline, &[&since[..], &["--yes"]].concat());
+    assert_eq!((code, changes(&report)), (Some(0), [1, 0, 0]), "{report}");
+    let (code, report) = rebuild(&pipeline, &[&since[..], &["--dry-run"]].concat());
+    assert_eq!((code, changes(&report)), (Some(0), [0, 0, 0]), "{report}");
     assert_eq!(prices(&pipeline, CHANGED)[0][0], "600.25000000");
     assert_eq!(pipeline.postgres.rows(sql).unwrap(), count);
     pipeline.agree().unwrap();

@@ -255,6 +255,7 @@ fn route(pipeline: &Pipeline, expected: &Newest) {
         ("tenant_id=other&curve_id=NG", 404, "no snapshot of curve NG"),
         ("horizon=2m", 422, "1m, 3m, 6m, 1y, all"),
         ("limit=0", 422, "from 1 to 1000"),
+        ("limit=x", 400, "limit is 'x'"),
         ("after=NG", 422, "NG_HENRY_HUB/1y"),
         ("no_such=1", 400, "no_such"),
     ] {
@@ -425,6 +426,21 @@ fn rebuilt(pipeline: &Pipeline, projection: &str) -> Value {
     serde_json::from_str(&report).unwrap()
 }
 
+/// A dry run, of this curve or series or of all of them, changes nothing; returns its exit code and what would be changed, added and removed.
+fn tried(pipeline: &Pipeline, projection: &str, of: &[&str]) -> (Option<i32>, [Value; 3]) {
+    let sql = "SELECT row::text FROM served_curve_snapshots AS row UNION ALL SELECT row::text FROM served_derived_prices AS row \
+         UNION ALL SELECT concat_ws(' ', projection, topic, partition, epoch) FROM projection_positions ORDER BY 1";
+    let state = || pipeline.postgres.rows(sql).unwrap();
+    let before = state();
+    let command = ["projection", "rebuild", projection, "--full", "--dry-run", "--json"];
+    let output = pipeline.dp(&[&command, of].concat()).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["dry_run"], true, "{report}");
+    assert_eq!(state(), before);
+    let changes = ["changed", "added", "removed"].map(|kind| report[kind].clone());
+    (output.status.code(), changes)
+}
+
 #[test]
 fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
     build_programs().unwrap();
@@ -465,6 +481,11 @@ fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
     in_redis(&pipeline, "a copy that was changed by hand is replaced", &curves);
 
     tamper(&pipeline);
+    let expected = |changes: [u64; 3]| (Some(i32::from(changes != [0; 3])), changes.map(Value::from));
+    assert_eq!(tried(&pipeline, "curve_snapshot", &[]), expected([2, 2, 1]));
+    let of_ghost = ["--instrument", "GHOST"];
+    assert_eq!(tried(&pipeline, "curve_snapshot", &of_ghost), expected([0, 0, 1]));
+    assert_eq!(tried(&pipeline, "derived_price", &of_ghost), expected([0, 0, 0]));
     let report = rebuilt(&pipeline, "curve_snapshot");
     let changes = [&report["changed"], &report["added"], &report["removed"]];
     assert_eq!(changes, [&json!(2), &json!(2), &json!(1)], "{report}");

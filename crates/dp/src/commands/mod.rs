@@ -86,7 +86,7 @@ fn waits_for(command: &Command, yes: bool) -> Option<&'static str> {
         Command::Groups(_) => "reading groups and topics of Kafka",
         Command::Topics(args) if !args.writes() => "reading groups and topics of Kafka",
         Command::Position(args) if !args.writes() => "reading the positions and their logs",
-        Command::Projection(args) if !args.writes() => "reading the projections",
+        Command::Projection(args) if args.prints_once() => "reading the projections",
         Command::Cache(args) if !args.writes() => "reading Redis",
         Command::Redis(_) => "reading Redis",
         Command::Clickhouse(_) => "reading ClickHouse",
@@ -109,6 +109,8 @@ fn needed_servers(command: &Command) -> Vec<Dependency> {
         Command::Postgres(_) | Command::Projection(_) => vec![Dependency::Postgres],
         Command::Redis(args) if args.asks_redis() => vec![Dependency::Redis],
         Command::Cache(args) if !args.writes() => vec![Dependency::Redis],
+        // Projection carries a request out with both of them; without one it would wait, and nobody would be told.
+        Command::Cache(_) => vec![Dependency::Redis, Dependency::Postgres],
         Command::Reconcile(_) => vec![Dependency::ClickHouse, Dependency::Postgres],
         Command::Curve(args) => args.needed_servers(),
         Command::Backup(args) => args.needed_servers(),
@@ -130,6 +132,9 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
         }
         Command::Projection(args) if args.writes() => {
             "what is served is complete; run the command again to continue at the last checkpoint"
+        }
+        Command::Projection(args) if args.is_dry_run() => {
+            "nothing that is served was changed; the next rebuild or dry run removes the copy"
         }
         Command::Backfill(args) if args.writes() => {
             "what was replayed or written stays, and nothing is doubled; run the command again for the rest"
@@ -316,6 +321,14 @@ mod tests {
             ("dp send --raw x", "may be published"),
             ("dp position accept enrichment", "positions may be moved"),
             ("dp position accept enrichment --dry-run", "nothing was changed"),
+            (
+                "dp projection rebuild latest_price --full",
+                "continue at the last checkpoint",
+            ),
+            (
+                "dp projection rebuild latest_price --full --dry-run",
+                "nothing that is served was changed",
+            ),
         ] {
             assert!(left(line).contains(said), "{line}: {}", left(line));
         }
@@ -333,6 +346,9 @@ mod tests {
             ("dp position accept enrichment", false),
             ("dp postgres locks", true),
             ("dp postgres terminate 1", false),
+            ("dp projection list", true),
+            ("dp projection rebuild latest_price --full", false),
+            ("dp projection rebuild latest_price --full --dry-run", false),
             ("dp tail raw", false),
         ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
@@ -348,6 +364,7 @@ mod tests {
             ("dp redis memory", "redis"),
             ("dp redis sentinel", ""),
             ("dp cache status", "redis"),
+            ("dp cache refresh", "redis postgres"),
             ("dp reconcile", "clickhouse postgres"),
             ("dp verify", ""),
             ("dp health", ""),

@@ -18,7 +18,8 @@ use ops::present::{duration, found, grouped, print_either, printable, table};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 a projection lags, or an instrument is silent; 2 a server is unavailable, or wrong usage\n\n\
-    Examples:\n  dp projection list\n  dp projection checkpoint latest_price\n  dp projection silent --over 1h\n  dp projection rebuild latest_price --full --yes"
+    Examples:\n  dp projection list\n  dp projection checkpoint latest_price\n  dp projection silent --over 1h\n  \
+    dp projection rebuild latest_price --full --dry-run\n  dp projection rebuild latest_price --full --yes"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -38,9 +39,19 @@ enum Command {
 }
 
 impl Args {
-    /// Whether the command writes.
+    /// Whether the command changes what is served. A dry run of a rebuild does not; it writes a copy in PostgreSQL, and removes it.
     pub fn writes(&self) -> bool {
-        matches!(self.command, Command::Rebuild(_))
+        matches!(&self.command, Command::Rebuild(args) if !args.is_dry_run())
+    }
+
+    /// Whether it is a dry run of a rebuild.
+    pub fn is_dry_run(&self) -> bool {
+        matches!(&self.command, Command::Rebuild(args) if args.is_dry_run())
+    }
+
+    /// Whether it prints once, and shows no progress of its own.
+    pub fn prints_once(&self) -> bool {
+        !matches!(self.command, Command::Rebuild(_))
     }
 }
 

@@ -14,7 +14,7 @@ use ops::migrations::Stores;
 use ops::progress::Progress;
 use ops::threads::reading;
 use projection::core::invalidation::Action;
-use projection::rebuild::{Rebuild, RebuildError, Report, Step, Strategy};
+use projection::rebuild::{Mode, Plan, Rebuild, RebuildError, Report, Scope, Step, Strategy};
 use serde::Deserialize;
 use stores::clickhouse::literal;
 use stream::kafka::groups::{GroupReader, PartitionLag};
@@ -149,7 +149,15 @@ pub(super) async fn prices(
         progress.set(step.events, &format!("partition {}", step.partition));
     };
     let rebuild = rebuild(connection, stores, &connection.names.enriched).await?;
-    match rebuild.run(strategy(found.is_whole), false, false, show).await {
+    let plan = Plan {
+        strategy: strategy(found.is_whole),
+        scope: Scope::default(),
+        mode: Mode::Exchange {
+            restart: false,
+            keep_backup: false,
+        },
+    };
+    match rebuild.run(&plan, show).await {
         Ok(report) => Ok(changes(&report, notes)),
         Err(error @ (RebuildError::OtherStrategy { .. } | RebuildError::Concurrent | RebuildError::Discarded)) => {
             let why = format!("{error} (`dp projection rebuild latest_price`)");

@@ -116,6 +116,28 @@ impl LatestPriceStore {
         Ok(())
     }
 
+    /// The same without storing an id: a topic without a stored one is accepted.
+    ///
+    /// # Errors
+    /// `topic_id_changed`, or the error of the server.
+    pub async fn compare_topics(&self, ids: &[(String, String)]) -> Result<(), StoreError> {
+        const OPERATION: &str = "compare topic ids";
+        let client = self.postgres.client(OPERATION).await?;
+        let sql = "SELECT topic_id FROM projection_topics WHERE topic = $1 AND ltrim(topic_id, 'A') <> ''";
+        for (topic, id) in ids {
+            let parameters: [Parameter<'_>; 1] = [(topic, Type::TEXT)];
+            let found = within(OPERATION, CALL_TIMEOUT, client.query_typed_opt(sql, &parameters)).await?;
+            let stored: Option<String> = found
+                .map(|row| row.try_get(0))
+                .transpose()
+                .map_err(|error| StoreError::postgres(OPERATION, &error))?;
+            if let Some(stored) = stored.filter(|stored| stored != id) {
+                return Err(StoreError::topic_id_changed(Store::Postgres, topic, &stored, id));
+            }
+        }
+        Ok(())
+    }
+
     /// Passes the newest price of every instrument of a partition to `show`, one by one, so that any number of them needs little
     /// memory.
     ///

@@ -1,48 +1,25 @@
 //! Rebuilds of the latest prices: a second copy beside the served one, and the exchange of both, partition by partition.
 //!
 //! Role: the copy is a generation of its own in the same tables (`…~rebuild`), so it is written with [`LatestPriceStore::apply`] and
-//! keeps its position. The rows that it replaces stay as another one (`…~backup`) until the rebuild ends.
+//! keeps its position. The rows that it replaces stay as another one (`…~backup`) until the rebuild ends. A dry run has generations of its
+//! own for both, and rolls every exchange back.
 //! Invariants: readers see the rows before or the rows after an exchange, never a mixture of one partition; the served position never
 //! goes back; the epoch of the position rises, so a writer that has the earlier rows in memory cannot store anything.
 //! Failure: each step is a transaction. A rebuild that is killed continues where its copy ends.
 
+mod exchange;
+
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
-use domain::{LastOrigin, Position};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::latest::PROJECTION;
-use super::position::loaded;
-use super::{CALL_TIMEOUT, LatestPriceStore, LoadedPosition, Parameter, Postgres, within};
-use crate::stored_origin::to_json;
-use crate::{Store, StoreError};
+use super::{CALL_TIMEOUT, LatestPriceStore, Parameter, Postgres, within};
+use crate::StoreError;
 
-/// Which served rows survive although the copy does not have them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
-    /// None: the log was read from its first record.
-    Nothing,
-    /// Those of instruments that the copy does not have: the log no longer has their ticks.
-    Missing,
-    /// Those, and the ones that are newer than the copy's: only a part of the log was read.
-    MissingAndNewer,
-}
-
-/// How the exchange of a partition ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Swap {
-    /// Readers see the copy's rows.
-    Done(Changes),
-    /// The served position is further: read up to it first.
-    Behind {
-        /// Next offset of the served position.
-        served: i64,
-    },
-    /// Another process has exchanged or discarded the copy.
-    NoCopy,
-}
+pub use exchange::{Exchange, Keep, Swap};
 
 /// A rebuild, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,12 +56,12 @@ pub struct Rebuilds {
     served: String,
     copy: String,
     backup: String,
+    is_dry_run: bool,
 }
 
 /// Limits the exchange of a partition, which may have a million instruments. The writer of the partition waits meanwhile.
 const SWAP_TIMEOUT: Duration = Duration::from_secs(120);
-const COLUMNS: &str = "tenant_id, instrument_id, price, volume, event_time, vintage, sequence, feed, raw_partition, raw_offset, \
-     raw_index, src_partition, market, product, currency, unit, quality_flags, appended_at, updated_at";
+
 impl Rebuilds {
     /// Uses this pool, for this generation (empty for the first).
     pub fn new(postgres: Postgres, generation: &str) -> Rebuilds {
@@ -93,6 +70,19 @@ impl Rebuilds {
             served: generation.to_owned(),
             copy: format!("{generation}~rebuild"),
             backup: format!("{generation}~backup"),
+            is_dry_run: false,
+        }
+    }
+
+    /// The same without an effect: exchanges are rolled back, and the copy is another one than that of a rebuild that is under way.
+    pub fn dry_run(postgres: Postgres, generation: &str) -> Rebuilds {
+        let [copy, backup] = dry_run_generations(generation);
+        Rebuilds {
+            postgres,
+            served: generation.to_owned(),
+            copy,
+            backup,
+            is_dry_run: true,
         }
     }
 
@@ -130,12 +120,14 @@ impl Rebuilds {
         row.map_err(|error| StoreError::postgres(OPERATION, &error))
     }
 
-    /// Starts a new rebuild: discards an earlier copy and backup.
+    /// Starts a new rebuild: discards an earlier copy and backup, and what an interrupted dry run has left.
     ///
     /// # Errors
     /// The error of the server.
     pub async fn begin(&self, strategy: &str) -> Result<(), StoreError> {
-        self.discard(&[&self.copy, &self.backup]).await?;
+        self.discard_all().await?;
+        let [copy, backup] = dry_run_generations(&self.served);
+        self.discard(&[&copy, &backup]).await?;
         let sql = "INSERT INTO projection_rebuilds (projection, generation, strategy) VALUES ($1, $2, $3) \
                    ON CONFLICT (projection, generation) DO UPDATE SET strategy = excluded.strategy, started_at = now(), \
                    updated_at = now(), finished_at = NULL, swapped = '{}', events = 0";
@@ -146,6 +138,14 @@ impl Rebuilds {
             &[projection, generation, (&strategy, Type::TEXT)],
         )
         .await
+    }
+
+    /// Discards copy and backup: before and after a dry run.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn discard_all(&self) -> Result<(), StoreError> {
+        self.discard(&[&self.copy, &self.backup]).await
     }
 
     /// Ends the rebuild, and drops the backup unless it is kept.
@@ -166,37 +166,6 @@ impl Rebuilds {
             return Ok(());
         }
         self.discard(&[&self.backup]).await
-    }
-
-    /// Lets readers see the copy's rows of a partition instead of the served ones, in one transaction.
-    ///
-    /// # Errors
-    /// The error of the server; whether the exchange took place is then seen in [`Rebuilds::find`].
-    pub async fn swap(&self, topic: &str, partition: i32, keep: Keep) -> Result<Swap, StoreError> {
-        const OPERATION: &str = "exchange prices";
-        let mut client = self.postgres.client(OPERATION).await?;
-        let transaction = within(OPERATION, CALL_TIMEOUT, client.transaction()).await?;
-        let served = self.locked(&transaction, &self.served, topic, partition).await?;
-        let Some(copy) = self.locked(&transaction, &self.copy, topic, partition).await? else {
-            return Ok(Swap::NoCopy);
-        };
-        if let Some(served) = served.as_ref().map(|served| served.position.next_offset)
-            && copy.position.next_offset < served
-        {
-            return Ok(Swap::Behind { served });
-        }
-        let position = self.merged(served.as_ref(), copy.position, keep);
-        let sequencer =
-            to_json(&position.sequencer).map_err(|error| StoreError::unexpected(Store::Postgres, OPERATION, error))?;
-        let moves = async {
-            self.move_rows(&transaction, partition, keep).await?;
-            self.move_position(&transaction, topic, partition, position.next_offset, &sequencer)
-                .await
-        };
-        within(OPERATION, SWAP_TIMEOUT, moves).await?;
-        let changes = self.compare(&transaction, &[partition]).await?;
-        within(OPERATION, CALL_TIMEOUT, transaction.commit()).await?;
-        Ok(Swap::Done(changes))
     }
 
     /// How the served rows of these partitions differ from the backup by now.
@@ -244,136 +213,14 @@ impl Rebuilds {
         [(&PROJECTION, Type::TEXT), (generation, Type::TEXT)]
     }
 
-    /// Of a part of the log, raw partitions without a tick in it keep what was known.
-    fn merged(&self, served: Option<&LoadedPosition>, copy: Position, keep: Keep) -> Position {
-        let mut merged = copy;
-        let known: Vec<LastOrigin> = match (keep, served) {
-            (Keep::MissingAndNewer, Some(served)) => served.position.sequencer.clone(),
-            _ => Vec::new(),
-        };
-        for origin in known {
-            let is_same =
-                |other: &&LastOrigin| (&other.feed, other.raw_partition) == (&origin.feed, origin.raw_partition);
-            if !merged.sequencer.iter().any(|other| is_same(&other)) {
-                merged.sequencer.push(origin);
-            }
-        }
-        merged
-    }
-
-    async fn locked(
-        &self,
-        transaction: &Transaction<'_>,
-        generation: &String,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Option<LoadedPosition>, StoreError> {
-        const OPERATION: &str = "lock the position";
-        let sql = "SELECT next_offset, sequencer::text, epoch FROM projection_positions \
-                   WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4 FOR UPDATE";
-        let [projection, generation] = self.named(generation);
-        let values = [projection, generation, (&topic, Type::TEXT), (&partition, Type::INT4)];
-        let found = within(OPERATION, CALL_TIMEOUT, transaction.query_typed_opt(sql, &values)).await?;
-        found.as_ref().map(|row| loaded(row, OPERATION)).transpose()
-    }
-
-    async fn move_rows(
-        &self,
-        transaction: &Transaction<'_>,
-        partition: i32,
-        keep: Keep,
-    ) -> Result<(), tokio_postgres::Error> {
-        let values: [Parameter<'_>; 3] = [
-            (&self.served, Type::TEXT),
-            (&self.copy, Type::TEXT),
-            (&partition, Type::INT4),
-        ];
-        if keep == Keep::MissingAndNewer {
-            let newer = format!(
-                "DELETE FROM served_latest_prices AS copy USING served_latest_prices AS served \
-                 WHERE served.generation = $1 AND copy.generation = $2 AND copy.src_partition = $3 \
-                   AND copy.tenant_id = served.tenant_id AND copy.instrument_id = served.instrument_id \
-                   AND ({}) > ({})",
-                rank("served"),
-                rank("copy")
-            );
-            transaction.execute_typed(&newer, &values).await?;
-        }
-        if keep != Keep::Nothing {
-            let missing = format!(
-                "INSERT INTO served_latest_prices (generation, {COLUMNS}) SELECT $2, {COLUMNS} FROM served_latest_prices \
-                 WHERE generation = $1 AND src_partition = $3 ON CONFLICT DO NOTHING"
-            );
-            transaction.execute_typed(&missing, &values).await?;
-        }
-        // An instrument of the copy may be stored with another partition, and a killed rebuild may have left a backup of it.
-        let replaced = "served.generation = $1 AND (served.src_partition = $3 OR EXISTS (SELECT FROM served_latest_prices AS copy \
-             WHERE copy.generation = $2 AND copy.src_partition = $3 AND copy.tenant_id = served.tenant_id \
-               AND copy.instrument_id = served.instrument_id))";
-        let [served, copy, number] = values;
-        let with_backup = [served, copy, number, (&self.backup, Type::TEXT)];
-        let older = format!(
-            "DELETE FROM served_latest_prices AS backup USING served_latest_prices AS served WHERE backup.generation = $4 \
-             AND backup.tenant_id = served.tenant_id AND backup.instrument_id = served.instrument_id AND {replaced}"
-        );
-        transaction.execute_typed(&older, &with_backup).await?;
-        let away = format!("UPDATE served_latest_prices AS served SET generation = $4 WHERE {replaced}");
-        transaction.execute_typed(&away, &with_backup).await?;
-        let here = "UPDATE served_latest_prices SET generation = $1 WHERE generation = $2 AND src_partition = $3";
-        let [served, copy, number, _] = with_backup;
-        transaction.execute_typed(here, &[served, copy, number]).await?;
-        Ok(())
-    }
-
-    async fn move_position(
-        &self,
-        transaction: &Transaction<'_>,
-        topic: &str,
-        partition: i32,
-        next_offset: i64,
-        sequencer: &str,
-    ) -> Result<(), tokio_postgres::Error> {
-        let sql = "INSERT INTO projection_positions AS stored (projection, generation, topic, partition, next_offset, sequencer) \
-                   VALUES ($1, $2, $3, $4, $5, $6::text::jsonb) ON CONFLICT (projection, generation, topic, partition) DO UPDATE SET \
-                   next_offset = excluded.next_offset, sequencer = excluded.sequencer, epoch = stored.epoch + 1, updated_at = now()";
-        let [projection, served] = self.named(&self.served);
-        let place: [Parameter<'_>; 2] = [(&topic, Type::TEXT), (&partition, Type::INT4)];
-        let [in_topic, in_partition] = place.clone();
-        let values = [
-            projection,
-            served,
-            in_topic,
-            in_partition,
-            (&next_offset, Type::INT8),
-            (&sequencer, Type::TEXT),
-        ];
-        transaction.execute_typed(sql, &values).await?;
-        let sql = "DELETE FROM projection_positions WHERE projection = $1 AND generation = $2 AND topic = $3 AND partition = $4";
-        let [projection, copy] = self.named(&self.copy);
-        let [in_topic, in_partition] = place;
-        transaction
-            .execute_typed(sql, &[projection, copy, in_topic, in_partition])
-            .await?;
-        let sql = "UPDATE projection_rebuilds SET swapped = array_append(swapped, $3), updated_at = now() \
-                   WHERE projection = $1 AND generation = $2";
-        let [projection, served] = self.named(&self.served);
-        transaction
-            .execute_typed(sql, &[projection, served, (&partition, Type::INT4)])
-            .await?;
-        Ok(())
-    }
-
     async fn discard(&self, generations: &[&String]) -> Result<(), StoreError> {
         for generation in generations {
-            let named: [Parameter<'_>; 1] = [(*generation, Type::TEXT)];
-            self.exec(
-                "discard the copy",
-                "DELETE FROM served_latest_prices WHERE generation = $1",
-                &named,
-            )
-            .await?;
+            // First the position: a process that still fills this copy writes nothing without it.
             let sql = "DELETE FROM projection_positions WHERE projection = $1 AND generation = $2";
             self.exec("discard the copy", sql, &self.named(generation)).await?;
+            let named: [Parameter<'_>; 1] = [(*generation, Type::TEXT)];
+            let sql = "DELETE FROM served_latest_prices WHERE generation = $1";
+            self.exec("discard the copy", sql, &named).await?;
         }
         Ok(())
     }
@@ -385,10 +232,7 @@ impl Rebuilds {
     }
 }
 
-/// What decides between two prices of an instrument, as in [`LatestPriceStore::apply`].
-fn rank(table: &str) -> String {
-    format!(
-        "{table}.event_time, {table}.vintage, {table}.sequence IS NOT NULL, coalesce({table}.sequence, 0), {table}.feed, \
-         {table}.raw_partition, {table}.raw_offset, {table}.raw_index"
-    )
+/// Generations of the copy and the backup of a dry run.
+fn dry_run_generations(generation: &str) -> [String; 2] {
+    ["dry-run", "dry-run-backup"].map(|name| format!("{generation}~{name}"))
 }

@@ -174,24 +174,17 @@ impl ServedStore {
         self.find(&condition, &values).await
     }
 
-    /// The rows of a tenant for readers, newest first, at most `limit` of them; only those of this name and horizon, if given.
+    /// The rows of a tenant for readers, newest first, at most `limit` of them. `of` is the name and the horizon that they must have.
     ///
     /// # Errors
     /// The error of the server.
     pub async fn newest_of(
         &self,
         tenant_id: &str,
-        (name, horizon): (Option<&str>, Option<&str>),
+        of: (Option<&str>, Option<&str>),
         limit: i64,
     ) -> Result<Vec<ServedRow>, StoreError> {
-        let wanted = Wanted {
-            projection: self.projection,
-            generation: &self.generation,
-            tenant_id,
-            name,
-            horizon,
-            limit,
-        };
+        let wanted = self.wanted(tenant_id, of, limit);
         let (condition, values) = wanted.newest_first();
         self.find(&condition, &values).await
     }
@@ -204,20 +197,29 @@ impl ServedStore {
     pub async fn by_name(
         &self,
         tenant_id: &str,
-        (name, horizon): (Option<&str>, Option<&str>),
+        of: (Option<&str>, Option<&str>),
         after: Option<(&str, &str)>,
         limit: i64,
     ) -> Result<Vec<ServedRow>, StoreError> {
-        let wanted = Wanted {
+        let wanted = self.wanted(tenant_id, of, limit);
+        let (condition, values) = wanted.by_name(after.as_ref());
+        self.find(&condition, &values).await
+    }
+
+    fn wanted<'w>(
+        &'w self,
+        tenant_id: &'w str,
+        (name, horizon): (Option<&'w str>, Option<&'w str>),
+        limit: i64,
+    ) -> Wanted<'w> {
+        Wanted {
             projection: self.projection,
             generation: &self.generation,
             tenant_id,
             name,
             horizon,
             limit,
-        };
-        let (condition, values) = wanted.by_name(after.as_ref());
-        self.find(&condition, &values).await
+        }
     }
 
     async fn find(&self, condition: &str, values: &[Parameter<'_>]) -> Result<Vec<ServedRow>, StoreError> {
@@ -263,7 +265,8 @@ impl ServedStore {
                 return Ok(Applied::Conflict);
             }
             if !batch.rows.is_empty() {
-                self.upsert(&transaction, batch.rows, Over::Older).await?;
+                self.upsert(&transaction, batch.rows.iter().collect(), Over::Older)
+                    .await?;
             }
             transaction.commit().await?;
             Ok(Applied::Yes)
@@ -283,11 +286,10 @@ impl ServedStore {
     pub(super) async fn upsert(
         &self,
         transaction: &Transaction<'_>,
-        rows: &[ServedRow],
+        mut rows: Vec<&ServedRow>,
         over: Over,
     ) -> Result<(), tokio_postgres::Error> {
         // The same lock order for all writers.
-        let mut rows: Vec<&ServedRow> = rows.iter().collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
         let texts = |field: fn(&ServedRow) -> &str| -> Vec<&str> { rows.iter().map(|row| field(row)).collect() };
         let values: [Parameter<'_>; 8] = [

@@ -10,6 +10,7 @@ use std::time::Duration;
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::Type;
 
+use super::scope::Scope;
 use super::served::{Columns, NO_SEQUENCER, Over};
 use super::{CALL_TIMEOUT, Parameter, ServedStore, within};
 use crate::StoreError;
@@ -33,6 +34,12 @@ pub struct FromLog<'a> {
     /// Whether it was read from its first record: then the log explains every row. Otherwise rows that it does not have, or that are newer,
     /// stay.
     pub is_whole: bool,
+    /// Which rows are replaced. Others are replaced only by newer ones, since the position moves over their records.
+    pub scope: &'a Scope,
+    /// The rows have every record from this offset on. What they leave out before it must be served already.
+    pub complete_from: i64,
+    /// Nothing is changed: the replacement is rolled back.
+    pub is_dry_run: bool,
 }
 
 /// How a replacement ended.
@@ -42,6 +49,11 @@ pub enum Replaced {
     Done(RowChanges),
     /// The served position is further: read up to it first.
     Behind {
+        /// Next offset of the served position.
+        served: i64,
+    },
+    /// The served position lies before the offset from which on the rows are complete: somebody has set it back.
+    WentBack {
         /// Next offset of the served position.
         served: i64,
     },
@@ -57,7 +69,7 @@ pub struct RowChanges {
 }
 
 impl ServedStore {
-    /// Lets readers see the rows of the log.
+    /// Lets readers see the rows of the log, in one transaction; a dry run rolls it back.
     ///
     /// # Errors
     /// The error of the server.
@@ -65,24 +77,22 @@ impl ServedStore {
         let mut client = self.postgres.client(OPERATION).await?;
         let call = async {
             let transaction = client.transaction().await?;
-            let served = self.locked_offset(&transaction, log).await?;
-            if let Some(served) = served.filter(|served| log.next_offset < *served) {
+            let served = self.locked_offset(&transaction, log).await?.unwrap_or(0);
+            if log.next_offset < served {
                 return Ok(Replaced::Behind { served });
+            }
+            if served < log.complete_from {
+                return Ok(Replaced::WentBack { served });
             }
             let before = self.bodies(&transaction, log.partition).await?;
             let changes = changes(&before, log);
-            if log.is_whole {
-                self.delete(&transaction, &changes.removed).await?;
-            }
-            let over = match log.is_whole {
-                true => Over::Any,
-                false => Over::NotNewer,
-            };
-            if !log.rows.is_empty() {
-                self.upsert(&transaction, log.rows, over).await?;
-            }
+            self.delete(&transaction, &changes.removed).await?;
+            self.write(&transaction, log).await?;
             self.raise(&transaction, log).await?;
-            transaction.commit().await?;
+            match log.is_dry_run {
+                true => transaction.rollback().await?,
+                false => transaction.commit().await?,
+            }
             Ok(Replaced::Done(changes))
         };
         let result = within(OPERATION, LIMIT.max(CALL_TIMEOUT), call).await;
@@ -118,6 +128,20 @@ impl ServedStore {
         let rows = transaction.query_typed(&sql, &values).await?;
         let row = |row| super::served::served(row).map(|row| (row.key.clone(), row));
         rows.iter().map(row).collect()
+    }
+
+    async fn write(&self, transaction: &Transaction<'_>, log: &FromLog<'_>) -> Result<(), tokio_postgres::Error> {
+        let over = match log.is_whole {
+            true => Over::Any,
+            false => Over::NotNewer,
+        };
+        let (inside, outside): (Vec<&ServedRow>, Vec<&ServedRow>) = log.rows.iter().partition(|row| log.has(&row.key));
+        for (rows, over) in [(inside, over), (outside, Over::Older)] {
+            if !rows.is_empty() {
+                self.upsert(transaction, rows, over).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn delete(&self, transaction: &Transaction<'_>, keys: &[ServedKey]) -> Result<(), tokio_postgres::Error> {
@@ -161,12 +185,20 @@ impl ServedStore {
     }
 }
 
+impl FromLog<'_> {
+    /// Whether the row of this key is replaced.
+    fn has(&self, key: &ServedKey) -> bool {
+        self.scope.has(&key.tenant_id, &key.name)
+    }
+}
+
 /// What replacing the rows before by those of the log changes.
 fn changes(before: &BTreeMap<ServedKey, ServedRow>, log: &FromLog<'_>) -> RowChanges {
     let mut changes = RowChanges::default();
     for row in log.rows {
         match before.get(&row.key) {
             None => changes.added.push(row.key.clone()),
+            Some(stored) if !log.has(&row.key) && stored.rank() >= row.rank() => {}
             Some(stored) if !log.is_whole && stored.rank() > row.rank() => {}
             Some(stored) if (stored.rank(), &stored.body) == (row.rank(), &row.body) => {}
             Some(_) => changes.changed.push(row.key.clone()),
@@ -174,7 +206,8 @@ fn changes(before: &BTreeMap<ServedKey, ServedRow>, log: &FromLog<'_>) -> RowCha
     }
     if log.is_whole {
         let kept: BTreeSet<&ServedKey> = log.rows.iter().map(|row| &row.key).collect();
-        changes.removed = before.keys().filter(|key| !kept.contains(key)).cloned().collect();
+        let is_removed = |key: &&ServedKey| log.has(key) && !kept.contains(*key);
+        changes.removed = before.keys().filter(is_removed).cloned().collect();
     }
     changes
 }
@@ -199,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_log_removes_what_it_does_not_have_and_a_part_keeps_it_and_what_is_newer() {
+    fn a_whole_log_removes_what_it_does_not_have_and_a_part_or_another_scope_keeps_it_and_what_is_newer() {
         let stored = [
             row("same", 1, "x"),
             row("edited", 1, "y"),
@@ -213,9 +246,15 @@ mod tests {
             row("ahead", 2, "x"),
             row("new", 1, "x"),
         ];
-        for (is_whole, expected) in [
-            (true, (vec!["new"], vec!["ghost"], vec!["edited", "ahead"])),
-            (false, (vec!["new"], vec![], vec!["edited"])),
+        let only = |instrument: Option<&str>| Scope {
+            tenant: Some("t".to_owned()),
+            instrument: instrument.map(str::to_owned),
+        };
+        for (is_whole, scope, expected) in [
+            (true, only(None), (vec!["new"], vec!["ghost"], vec!["edited", "ahead"])),
+            (false, only(None), (vec!["new"], vec![], vec!["edited"])),
+            (true, only(Some("edited")), (vec!["new"], vec![], vec!["edited"])),
+            (true, only(Some("ghost")), (vec!["new"], vec!["ghost"], vec![])),
         ] {
             let log = FromLog {
                 topic: "t",
@@ -223,6 +262,9 @@ mod tests {
                 next_offset: 9,
                 rows: &rows,
                 is_whole,
+                scope: &scope,
+                complete_from: 0,
+                is_dry_run: false,
             };
             let found = changes(&before, &log);
             let names = |keys: &[ServedKey]| keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>();

@@ -11,6 +11,7 @@ mod curves_asof;
 mod derived_asof;
 mod market_days;
 mod postgres;
+mod rebuilds;
 mod redis;
 mod rows;
 mod secured;

@@ -2,7 +2,7 @@
 
 use localstack::{Server, Temporary};
 use security::{Secret, Trust};
-use stores::postgres::{FromLog, Held, Replaced, ServedBatch, migrate, recreate};
+use stores::postgres::{FromLog, Held, Replaced, RowChanges, Scope, ServedBatch, migrate, recreate};
 use stores::redis::Key;
 use stores::{Applied, Postgres, Projection, Redis, ServedKey, ServedRow, ServedStore};
 
@@ -149,12 +149,16 @@ async fn the_rows_of_a_partition_are_replaced_by_those_of_its_log() {
         assert_eq!(apply(&store, None, 7, &served).await, Applied::Yes);
         let rows =
             [("same", (1, 1)), ("ahead", (2, 1)), ("new", (1, 1))].map(|(name, rank)| row(projection, name, rank));
+        let everything = Scope::default();
         let log = |next_offset, is_whole| FromLog {
             topic: TOPIC,
             partition: 1,
             next_offset,
             rows: &rows,
             is_whole,
+            scope: &everything,
+            complete_from: 0,
+            is_dry_run: false,
         };
         let behind = store.replace(&log(6, true)).await.unwrap();
         assert_eq!(behind, Replaced::Behind { served: 7 });
@@ -198,6 +202,87 @@ async fn the_rows_of_a_partition_are_replaced_by_those_of_its_log() {
             .load_position(TOPIC, 1)
             .await;
         assert_eq!(position.unwrap().is_some(), is_there, "{projection:?}");
+    }
+}
+
+/// Names of the keys that were added, removed and changed.
+fn names(changes: &RowChanges) -> [Vec<&str>; 3] {
+    [&changes.added, &changes.removed, &changes.changed].map(|keys| keys.iter().map(|key| &*key.name).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_rows_of_the_scope_are_replaced_others_take_newer_records_and_a_dry_run_changes_nothing() {
+    let (_stack, postgres) = postgres().await;
+    for projection in Projection::ALL {
+        let store = ServedStore::new(postgres.clone(), projection, "");
+        let mut edited = row(projection, "edited", (1, 1));
+        edited.body = r#"{"value":"by hand"}"#.to_owned();
+        let mut other = row(projection, "other", (1, 1));
+        other.body.clone_from(&edited.body);
+        let of = |name, rank| row(projection, name, rank);
+        let served = [
+            edited,
+            other.clone(),
+            of("ghost", (1, 1)),
+            of("moves", (1, 1)),
+            of("ahead", (9, 9)),
+        ];
+        assert_eq!(apply(&store, None, 7, &served).await, Applied::Yes);
+        let rows = [
+            ("edited", (1, 1)),
+            ("other", (1, 1)),
+            ("moves", (2, 1)),
+            ("ahead", (3, 3)),
+        ];
+        let rows = rows.map(|(name, rank)| of(name, rank));
+        let only = |tenant: &str, instrument: Option<&str>| Scope {
+            tenant: Some(tenant.to_owned()),
+            instrument: instrument.map(str::to_owned),
+        };
+        let replace = async |scope: &Scope, complete_from, is_dry_run| {
+            let log = FromLog {
+                topic: TOPIC,
+                partition: 1,
+                next_offset: 8,
+                rows: &rows,
+                is_whole: true,
+                scope,
+                complete_from,
+                is_dry_run,
+            };
+            store.replace(&log).await.unwrap()
+        };
+        let state = async || (all(&store).await, store.load_position(TOPIC, 1).await.unwrap());
+        let before = state().await;
+        for (scope, expected) in [
+            (
+                only("t", None),
+                [vec![], vec!["ghost"], vec!["edited", "other", "moves", "ahead"]],
+            ),
+            (only("t", Some("edited")), [vec![], vec![], vec!["edited", "moves"]]),
+            (only("t", Some("ghost")), [vec![], vec!["ghost"], vec!["moves"]]),
+            (only("u", None), [vec![], vec![], vec!["moves"]]),
+        ] {
+            let Replaced::Done(changes) = replace(&scope, 7, true).await else {
+                unreachable!("the log has reached the position");
+            };
+            assert_eq!(names(&changes), expected, "{scope:?}");
+            assert_eq!(state().await, before, "{scope:?}");
+        }
+        let scope = only("t", Some("edited"));
+        assert_eq!(replace(&scope, 8, false).await, Replaced::WentBack { served: 7 });
+        assert_eq!(state().await, before);
+        assert!(matches!(replace(&scope, 7, false).await, Replaced::Done(_)));
+        let mut found = all(&store).await;
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        let expected = [
+            of("ahead", (9, 9)),
+            of("edited", (1, 1)),
+            of("ghost", (1, 1)),
+            of("moves", (2, 1)),
+            other,
+        ];
+        assert_eq!(found, expected);
     }
 }
 

@@ -30,6 +30,13 @@ pub enum RebuildError {
         /// The end of the log.
         end: i64,
     },
+    /// The served position was set back during the rebuild, so the copy may lack events that the service has to store again.
+    WentBack {
+        /// Topic and number.
+        partition: String,
+        /// The next offset to read.
+        position: i64,
+    },
     /// The thread that reads the log has ended.
     Ended(String),
 }
@@ -56,6 +63,11 @@ impl std::fmt::Display for RebuildError {
                 "{partition}: the position {position} lies beyond the end {end} of the log. Kafka has lost the end of this log, or somebody has \
                  changed the position; records that come now would take offsets that are already counted. Build a new generation from the raw \
                  log: DATA_PROC_GENERATION=g2 dp topics create && DATA_PROC_GENERATION=g2 dp restart (docs/positions.md)"
+            ),
+            RebuildError::WentBack { partition, position } => write!(
+                f,
+                "{partition}: somebody has set the position back to {position} during the rebuild, for example by restoring a backup: \
+                 run the command again"
             ),
             RebuildError::Ended(reason) => write!(f, "the thread that reads the log has ended: {reason}"),
         }

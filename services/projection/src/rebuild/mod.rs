@@ -7,18 +7,19 @@
 //! Invariants: readers see each partition as it was before, or as the log makes it; the copy reaches at least the served position
 //! before they are exchanged; the owner of a partition that was exchanged stores nothing before it has loaded the new rows.
 //! Failure: nothing that is served has changed before the exchange. A rebuild that was interrupted continues at its last
-//! checkpoint when it is started again with the same strategy.
+//! checkpoint when it is started again with the same strategy and scope. A dry run that was interrupted leaves a copy, which the next
+//! rebuild or dry run discards.
 
 mod copy;
 mod custom;
 mod error;
+mod plan;
 mod served;
 
 use std::time::{Duration, Instant};
 
-use domain::Micros;
 use serde::Serialize;
-use stores::postgres::{Keep, Rebuilds, Swap};
+use stores::postgres::{Exchange, Keep, Rebuilds, Swap};
 use stores::redis::Key;
 use stores::{LatestPriceStore, Postgres, Redis};
 use stream::kafka::describe::remembered_ids;
@@ -26,7 +27,9 @@ use stream::kafka::reader::LogReader;
 use stream::{Brokers, Partition};
 
 pub use error::RebuildError;
+pub use plan::{Mode, Plan, Strategy};
 pub use served::ServedRebuild;
+pub use stores::postgres::Scope;
 
 use crate::stages::mark::{has_loaded, replaced};
 use copy::{Copied, Copier};
@@ -35,32 +38,16 @@ use error::check_end;
 /// The owner of a partition looks at its mark in Redis once a second, and loads up to a million prices.
 const RELOAD_LIMIT: Duration = Duration::from_secs(30);
 const RELOAD_POLL: Duration = Duration::from_millis(200);
-
-/// What is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
-    /// The whole log.
-    Full,
-    /// Events that were appended at or after this time. Prices of instruments without such an event stay as they are, and so do
-    /// prices that are newer than those of these events.
-    Since(Micros),
-}
-
-impl Strategy {
-    /// As it is stored and shown: `full`, or `since 2026-10-02T00:00:00Z`.
-    pub fn text(self) -> String {
-        match self {
-            Strategy::Full => "full".to_owned(),
-            Strategy::Since(time) => format!("since {}", codec::json::time(time).as_str().unwrap_or_default()),
-        }
-    }
-}
+/// How often a dry run tries to stop at the served position. A service that commits all the time moves on faster.
+const EXACT_TRIES: u32 = 50;
 
 /// The result.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// `full` or `since …`.
+    /// `full` or `since …`, and whose prices were replaced if not all.
     pub strategy: String,
+    /// Whether nothing was changed: all numbers are what a rebuild would do.
+    pub dry_run: bool,
     /// Whether it continued an interrupted rebuild.
     pub is_resumed: bool,
     /// Partitions exchanged by this run.
@@ -75,7 +62,7 @@ pub struct Report {
     pub removed: u64,
     /// Prices that were different.
     pub changed: u64,
-    /// Whether the service has loaded the new prices. If not, it does so when it starts.
+    /// Whether the service has loaded the new prices. If not, it does so when it starts. Never after a dry run.
     pub is_reloaded: bool,
     /// Generation of the replaced rows, if they were kept.
     pub backup: Option<String>,
@@ -114,24 +101,32 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// Runs, or continues, a rebuild; `show` is called after each checkpoint.
+    /// Runs, or continues, a rebuild, or tries one; `show` is called after each checkpoint.
     ///
     /// # Errors
     /// A server does not answer, another strategy is under way, or the topics are not those of the prices.
-    pub async fn run(
+    pub async fn run(&self, plan: &Plan, show: impl FnMut(&Step) + Send + 'static) -> Result<Report, RebuildError> {
+        let began = Instant::now();
+        let mut report = match plan.mode {
+            Mode::Exchange { restart, keep_backup } => self.exchange(plan, (restart, keep_backup), show).await?,
+            Mode::DryRun => self.dry_run(plan, show).await?,
+        };
+        report.strategy = plan.text();
+        report.seconds = began.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    async fn exchange(
         &self,
-        strategy: Strategy,
-        restart: bool,
-        keep_backup: bool,
+        plan: &Plan,
+        (restart, keep_backup): (bool, bool),
         show: impl FnMut(&Step) + Send + 'static,
     ) -> Result<Report, RebuildError> {
-        let began = Instant::now();
         self.redis.ping().await?;
-        self.check_topics().await?;
+        self.check_topics(true).await?;
         let rebuilds = Rebuilds::new(self.postgres.clone(), &self.generation);
-        let (is_resumed, swapped) = self.begin(&rebuilds, strategy, restart).await?;
+        let (is_resumed, swapped) = self.begin(&rebuilds, &plan.text(), restart).await?;
         let mut report = Report {
-            strategy: strategy.text(),
             is_resumed,
             ..Report::default()
         };
@@ -141,23 +136,45 @@ impl Rebuild {
             rebuilds.changes(&swapped).await?.instruments
         };
         let partitions = self
-            .copy(&rebuilds, strategy, swapped, show, &mut report, &mut instruments)
+            .copy(&rebuilds, plan, swapped, show, &mut report, &mut instruments)
             .await?;
         report.is_reloaded = self.show_new(&partitions, &instruments).await?;
         rebuilds
             .finish(i64::try_from(report.events).unwrap_or(i64::MAX), keep_backup)
             .await?;
         report.backup = keep_backup.then(|| format!("{}~backup", self.generation));
-        report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
     }
 
-    async fn check_topics(&self) -> Result<(), RebuildError> {
+    /// Does the same in a copy of its own, and rolls the exchanges back. Neither Redis nor the owners take part.
+    async fn dry_run(&self, plan: &Plan, show: impl FnMut(&Step) + Send + 'static) -> Result<Report, RebuildError> {
+        self.check_topics(false).await?;
+        let rebuilds = Rebuilds::dry_run(self.postgres.clone(), &self.generation);
+        rebuilds.discard_all().await?;
+        let mut report = Report {
+            dry_run: true,
+            ..Report::default()
+        };
+        let copied = self
+            .copy(&rebuilds, plan, Vec::new(), show, &mut report, &mut Vec::new())
+            .await;
+        let discarded = rebuilds.discard_all().await;
+        copied?;
+        discarded?;
+        Ok(report)
+    }
+
+    /// Rejects topics that are not those of the prices; remembers the ids of new ones if it may.
+    async fn check_topics(&self, may_store: bool) -> Result<(), RebuildError> {
         let (bootstrap, topic) = (self.bootstrap.clone(), self.topic.clone());
         let (feeds, generation) = (self.feeds.clone(), self.generation.clone());
         let ids = blocking(move || Ok(remembered_ids(&bootstrap, &topic, &feeds, &generation)?)).await?;
         let topics = LatestPriceStore::new(self.postgres.clone(), &self.generation);
-        Ok(topics.check_topics(&ids).await?)
+        match may_store {
+            true => topics.check_topics(&ids).await?,
+            false => topics.compare_topics(&ids).await?,
+        }
+        Ok(())
     }
 
     /// A reader of the log, and the partitions of the topic.
@@ -183,18 +200,18 @@ impl Rebuild {
     async fn begin(
         &self,
         rebuilds: &Rebuilds,
-        strategy: Strategy,
+        strategy: &str,
         restart: bool,
     ) -> Result<(bool, Vec<i32>), RebuildError> {
         let under_way = rebuilds.find().await?.filter(|found| found.finished_at.is_none());
         match under_way {
-            Some(found) if !restart && found.strategy == strategy.text() => Ok((true, found.swapped)),
+            Some(found) if !restart && found.strategy == strategy => Ok((true, found.swapped)),
             Some(found) if !restart => Err(RebuildError::OtherStrategy {
                 strategy: found.strategy,
                 started_at: found.started_at,
             }),
             _ => {
-                rebuilds.begin(&strategy.text()).await?;
+                rebuilds.begin(strategy).await?;
                 Ok((false, Vec::new()))
             }
         }
@@ -204,34 +221,31 @@ impl Rebuild {
     async fn copy(
         &self,
         rebuilds: &Rebuilds,
-        strategy: Strategy,
+        plan: &Plan,
         swapped: Vec<i32>,
         show: impl FnMut(&Step) + Send + 'static,
         report: &mut Report,
         instruments: &mut Vec<(String, String)>,
     ) -> Result<Vec<Partition>, RebuildError> {
         let (reader, partitions) = self.log().await?;
-        let mut copier = Copier::new(reader, rebuilds.copy(), self.wire.clone(), Box::new(show));
+        let served = LatestPriceStore::new(self.postgres.clone(), &self.generation);
+        let stores = (served, rebuilds.copy());
+        let mut copier = Copier::new(reader, stores, self.wire.clone(), plan.clone(), Box::new(show));
         for partition in partitions
             .iter()
             .filter(|partition| !swapped.contains(&partition.number))
         {
             let mut served_position = 0;
-            loop {
-                let reading = partition.clone();
+            for tries in 0.. {
+                let (reading, until) = (partition.clone(), self.until(plan.mode, partition, tries).await?);
                 let copied: Copied;
                 (copier, copied) = blocking(move || {
-                    let copied = copier.read_to_end(&reading, strategy)?;
+                    let copied = copier.read(&reading, until)?;
                     Ok((copier, copied))
                 })
                 .await?;
                 check_end(partition, served_position, copied.end)?;
-                let keep = match strategy {
-                    Strategy::Full if copied.is_from_first => Keep::Nothing,
-                    Strategy::Full => Keep::Missing,
-                    Strategy::Since(_) => Keep::MissingAndNewer,
-                };
-                match rebuilds.swap(&partition.topic, partition.number, keep).await? {
+                match rebuilds.swap(&exchange_of(partition, plan, &copied)).await? {
                     Swap::Done(changes) => {
                         report.added += changes.added;
                         report.removed += changes.removed;
@@ -243,6 +257,12 @@ impl Rebuild {
                         tracing::debug!(partition = %partition, served, "events have arrived; they are read, too");
                         served_position = served;
                     }
+                    Swap::WentBack { served } => {
+                        return Err(RebuildError::WentBack {
+                            partition: partition.to_string(),
+                            position: served,
+                        });
+                    }
                     Swap::NoCopy => return Err(RebuildError::Discarded),
                 }
             }
@@ -250,6 +270,17 @@ impl Rebuild {
         }
         (report.events, report.unreadable) = copier.counts();
         Ok(partitions)
+    }
+
+    /// Where to stop reading, if not at the end of the log. A dry run stops at the served position: events that the service has not stored
+    /// yet are nothing that a rebuild corrects.
+    async fn until(&self, mode: Mode, partition: &Partition, tries: u32) -> Result<Option<i64>, RebuildError> {
+        if mode != Mode::DryRun || tries >= EXACT_TRIES {
+            return Ok(None);
+        }
+        let served = LatestPriceStore::new(self.postgres.clone(), &self.generation);
+        let stored = served.load_position(&partition.topic, partition.number).await?;
+        Ok(stored.map(|stored| stored.position.next_offset))
     }
 
     /// Lets the owners load the new prices, and the copies of what has changed be written again; false if no owner answers.
@@ -302,6 +333,20 @@ impl Rebuild {
             tokio::time::sleep(RELOAD_POLL).await;
         }
         Ok(false)
+    }
+}
+
+fn exchange_of<'a>(partition: &'a Partition, plan: &'a Plan, copied: &Copied) -> Exchange<'a> {
+    Exchange {
+        topic: &partition.topic,
+        partition: partition.number,
+        keep: match plan.strategy {
+            Strategy::Full if copied.is_from_first => Keep::Nothing,
+            Strategy::Full => Keep::Missing,
+            Strategy::Since(_) => Keep::MissingAndNewer,
+        },
+        scope: &plan.scope,
+        complete_from: copied.complete_from,
     }
 }
 

@@ -16,7 +16,7 @@ use stream::Partition;
 use stream::kafka::reader::LogReader;
 
 use super::error::check_end;
-use super::{Rebuild, RebuildError, Report, Step, Strategy, blocking};
+use super::{EXACT_TRIES, Rebuild, RebuildError, Report, Scope, Step, Strategy, blocking};
 use crate::stages::served_record::{Unread, read};
 
 /// The owner of a partition looks at its mark in Redis every five seconds.
@@ -32,6 +32,11 @@ pub struct ServedRebuild {
     pub projection: Projection,
     /// Clients and names, with the topic of the projection.
     pub of: Rebuild,
+    /// Whose rows are replaced; its instrument is a curve or a series. All others stay, apart from what records do that the service has
+    /// not stored yet.
+    pub scope: Scope,
+    /// Every replacement is rolled back: the report says what it would change.
+    pub is_dry_run: bool,
 }
 
 /// What was read of a partition.
@@ -39,55 +44,52 @@ struct Reading {
     reader: LogReader,
     rows: BTreeMap<ServedKey, ServedRow>,
     next_offset: i64,
+    /// Of the log.
+    end: i64,
     is_whole: bool,
+    scope: Scope,
+    /// Rows out of the scope are served as of the records before this offset.
+    complete_from: i64,
     step: Step,
     unreadable: u64,
     show: super::copy::Show,
 }
 
 impl ServedRebuild {
-    /// Reads the whole topic, and replaces the rows of one partition after the other; `show` is called now and then.
+    /// Reads the whole topic, and replaces the rows of one partition after the other, or tries to; `show` is called now and then.
     ///
     /// # Errors
     /// A server does not answer, or the topics are not those of the rows.
     pub async fn run(&self, show: impl FnMut(&Step) + Send + 'static) -> Result<Report, RebuildError> {
         let began = Instant::now();
-        if self.projection.has_copy() {
+        if self.projection.has_copy() && !self.is_dry_run {
             self.of.redis.ping().await?;
         }
-        self.of.check_topics().await?;
+        self.of.check_topics(!self.is_dry_run).await?;
         let (reader, partitions) = self.of.log().await?;
         let mut report = Report {
-            strategy: Strategy::Full.text(),
+            strategy: Strategy::Full.text(&self.scope),
+            dry_run: self.is_dry_run,
             ..Report::default()
         };
-        let mut reading = Reading {
-            reader,
-            rows: BTreeMap::new(),
-            next_offset: 0,
-            is_whole: false,
-            step: Step {
-                partition: 0,
-                events: 0,
-                total: 0,
-            },
-            unreadable: 0,
-            show: Box::new(show),
-        };
+        let mut reading = Reading::new(reader, self.scope.clone(), Box::new(show));
         let (mut differing, mut owned) = (Vec::new(), Vec::new());
         for partition in &partitions {
-            let had_owner = self
+            let served = self
                 .store()
                 .load_position(&partition.topic, partition.number)
                 .await?
-                .is_some();
+                .map(|served| served.position.next_offset);
+            reading.begin(partition, served.unwrap_or(0))?;
             reading = self.replace(reading, partition, (&mut report, &mut differing)).await?;
-            if had_owner {
+            if served.is_some() {
                 owned.push(partition.to_string());
             }
         }
         (report.events, report.unreadable) = (reading.step.events, reading.unreadable);
-        report.is_reloaded = self.show_new(&owned, &differing).await?;
+        if !self.is_dry_run {
+            report.is_reloaded = self.show_new(&owned, &differing).await?;
+        }
         report.seconds = began.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -96,22 +98,32 @@ impl ServedRebuild {
         ServedStore::new(self.of.postgres.clone(), self.projection, &self.of.generation)
     }
 
+    /// Where to stop reading, as [`Rebuild::until`] says.
+    async fn until(&self, partition: &Partition, tries: u32) -> Result<Option<i64>, RebuildError> {
+        if !self.is_dry_run || tries >= EXACT_TRIES {
+            return Ok(None);
+        }
+        let stored = self.store().load_position(&partition.topic, partition.number).await?;
+        Ok(stored.map(|stored| stored.position.next_offset))
+    }
+
     async fn replace(
         &self,
         mut reading: Reading,
         partition: &Partition,
         (report, differing): (&mut Report, &mut Vec<ServedKey>),
     ) -> Result<Reading, RebuildError> {
-        reading.begin(partition)?;
-        let mut served_position = 0;
+        let (mut served_position, mut tries) = (0, 0);
         loop {
             let (wire, projection, of) = (self.of.wire.clone(), self.projection, partition.clone());
+            let until = self.until(partition, tries).await?;
+            tries += 1;
             reading = blocking(move || {
-                reading.go_on(&wire, projection, &of)?;
+                reading.go_on(&wire, projection, &of, until)?;
                 Ok(reading)
             })
             .await?;
-            check_end(partition, served_position, reading.next_offset)?;
+            check_end(partition, served_position, reading.end)?;
             let rows: Vec<ServedRow> = reading.rows.values().cloned().collect();
             let log = FromLog {
                 topic: &partition.topic,
@@ -119,6 +131,9 @@ impl ServedRebuild {
                 next_offset: reading.next_offset,
                 rows: &rows,
                 is_whole: reading.is_whole,
+                scope: &self.scope,
+                complete_from: reading.complete_from,
+                is_dry_run: self.is_dry_run,
             };
             match self.store().replace(&log).await? {
                 Replaced::Done(changes) => {
@@ -135,6 +150,12 @@ impl ServedRebuild {
                     tracing::debug!(partition = %partition, served, "records have arrived; they are read, too");
                     served_position = served;
                     tokio::time::sleep(REFILL_POLL).await;
+                }
+                Replaced::WentBack { served } => {
+                    return Err(RebuildError::WentBack {
+                        partition: partition.to_string(),
+                        position: served,
+                    });
                 }
             }
         }
@@ -180,35 +201,64 @@ impl ServedRebuild {
 }
 
 impl Reading {
-    /// Forgets the partition before.
-    fn begin(&mut self, partition: &Partition) -> Result<(), RebuildError> {
+    fn new(reader: LogReader, scope: Scope, show: super::copy::Show) -> Reading {
+        Reading {
+            reader,
+            rows: BTreeMap::new(),
+            next_offset: 0,
+            end: 0,
+            is_whole: false,
+            scope,
+            complete_from: 0,
+            step: Step {
+                partition: 0,
+                events: 0,
+                total: 0,
+            },
+            unreadable: 0,
+            show,
+        }
+    }
+
+    /// Forgets the partition before; `served` is the next offset of the served position.
+    fn begin(&mut self, partition: &Partition, served: i64) -> Result<(), RebuildError> {
         let (oldest, _) = self.reader.log_range(partition)?;
         self.rows.clear();
         self.next_offset = oldest;
         self.is_whole = oldest == 0;
+        self.complete_from = if self.scope.is_all() { 0 } else { served };
         self.step.partition = partition.number;
         Ok(())
     }
 
-    /// Reads up to the current end of the log. Blocks: call it on a thread of its own.
-    fn go_on(&mut self, wire: &codec::Wire, projection: Projection, partition: &Partition) -> Result<(), RebuildError> {
+    /// Reads up to an offset, or to the current end of the log. Blocks: call it on a thread of its own.
+    fn go_on(
+        &mut self,
+        wire: &codec::Wire,
+        projection: Projection,
+        partition: &Partition,
+        until: Option<i64>,
+    ) -> Result<(), RebuildError> {
         let (oldest, end) = self.reader.log_range(partition)?;
         let from = self.next_offset.max(oldest);
-        self.step.total += u64::try_from(end - from).unwrap_or(0);
+        let to = until.unwrap_or(end).clamp(from, end.max(from));
+        self.step.total += u64::try_from(to - from).unwrap_or(0);
         let mut failure = None;
         let Reading {
             reader,
             rows,
+            scope,
+            complete_from,
             step,
             unreadable,
             show,
             ..
         } = self;
-        reader.read(partition, from, end, |message| {
+        reader.read(partition, from, to, |message| {
             let payload = message.payload.unwrap_or_default();
             let taken = read(wire, projection, payload, |record| {
-                let is_newer = rows.get(record.key).is_none_or(|known| known.rank() < record.rank);
-                if is_newer {
+                let is_wanted = message.offset >= *complete_from || scope.has(&record.key.tenant_id, &record.key.name);
+                if is_wanted && rows.get(record.key).is_none_or(|known| known.rank() < record.rank) {
                     rows.insert(record.key.clone(), record.row(message.partition));
                 }
             });
@@ -227,7 +277,7 @@ impl Reading {
             return Err(failure.into());
         }
         (self.show)(&self.step);
-        self.next_offset = end.max(from);
+        (self.next_offset, self.end) = (to, end);
         Ok(())
     }
 }
