@@ -8,6 +8,7 @@
 
 pub mod bar;
 pub mod canonical;
+pub mod changed;
 pub mod compatibility;
 pub mod curve;
 pub mod derived;

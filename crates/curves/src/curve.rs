@@ -296,9 +296,9 @@ fn points(layout: &Layout, order: &[usize], values: &[f64], inputs: &[Input]) ->
         inputs.iter().any(quoted)
     };
     let flat = flat_points(layout, &points, volume, is_quoted);
-    // The balance of a month may have no peak hour left: that is no price.
-    let mut cells = layout.cells().iter();
-    points.retain(|_| cells.next().is_some_and(|cell| cell.hours > 0.0));
+    // The balance of a month may have no peak hour left, and a block no quote: that is no price.
+    let mut cells = 0..layout.cells().len();
+    points.retain(|_| cells.next().is_some_and(|at| layout.has_price(at)));
     points.extend(flat);
     points.sort_by_key(|point| (point.contract.period.first, point.contract.block));
     points
@@ -317,7 +317,11 @@ fn flat_points(
     let (on_cells, off_cells) = cells.split_at_checked(length).unwrap_or_default();
     let hours = on_cells.iter().zip(off_cells).map(|(on, off)| (on.hours, off.hours));
     let mut found = Vec::with_capacity(length);
-    for ((peak, off), (on, rest)) in peak.iter().zip(off).zip(hours) {
+    for (at, ((peak, off), (on, rest))) in peak.iter().zip(off).zip(hours).enumerate() {
+        let lacks = |cell: usize, hours: f64| hours > 0.0 && !layout.has_price(cell);
+        if lacks(at, on) || lacks(at + length, rest) {
+            continue;
+        }
         let contract = Contract {
             block: Block::Flat,
             ..peak.contract
@@ -370,6 +374,7 @@ mod tests {
     use markets::contract::Tenor;
 
     use super::*;
+    use crate::snapshot::rounded;
 
     /// Quotes of these contracts, known in this order.
     fn quotes(names: &[(&str, Block, f64)]) -> Vec<Quote> {
@@ -387,6 +392,20 @@ mod tests {
             }
         };
         (0..).zip(names).map(quote).collect()
+    }
+
+    fn quote_on(day: Date, name: &str, block: Block, price: f64) -> Quote {
+        let tenor: Tenor = name.parse().unwrap();
+        Quote {
+            contract: Contract {
+                period: tenor.resolve(day, markets::contract::Commodity::Power).unwrap(),
+                block,
+            },
+            price,
+            volume: None,
+            known_at: 0,
+            source: name.to_owned(),
+        }
     }
 
     fn builder() -> Builder {
@@ -442,23 +461,10 @@ mod tests {
     fn a_balance_without_a_peak_hour_has_no_peak_price_and_its_flat_one_follows() {
         // After Friday 29 May 2026 the month has a weekend left.
         let day = date(2026, 5, 29);
-        let quote = |name: &str, block: Block, price: f64| {
-            let tenor: Tenor = name.parse().unwrap();
-            Quote {
-                contract: Contract {
-                    period: tenor.resolve(day, markets::contract::Commodity::Power).unwrap(),
-                    block,
-                },
-                price,
-                volume: None,
-                known_at: 0,
-                source: name.to_owned(),
-            }
-        };
         let quotes = [
-            quote("BALMO", Block::OffPeak, 30.0),
-            quote("2026-06", Block::Peak, 55.0),
-            quote("2026-06", Block::OffPeak, 35.0),
+            quote_on(day, "BALMO", Block::OffPeak, 30.0),
+            quote_on(day, "2026-06", Block::Peak, 55.0),
+            quote_on(day, "2026-06", Block::OffPeak, 35.0),
         ];
         let curve = builder().build(day, Month::new(2026, 7), &quotes).unwrap();
         let balance = curve.points.iter().filter(|point| point.contract.period.is_balance());
@@ -471,6 +477,37 @@ mod tests {
         ];
         assert_eq!(shown, expected);
         assert_eq!(curve.points.len(), 2 + 3);
+    }
+
+    #[test]
+    fn a_block_of_which_no_quote_says_anything_has_no_price() {
+        // What is left of the month is a weekend, so its flat quote says nothing of peak hours.
+        let day = date(2026, 5, 29);
+        let quotes = [
+            quote_on(day, "BALMO", Block::Flat, 30.0),
+            quote_on(day, "2026-06", Block::OffPeak, 35.0),
+        ];
+        for method in Method::ALL {
+            let mut builder = Builder::new(DeliveryCalendar::of("PJM").unwrap(), method, Shape::None, 0.005);
+            let curve = builder.build(day, Month::new(2026, 8), &quotes).unwrap();
+            let shown = curve.points.iter().map(|point| {
+                let contract = point.contract;
+                (
+                    contract.period.to_string(),
+                    contract.block,
+                    rounded(point.price),
+                    point.basis,
+                )
+            });
+            let expected = [
+                ("BALMO", Block::Flat, 30.0, Basis::Quoted),
+                ("BALMO", Block::OffPeak, 30.0, Basis::Implied),
+                ("2026-06", Block::OffPeak, 35.0, Basis::Quoted),
+                ("2026-07", Block::OffPeak, 35.0, Basis::Extrapolated),
+            ];
+            let expected = expected.map(|(period, block, price, basis)| (period.to_owned(), block, price, basis));
+            assert_eq!(Vec::from_iter(shown), expected, "{}", method.name());
+        }
     }
 
     #[test]

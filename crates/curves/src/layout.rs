@@ -94,6 +94,8 @@ pub struct Layout {
     /// For each quote that others imply, the quotes that imply it.
     implied: Vec<(usize, Vec<usize>)>,
     bases: Vec<Basis>,
+    /// Whether a quote says anything of the block of each cell.
+    priced: Vec<bool>,
     sources: Vec<Vec<usize>>,
     is_contested: bool,
     solver: Solver,
@@ -169,6 +171,7 @@ impl Layout {
         let bases = bases(&grid, contracts, &prepared, &is_covered, &inner);
         Ok(Layout {
             sources: sources(&flat, &accepted, &bases),
+            priced: priced(&grid, &inner),
             implied: named(&prepared.elimination),
             is_contested: is_contested(&prepared.elimination, &rows),
             bases,
@@ -197,12 +200,23 @@ impl Layout {
             .iter()
             .map(|sources| size_of_val(sources) + size_of_val(&**sources))
             .sum();
-        size_of::<Layout>() + size_of_val(&*self.grid.cells) + weights + sources + self.solver.bytes()
+        size_of::<Layout>()
+            + size_of_val(&*self.grid.cells)
+            + size_of_val(&*self.priced)
+            + weights
+            + sources
+            + self.solver.bytes()
     }
 
     /// How each cell gets its price.
     pub fn bases(&self) -> &[Basis] {
         &self.bases
+    }
+
+    /// Whether a cell delivers an hour of a block that quotes say something of. A flat quote says nothing of peak hours if what is left of its
+    /// month is a weekend.
+    pub fn has_price(&self, at: usize) -> bool {
+        self.priced.get(at) == Some(&true) && self.cells().get(at).is_some_and(|cell| cell.hours > 0.0)
     }
 
     /// The quotes that each cell's level is made from, as indexes of the contracts.
@@ -263,6 +277,13 @@ fn rows(grid: &Grid, contracts: &[Contract]) -> Result<Vec<Row>, CurveError> {
 fn shapes(grid: &Grid, shape: &Shape) -> Result<Vec<(f64, f64)>, CurveError> {
     let of = |cell: &Cell| shape.of(cell.period.first_month());
     grid.cells.iter().map(of).collect()
+}
+
+fn priced(grid: &Grid, inner: &[Range<usize>]) -> Vec<bool> {
+    let blocks = grid.series().zip(inner);
+    blocks
+        .flat_map(|(series, inner)| series.map(move |_| !inner.is_empty()))
+        .collect()
 }
 
 /// Levels on straight lines between the middles of strips.

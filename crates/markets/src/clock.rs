@@ -116,6 +116,12 @@ pub(crate) fn shown(wall: Wall) -> String {
         .map_or_else(|_| format!("{wall} µs"), |stamp| stamp.to_string().replace('T', " "))
 }
 
+/// A local day for a message.
+pub(crate) fn shown_day(wall: Wall) -> String {
+    let shown = shown(wall);
+    shown.split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// Reads a date and a time of day without a zone: `9/1/2025 4:05:00 AM`, `06/25/2026 00:40:18`, `6/4/2026 1:00`, or ISO 8601.
 pub(crate) fn local(text: &str, column: &str) -> Result<Wall, Rejection> {
     let read = match time::iso(text.as_bytes()) {

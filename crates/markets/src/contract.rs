@@ -20,6 +20,7 @@ pub use error::ContractError;
 pub(crate) use expiry::Expiries;
 pub use expiry::{last_trading_day, prompt};
 pub use holidays::{is_exchange_closed, is_nerc};
+pub(crate) use tenor::check_meaning;
 
 /// What is delivered: it decides seasons and expiries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

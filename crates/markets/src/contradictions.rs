@@ -1,7 +1,7 @@
-//! Rows of one document with the same instrument and interval, and other prices.
+//! Rows of one document with the same instrument and interval, and other prices or components.
 //!
 //! Role: nothing tells which of them is right, and stored one after the other, the last one would replace the others without a sign. So the
-//! first one is kept, and each later one with another price is refused. The same price again is accepted.
+//! first one is kept, and each later one with another price or component is refused. The same prices again are accepted.
 //! Invariants: what is found depends on the document alone, and on all of its rows, also those that a replay does not select. A vintage of its
 //! own is another row. The table is used again for the next document, so a row costs a look-up and no allocation.
 //! Failure: `schema_violation`. Of more than [`ROWS`] rows the later ones are not compared. Two of a document's rows with one hash
@@ -14,18 +14,29 @@ use domain::Decimal;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::clock;
-use crate::document::Row;
+use crate::document::{Prices, Row};
 use crate::rejection::{RejectCode, Rejection};
 use crate::table::located;
 
 /// Rows of one document that are compared, so that memory is bounded. Reports have 100,000 at most.
 const ROWS: usize = 1 << 20;
-/// A table of more rows is given back after its document: 2 MB.
+/// A table of more rows is given back after its document: 4 MB.
 const KEPT: usize = 1 << 16;
 
 /// The prices of the rows of one document so far.
 #[derive(Debug, Default)]
-pub(crate) struct Stated(HashMap<u64, Decimal, BuildHasherDefault<Hashed>>);
+pub(crate) struct Stated(HashMap<u64, Said, BuildHasherDefault<Hashed>>);
+
+/// What the rows of one instrument and interval say.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    price: Decimal,
+    /// Energy, congestion, loss and greenhouse gas, unscaled; [`SILENT`] as long as no row has it.
+    components: [i64; 4],
+}
+
+/// No component is as small: prices have eleven digits before the point.
+const SILENT: i64 = i64::MIN;
 
 /// The hash of an instrument id, for [`Stated::check`].
 pub(crate) fn hash_of(instrument_id: &str) -> u64 {
@@ -39,7 +50,7 @@ impl Stated {
         self.0.shrink_to(KEPT);
     }
 
-    /// Notes a row, and refuses it if an earlier one has another price.
+    /// Notes a row, and refuses it if an earlier one has another price or component.
     pub(crate) fn check(&mut self, (instrument_id, hash): (&str, u64), row: &Row<'_>) -> Result<(), Rejection> {
         let interval = u128::from(row.start.cast_unsigned()) << 64 | u128::from(row.end.cast_unsigned());
         let mut hash = xxh3_64_with_seed(&interval.to_le_bytes(), hash);
@@ -49,22 +60,53 @@ impl Stated {
         if self.0.len() >= ROWS {
             return Ok(());
         }
-        let first = *self.0.entry(hash).or_insert(row.prices.price);
-        if first == row.prices.price {
+        let said = Said::of(&row.prices);
+        let first = self.0.entry(hash).or_insert(said);
+        if first.accepts(&said) {
             return Ok(());
         }
-        Err(refused(instrument_id, row, first))
+        Err(refused(instrument_id, row, first.price))
+    }
+}
+
+impl Said {
+    fn of(prices: &Prices) -> Said {
+        let all = [prices.energy, prices.congestion, prices.loss, prices.ghg];
+        Said {
+            price: prices.price,
+            components: all.map(|component| component.map_or(SILENT, Decimal::unscaled)),
+        }
+    }
+
+    /// Whether another row says the same; then what it says beyond is kept. A component that is not stated contradicts none.
+    fn accepts(&mut self, other: &Said) -> bool {
+        let pairs = || self.components.iter().zip(&other.components);
+        let differs = |(own, other): (&i64, &i64)| *own != SILENT && *other != SILENT && own != other;
+        if self.price != other.price || pairs().any(differs) {
+            return false;
+        }
+        for (own, other) in self.components.iter_mut().zip(&other.components) {
+            if *own == SILENT {
+                *own = *other;
+            }
+        }
+        true
     }
 }
 
 #[cold]
 fn refused(instrument_id: &str, row: &Row<'_>, first: Decimal) -> Rejection {
-    let message = format!(
-        "the price of {instrument_id} for the interval that begins at {} UTC is {}, but an earlier row of the document says {first}; only the \
-         first one is kept: find out which is right, correct the document and send it again",
-        clock::shown(row.start),
-        row.prices.price
-    );
+    let (interval, price) = (clock::shown(row.start), row.prices.price);
+    let what = match first == price {
+        false => format!(
+            "the price of {instrument_id} for the interval that begins at {interval} UTC is {price}, but an earlier row of the document says {first}"
+        ),
+        true => format!(
+            "the components of the price of {instrument_id} for the interval that begins at {interval} UTC are not those of an earlier row of the document"
+        ),
+    };
+    let message =
+        format!("{what}; only the first one is kept: find out which is right, correct the document and send it again");
     located(row.spot, Rejection::new(RejectCode::SchemaViolation, message))
 }
 

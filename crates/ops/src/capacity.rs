@@ -194,7 +194,7 @@ fn problems_of(service: &OfService, within: Option<f64>) -> Vec<String> {
 fn problem_of_disk(disk: &OfDisk) -> Option<String> {
     let days = disk.days_until_full.filter(|days| *days < LEAST_DAYS)?;
     Some(format!(
-        "disk {} of ClickHouse is full in {days:.1} days: enlarge it, or shorten the retention (`dp retention`)",
+        "disk {} of ClickHouse is full in {days:.1} days: enlarge it, or shorten the retention (`dp retention show`)",
         disk.name
     ))
 }

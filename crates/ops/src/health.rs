@@ -361,8 +361,7 @@ fn judged(report: &Value) -> (State, Option<String>) {
         Some("degraded") => State::Degraded,
         _ => State::Unhealthy,
     };
-    let failing: Vec<String> = checks(report)
-        .filter(|(_, check)| check.get("status").and_then(Value::as_str) != Some("pass"))
+    let failing: Vec<String> = failing(report)
         .map(|(name, check)| {
             format!(
                 "{name}: {}",
@@ -371,6 +370,11 @@ fn judged(report: &Value) -> (State, Option<String>) {
         })
         .collect();
     (state, (!failing.is_empty()).then(|| failing.join("; ")))
+}
+
+/// The checks that do not pass.
+pub fn failing(report: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    checks(report).filter(|(_, check)| check.get("status").and_then(Value::as_str) != Some("pass"))
 }
 
 /// The checks in the report of a service.

@@ -58,7 +58,8 @@ fn one(record: Record, names: &Names) -> Known {
     }
 }
 
-fn topics_of(record: Record, names: &Names) -> Vec<String> {
+/// The topics whose records have this schema.
+pub fn topics_of(record: Record, names: &Names) -> Vec<String> {
     match record {
         Record::RawMarketTick => names.raw.clone(),
         Record::Tick => vec![names.normalized.clone()],

@@ -5,14 +5,15 @@
 //! Failure: a message that is wrong is a finding with code and place. Only a server that does not answer is an error.
 
 use codec::Wire;
-use domain::Micros;
+use codec::changed::Changed;
+use domain::{Classified as _, Micros};
 use markets::{Normalizer, NormalizerConfig, RawMessage};
 use ops::dead_letters::Letter;
 use ops::schemas::expected_in;
 use serde::Serialize;
 use service::Names;
 use stream::dead_letter::ledger::Marker;
-use stream::kafka::reader::LogReader;
+use stream::kafka::reader::{LogReader, UNKNOWN_TOPIC};
 use stream::{Message, StreamError};
 
 use crate::raw::{Read, Rules};
@@ -87,6 +88,68 @@ pub fn of_topic(
         false => _ = checked.drain(..checked.len().saturating_sub(sample.most)),
     }
     Ok(checked)
+}
+
+/// What a changed schema makes of records that are in the topics.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReadAgain {
+    /// Records of this schema, in any version.
+    pub records: usize,
+    /// Those that cannot be read with the changed schema.
+    pub unreadable: Vec<Checked>,
+}
+
+/// Reads the newest records of each topic of a changed schema with it. Blocks.
+///
+/// Messages that are no such record are passed over: JSON in a raw topic, another record of the same topic, a deleted key.
+///
+/// # Errors
+/// Kafka does not answer.
+pub fn read_again(
+    log: &LogReader,
+    wire: &Wire,
+    topics: &[String],
+    changed: &Changed,
+    most: usize,
+) -> Result<ReadAgain, StreamError> {
+    let mut found = ReadAgain::default();
+    let reach = i64::try_from(most).unwrap_or(i64::MAX);
+    for topic in topics {
+        let partitions = match log.partitions(topic) {
+            // A topic that no message has come to.
+            Err(error) if error.code() == UNKNOWN_TOPIC => continue,
+            other => other?,
+        };
+        let mut newest: Vec<(Micros, Option<Checked>)> = Vec::new();
+        for partition in partitions {
+            let (oldest, end) = log.log_range(&partition)?;
+            log.read(&partition, end.saturating_sub(reach).max(oldest), end, |message| {
+                if let Some(problem) = of_changed(wire, changed, message) {
+                    let checked = problem.map(|problem| Checked {
+                        message: format!("{}/{}/{}", message.topic, message.partition, message.offset),
+                        problems: vec![problem],
+                        time: message.timestamp,
+                    });
+                    newest.push((message.timestamp, checked));
+                }
+                true
+            })?;
+        }
+        newest.sort_by_key(|(time, _)| *time);
+        newest.drain(..newest.len().saturating_sub(most));
+        found.records += newest.len();
+        found
+            .unreadable
+            .extend(newest.into_iter().filter_map(|(_, checked)| checked));
+    }
+    Ok(found)
+}
+
+/// Whether a message can be read with a changed schema; `None` if it is not a record of it.
+fn of_changed(wire: &Wire, changed: &Changed, message: &Message<'_>) -> Option<Option<String>> {
+    let payload = wire.current(changed.record(), message.payload?);
+    let (record, datum) = wire.open(&payload).ok()?;
+    (record == changed.record()).then(|| changed.problem(datum))
 }
 
 /// Checks the content of a file as one raw message; `format` is that of a document.

@@ -26,7 +26,10 @@ use crate::breaker::{Breaker, BreakerState};
 use crate::control::Control;
 use crate::life::Tasks;
 use crate::metrics;
-use of_workers::{consumers_record, messages_record, partitions_record, paused_record, state_record, workers_record};
+use of_workers::{
+    consumers_record, dead_letters_record, partitions_record, paused_record, repetitions_record, state_record,
+    workers_record,
+};
 pub use record::{CheckRecord, Level, Outcome, level_of};
 use stalled::{Stalls, seen};
 
@@ -274,7 +277,9 @@ impl Health {
         if !inner.workers.is_empty() {
             checks.insert("partitions", partitions_record(&inner.workers, &inner.lag));
             checks.insert(STATE, state_record(&inner.workers));
-            checks.insert("messages", messages_record(&inner.workers, wall_clock()));
+            let recent = of_workers::recent(&inner.workers, wall_clock());
+            checks.insert("dead_letters", dead_letters_record(&recent));
+            checks.insert("repetitions", repetitions_record(&recent));
             let stalled = inner.stalls.problems(Instant::now());
             checks.insert("paused", paused_record(self.control.problems(wall_clock())));
             checks.insert("consumers", consumers_record(stalled, &inner.backlogs));

@@ -10,6 +10,7 @@
 pub mod body;
 mod cluster;
 mod connections;
+mod entries;
 pub mod hook;
 mod host;
 mod instant;
@@ -34,6 +35,7 @@ use actix_web::{App, HttpResponse, HttpServer, middleware, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 
+pub use entries::limit_of;
 pub use instant::{instant, time_of};
 pub use problem::Problem;
 pub use profile::MAX_SECONDS as MAX_PROFILE_SECONDS;

@@ -18,7 +18,7 @@ use actix_web::{HttpResponse, web};
 use domain::{Interval, Micros, Product, Window};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use service::http::{InstrumentId, Problem, Routes, Tenant};
+use service::http::{InstrumentId, Problem, Routes, Tenant, limit_of};
 use stores::clickhouse::Merged;
 
 use crate::core::log_clock::{Times, WindowRules};
@@ -31,10 +31,6 @@ pub use complete::Completeness;
 pub use curves::CurveTable;
 pub use derived::DerivedTable;
 pub use merged::MergedTables;
-
-/// Bars or derived prices in an answer: the default and the maximum of `limit`.
-const USUAL_LIMIT: usize = 100;
-const MOST_LIMIT: usize = 1_000;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -198,7 +194,7 @@ struct BarsQuery {
     interval: Option<String>,
     from: Option<String>,
     to: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 /// The query of `GET /bars/{instrument_id}`, validated.
@@ -227,7 +223,7 @@ impl Wanted {
             interval,
             from,
             to,
-            limit: checked_limit(query.limit)?,
+            limit: limit_of(query.limit.as_deref())?.into(),
         })
     }
 
@@ -252,17 +248,6 @@ fn latest(as_of: Option<String>) -> Result<Micros, Problem> {
 
 fn time_of(name: &str, text: Option<String>, otherwise: Micros) -> Result<Micros, Problem> {
     text.map_or(Ok(otherwise), |text| service::http::time_of(name, &text))
-}
-
-/// `limit` of a query.
-fn checked_limit(limit: Option<usize>) -> Result<usize, Problem> {
-    let limit = limit.unwrap_or(USUAL_LIMIT);
-    if !(1..=MOST_LIMIT).contains(&limit) {
-        return Err(Problem::unprocessable(format!(
-            "limit is {limit}; it must be from 1 to {MOST_LIMIT}"
-        )));
-    }
-    Ok(limit)
 }
 
 async fn bars(
@@ -354,7 +339,7 @@ mod tests {
             interval: Some(interval.to_owned()),
             from: Some(from.to_owned()),
             to: Some(to.to_owned()),
-            limit: Some(limit),
+            limit: Some(limit.to_string()),
         };
         let wanted = Wanted::read(query("1h", "2026-10-01T01:00:00+01:00", "2026-10-01", 5));
         assert!(wanted.is_err(), "from equals to");

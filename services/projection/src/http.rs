@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use service::Breaker;
 use service::http::openapi::Shape;
-use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body};
+use service::http::{InstrumentId, Problem, Routes, Tenant, ask, body, limit_of};
 use stores::postgres::StoredPosition;
 use stores::{LatestPriceStore, Projection, ServedStore};
 use stream::status::wall_clock;
@@ -27,11 +27,12 @@ use copy_count::CopyCount;
 pub use curve_history::CurveHistory;
 use live::LivePrices;
 
-/// Highest `limit` of `GET /prices/latest`.
-const MOST: i64 = 1000;
-
 /// Body of `/prices/latest`.
-const PRICES: Shape = Shape::Object(&[("count", Shape::Integer), ("prices", Shape::List(&PRICE))]);
+const PRICES: Shape = Shape::Object(&[
+    ("count", Shape::Integer),
+    ("truncated", Shape::Flag),
+    ("prices", Shape::List(&PRICE)),
+]);
 /// As `stores::LatestPrice::to_public_json` writes it.
 const PRICE: Shape = Shape::Object(&[
     ("tenant_id", Shape::Text),
@@ -136,28 +137,19 @@ pub fn routes(api: Arc<Api>) -> Routes {
 #[derive(Debug, Deserialize)]
 struct Query {
     instrument_id: Option<InstrumentId>,
-    #[serde(default = "usual_limit")]
-    limit: i64,
-}
-
-fn usual_limit() -> i64 {
-    100
+    limit: Option<String>,
 }
 
 async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -> Result<HttpResponse, Problem> {
     let query = query.into_inner();
-    if !(1..=MOST).contains(&query.limit) {
-        return Err(Problem::unprocessable(format!(
-            "limit is {}; it must be from 1 to {MOST}",
-            query.limit
-        )));
-    }
+    let limit = limit_of(query.limit.as_deref())?;
     let instrument = query.instrument_id.map(InstrumentId::into_inner);
     let (prices, of_tenant, of_instrument) = (api.prices.clone(), tenant.id().to_owned(), instrument.clone());
     let found = ask(&api.runtime, &api.postgres_breaker, async move {
         match of_instrument {
             Some(id) => prices.find_one(&of_tenant, &id).await.map(Vec::from_iter),
-            None => prices.newest_of(&of_tenant, query.limit).await,
+            // One more than the limit says whether there are more.
+            None => prices.newest_of(&of_tenant, i64::from(limit) + 1).await,
         }
     })
     .await?;
@@ -168,9 +160,20 @@ async fn latest(tenant: Tenant, api: web::Data<Api>, query: web::Query<Query>) -
         )));
     }
     let prices: Vec<String> = found.iter().map(stores::LatestPrice::to_public_json).collect();
-    // Written as text: serde_json's numbers would round the exact decimals.
-    let body = format!("{{\"count\":{},\"prices\":[{}]}}", prices.len(), prices.join(","));
+    let body = prices_body(prices, limit.into());
     Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+/// The first `limit` of these prices, and whether there are more. Written as text: serde_json's numbers would round the exact
+/// decimals.
+fn prices_body(mut prices: Vec<String>, limit: usize) -> String {
+    let is_truncated = prices.len() > limit;
+    prices.truncate(limit);
+    format!(
+        "{{\"count\":{},\"truncated\":{is_truncated},\"prices\":[{}]}}",
+        prices.len(),
+        prices.join(",")
+    )
 }
 
 /// All projections: how they stand in this process, and the stored positions of all processes.
@@ -279,4 +282,22 @@ async fn invalidate(tenant: Tenant, api: web::Data<Api>, payload: web::Payload) 
         "invalidated_keys": invalidated,
         "invalidation_time_ms": began.elapsed().as_secs_f64() * 1e3,
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prices_body;
+
+    #[test]
+    fn an_answer_says_whether_there_are_more_prices() {
+        let prices = || vec!["1.50".to_owned(), "2".to_owned()];
+        assert_eq!(
+            prices_body(prices(), 2),
+            r#"{"count":2,"truncated":false,"prices":[1.50,2]}"#
+        );
+        assert_eq!(
+            prices_body(prices(), 1),
+            r#"{"count":1,"truncated":true,"prices":[1.50]}"#
+        );
+    }
 }

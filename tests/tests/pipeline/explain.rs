@@ -257,6 +257,55 @@ fn a_price_is_the_same_in_every_store_and_leads_to_its_message() {
 }
 
 #[test]
+fn a_changed_schema_is_tried_on_records_that_exist_and_the_field_is_named() {
+    let pipeline = Pipeline::shared();
+    let instrument = "EXPLAIN.SCHEMA.RT5";
+    let payload = event("explain-schema", instrument, "2026-10-01T12:00:00Z", "8.125", 2);
+    publish(&pipeline, 1, instrument, &[payload]);
+    let sql = format!("SELECT count() FROM market_ticks WHERE instrument_id = '{instrument}'");
+    wait_for(&pipeline, &sql, 1);
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../schemas/avro/tick.avsc");
+    let check = |path: &str| {
+        let arguments = ["schema", "check-compat", path, "--messages", "10", "--json"];
+        let output = pipeline.dp(&arguments).output().unwrap();
+        let judged: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (judged, output.status.code())
+    };
+    let (current, code) = check(schema);
+    let read = current["messages"]["records"].as_u64().unwrap();
+    assert!((1..=10).contains(&read), "{current}");
+    assert_eq!(
+        (code, &current["messages"]["unreadable"]),
+        (Some(0), &serde_json::json!([]))
+    );
+
+    let mut changed: Value = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+    let fields = changed["fields"].as_array_mut().unwrap();
+    fields.push(serde_json::json!({ "name": "settled", "type": "long" }));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changed.avsc");
+    std::fs::write(&path, changed.to_string()).unwrap();
+    let (judged, code) = check(path.to_str().unwrap());
+    let unreadable = judged["messages"]["unreadable"].as_array().unwrap();
+    assert_eq!(
+        (code, judged["messages"]["records"].as_u64()),
+        (Some(1), Some(unreadable.len() as u64))
+    );
+    assert!(!unreadable.is_empty());
+    for message in unreadable {
+        let problem = message["problems"][0].as_str().unwrap();
+        assert!(
+            problem.starts_with(".settled: records do not have this field"),
+            "{message}"
+        );
+        assert!(
+            message["message"].as_str().unwrap().starts_with("normalized."),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn a_dead_letter_is_shown_with_its_position_and_code() {
     let pipeline = Pipeline::shared();
     let payload = r#"{"explained":"no tick at all"#.to_owned();

@@ -9,6 +9,7 @@ use anyhow::bail;
 use ops::analyze::collect::{measured, stats};
 use ops::analyze::{Analysis, Call, Finding, MachineUse, Stage, analysis};
 use ops::connection::Connection;
+use ops::hints::localized;
 use ops::place::Place;
 use ops::present::{bytes, duration, found, print_either, printable, table, wrapped};
 use ops::progress::Progress;
@@ -64,7 +65,11 @@ pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow:
         bail!("no service and no server gave an answer; `dp health` says why");
     }
     let seconds = figures.seconds.unwrap_or_default();
-    let answer = analysis(&figures, measured(&stats_before, stats_now, seconds));
+    let mut answer = analysis(&figures, measured(&stats_before, stats_now, seconds));
+    for finding in &mut answer.findings {
+        // Before lines are wrapped: a command that is broken over two lines is not recognized.
+        finding.recommendation = localized(&finding.recommendation);
+    }
     print_either(connection.json, &answer, || text(&answer, &connection.names))?;
     if let Some(reason) = &figures.lag_unknown {
         eprintln!("warning: the queues are not known: {}", printable(reason));

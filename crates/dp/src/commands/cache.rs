@@ -15,7 +15,8 @@ use crate::cells::count;
 /// Look at the copies of prices in Redis; have projection drop them, or write them again
 ///
 /// Redis holds copies of what PostgreSQL has. invalidate and refresh publish a request on topic projection.invalidation.v1; projection
-/// carries it out and publishes a notice on Redis channel cache:invalidation. If it does not run, the request waits for it.
+/// carries it out and publishes a notice on Redis channel cache:invalidation. If it does not run, the request waits for it. Nothing is
+/// published while Redis or PostgreSQL does not answer.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 fine; 1 there is no such key; 2 a server is unavailable, or wrong usage\n\n\

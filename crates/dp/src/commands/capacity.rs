@@ -1,7 +1,7 @@
 //! `dp capacity`: how much more load the running pipeline takes.
 //!
-//! Failure: what cannot be measured is shown as unknown. Exit code 2 if no service and no server gives an answer, or if
-//! ClickHouse gives none.
+//! Failure: what cannot be measured is shown as unknown. Exit code 2 if no service and no server gives an answer, if ClickHouse
+//! gives none, or if no service has figures because something does not answer.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use ops::place::Place;
 use ops::present::{bytes, found, print_either, printable, table, time_limit};
 use ops::progress::Progress;
 use ops::targets::{self, Target};
-use ops::top::{Collector, Sample, compared};
+use ops::top::{Collector, Figures, Sample, compared};
 
 use crate::cells::count;
 use crate::definitions::DEFAULT_PORTS;
@@ -76,11 +76,33 @@ pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow:
     let (disks, inserted) = (disks(&clickhouse).await?, inserted(&clickhouse).await?);
     let within = args.within.map(|time| time.as_secs_f64());
     let answer = capacity(&figures, &groups(connection, &now), &disks, inserted, within);
+    if let Some(reason) = unmeasured(&answer, &figures) {
+        bail!("{reason}");
+    }
     print_either(connection.json, &answer, || text(&answer))?;
     if let Some(reason) = &figures.lag_unknown {
         eprintln!("warning: the lag is not known: {}", printable(reason));
     }
     Ok(found(!answer.problems.is_empty()))
+}
+
+/// Why no service has a figure, if something does not answer: then nothing is known to have room. An idle pipeline has its lag.
+fn unmeasured(answer: &Capacity, figures: &Figures) -> Option<String> {
+    let is_known = |service: &OfService| service.headroom.is_some() || service.lag.is_some();
+    if answer.services.iter().any(is_known) {
+        return None;
+    }
+    let bad = figures.processes.iter().filter(|process| process.state.is_bad());
+    let bad: Vec<String> = bad
+        .map(|process| format!("{} is {}", process.name, process.state.name()))
+        .collect();
+    let why = match bad.is_empty() {
+        true => figures.lag_unknown.clone()?,
+        false => bad.join(", "),
+    };
+    Some(format!(
+        "no service has figures: {why}; `dp doctor` looks for the cause"
+    ))
 }
 
 /// The consumer group of each service.
@@ -159,6 +181,10 @@ fn known(text: Option<String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ops::health::State;
+    use ops::inspect::clickhouse::Inserted;
+    use ops::top::{Alerts, Process};
+
     use super::*;
 
     #[test]
@@ -172,6 +198,45 @@ mod tests {
             let refused = within(text).err().unwrap_or_default();
             assert!(refused.contains(reason), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn without_any_figure_what_does_not_answer_is_named() {
+        let process = |name: &str, kind, state| Process {
+            name: name.to_owned(),
+            kind,
+            state,
+            reason: None,
+            messages_per_second: Some(0.0),
+            errors_per_second: None,
+            dead_letters_per_second: None,
+            cpu_percent: Some(1.0),
+            memory_bytes: None,
+            uptime_seconds: None,
+        };
+        let mut figures = Figures {
+            time: jiff::Timestamp::UNIX_EPOCH,
+            seconds: Some(8.0),
+            processes: vec![
+                process("projection", "service", State::Degraded),
+                process("kafka", "server", State::Down),
+            ],
+            hops: Vec::new(),
+            groups: Vec::new(),
+            lag_unknown: Some("no answer".to_owned()),
+            alerts: Alerts::NotConfigured,
+        };
+        let inserted = Inserted { bytes: 0, seconds: 0 };
+        let said = |figures: &Figures| unmeasured(&capacity(figures, &BTreeMap::new(), &[], inserted, None), figures);
+        let stopped = said(&figures).unwrap_or_default();
+        assert!(
+            stopped.contains("kafka is down") && stopped.contains("`dp doctor`"),
+            "{stopped}"
+        );
+        figures.processes.truncate(1);
+        assert!(said(&figures).is_some_and(|why| why.contains("no answer")));
+        figures.lag_unknown = None;
+        assert_eq!(said(&figures), None);
     }
 
     #[test]

@@ -28,8 +28,8 @@ use reconcile::explain::{Place, curve_text, derived_text, served, text};
 /// partition, offset and the original bytes. It changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 the stored values follow from their ticks; 1 they do not, or stores disagree; 2 not found, \
-    or a server is unavailable.\n\nExamples:\n  \
+    after_help = "Exit codes: 0 the stored values follow from their ticks; 1 they do not, or stores disagree, \
+    or a price was not read from every store; 2 not found, or a server is unavailable.\n\nExamples:\n  \
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
     dp explain derived spark --at 2026-10-01T00:05:00Z\n  \
@@ -86,7 +86,8 @@ struct BarArgs {
 
 /// Explain the latest price of an instrument: its value in each store, its tick and its raw message
 ///
-/// Reads ClickHouse, PostgreSQL, Redis and projection's HTTP API, and reports where they disagree (exit code 1).
+/// Reads ClickHouse, PostgreSQL, Redis and projection's HTTP API, and reports where they disagree, and which of
+/// them could not be read (exit code 1 for both).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp explain price --instrument MISO.INDIANA.HUB.RT5\n  \
@@ -218,7 +219,7 @@ async fn trace(
                 .price(instrument, &api_address(place, connection, price)?)
                 .await?;
             print(connection, &trace, || text::price(&trace))?;
-            trace.disagreements.is_empty()
+            trace.agrees()
         }
         What::Derived(derived) => {
             let tenant = derived.tenant.as_deref().unwrap_or(&connection.settings.tenant_id);

@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::builder::PossibleValuesParser;
+use codec::changed::Changed;
 use ops::connection::{Connection, READS_WAIT};
 use ops::present::{found, print_either, printable, table};
 use ops::schema_registration::{Registration, register};
-use ops::schemas::{Compatibility, Known, compare, known};
+use ops::schemas::{Compatibility, Known, compare, known, topics_of};
 use ops::topic_names::resolve;
 use reconcile::explain::session::own_settings;
-use reconcile::messages::{Checked, Sample, of_file, of_topic};
+use reconcile::messages::{Checked, ReadAgain, Sample, of_file, of_topic, read_again};
 use reconcile::raw::Rules;
+use stream::kafka::reader::LogReader;
 
 /// List the schemas, check messages and changed schemas against them, and register a schema
 ///
@@ -78,15 +80,30 @@ struct ValidateArgs {
 /// Check whether a changed schema can replace the current one
 ///
 /// The schema is compared with the current one of the same name. Exit code 1 if records that exist could not be read with it, or would
-/// change their meaning. Connects to no server.
+/// change their meaning. With --messages it also reads records that exist, and names the field that stops it; without, it connects to no
+/// server.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  dp schema check-compat bar.avsc\n  dp schema check-compat tick.avsc --json | jq .backward"
+    after_help = "Examples:\n  dp schema check-compat bar.avsc\n  dp schema check-compat tick.avsc --messages 1000\n  \
+    dp schema check-compat tick.avsc --messages 1000 --json | jq .messages.unreadable"
 )]
 struct CheckCompatArgs {
     /// The changed schema
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Also read the newest N records of each of its topics with the changed schema
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    messages: Option<u32>,
+}
+
+/// A comparison, and what was read.
+#[derive(serde::Serialize)]
+struct Judged {
+    #[serde(flatten)]
+    compared: Compatibility,
+    /// Only with --messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<ReadAgain>,
 }
 
 /// Register a changed schema at the schema registry; without --yes only check whether it can be
@@ -121,12 +138,7 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
             Ok(ExitCode::SUCCESS)
         }
         Command::Validate(args) => validate(connection, args).await,
-        Command::CheckCompat(args) => {
-            let shown = args.file.display();
-            let compared = compare(&text_of(&args.file)?).with_context(|| format!("check {shown}"))?;
-            print_either(connection.json, &compared, || compatibility_text(&compared))?;
-            Ok(found(compared.backward.is_some()))
-        }
+        Command::CheckCompat(args) => check_compat(connection, args).await,
         Command::Register(chosen) => {
             let shown = chosen.file.display();
             let registered = register(connection, &text_of(&chosen.file)?, args.writes(yes)).await;
@@ -137,6 +149,31 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
             Ok(found(!registered.fits()))
         }
     }
+}
+
+async fn check_compat(connection: &Connection, args: &CheckCompatArgs) -> anyhow::Result<ExitCode> {
+    let (shown, text) = (args.file.display(), text_of(&args.file)?);
+    let compared = compare(&text).with_context(|| format!("check {shown}"))?;
+    let messages = match args.messages {
+        Some(most) => Some(read_with(connection, &text, most as usize).await?),
+        None => None,
+    };
+    let is_unreadable = messages.as_ref().is_some_and(|read| !read.unreadable.is_empty());
+    let judged = Judged { compared, messages };
+    print_either(connection.json, &judged, || judged_text(&judged))?;
+    Ok(found(judged.compared.backward.is_some() || is_unreadable))
+}
+
+/// Reads the newest records of the topics of a changed schema with it.
+async fn read_with(connection: &Connection, text: &str, most: usize) -> anyhow::Result<ReadAgain> {
+    let changed = Changed::new(text)?;
+    connection.await_kafka(READS_WAIT).await?;
+    let (bootstrap, wire) = (connection.settings.kafka_bootstrap.clone(), connection.wire().await?);
+    let topics = topics_of(changed.record(), &connection.names);
+    tokio::task::spawn_blocking(move || read_again(&LogReader::new(&bootstrap)?, &wire, &topics, &changed, most))
+        .await
+        .context("read records")?
+        .context("read records with the changed schema")
 }
 
 fn text_of(file: &Path) -> anyhow::Result<String> {
@@ -226,17 +263,22 @@ fn known_text(known: &[Known]) -> String {
 
 fn checked_text(checked: &[Checked]) -> String {
     let invalid: Vec<&Checked> = checked.iter().filter(|checked| !checked.is_valid()).collect();
+    let mut text = problems_text(invalid.iter().copied());
+    text.push_str(&match invalid.len() {
+        0 => format!("{} message(s) checked, all valid", checked.len()),
+        number => format!("{} message(s) checked, {number} invalid", checked.len()),
+    });
+    text
+}
+
+fn problems_text<'c>(invalid: impl Iterator<Item = &'c Checked>) -> String {
     let mut text = String::new();
-    for message in &invalid {
+    for message in invalid {
         text.push_str(&format!("{}\n", printable(&message.message)));
         for problem in &message.problems {
             text.push_str(&format!("  {}\n", printable(problem)));
         }
     }
-    text.push_str(&match invalid.len() {
-        0 => format!("{} message(s) checked, all valid", checked.len()),
-        number => format!("{} message(s) checked, {number} invalid", checked.len()),
-    });
     text
 }
 
@@ -253,6 +295,19 @@ fn compatibility_text(compared: &Compatibility) -> String {
         ),
     };
     format!("{}\n{}", printable(&backward), printable(&forward))
+}
+
+fn judged_text(judged: &Judged) -> String {
+    let compared = compatibility_text(&judged.compared);
+    let Some(read) = &judged.messages else {
+        return compared;
+    };
+    let last = match (read.records, read.unreadable.len()) {
+        (0, _) => "its topics have no such record yet".to_owned(),
+        (all, 0) => format!("{all} record(s) were read with it"),
+        (all, number) => format!("{number} of {all} record(s) cannot be read with it"),
+    };
+    format!("{compared}\n{}{last}", problems_text(read.unreadable.iter()))
 }
 
 fn registration_text(registration: &Registration, file: &str) -> String {

@@ -534,6 +534,7 @@ fn schemas(dir: &Path) {
     std::fs::write(&path, changed.to_string()).unwrap();
     let compared = json(dir, 1, &["schema", "check-compat", path.to_str().unwrap()]);
     assert!(compared["backward"].is_string(), "{compared}");
+    assert_eq!(compared["messages"], Value::Null);
     std::fs::remove_file(path).unwrap();
 }
 

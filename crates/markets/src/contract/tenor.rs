@@ -4,6 +4,8 @@
 
 use std::str::FromStr;
 
+use jiff::civil::Date;
+
 use super::{ContractError, Month, Season, Tenor};
 
 /// `SUM-2027`. No longer text names a tenor.
@@ -64,6 +66,29 @@ fn tenor(name: &str) -> Option<Tenor> {
     (ahead > 0)
         .then(|| u16::try_from(ahead).ok().map(Tenor::Relative))
         .flatten()
+}
+
+/// The month that `M24` means as a code of the exchange (June 2024), if it could be one: `M` with two digits that are a number of months too.
+fn june_of(written: &str) -> Option<Month> {
+    let digits = written.trim().strip_prefix(['M', 'm']).filter(|rest| rest.len() == 2)?;
+    let ahead = number(digits).filter(|ahead| (1..=24).contains(ahead))?;
+    Some(Month::new(2000 + i16::try_from(ahead).ok()?, 6))
+}
+
+/// Refuses `M09` of November 2008 and `M24` of 2023: on such a day it may be the June that lies ahead, or a number of months.
+///
+/// # Errors
+/// [`ContractError::TwoMeanings`].
+pub(crate) fn check_meaning(written: &str, as_of: Date) -> Result<(), ContractError> {
+    let Some(june) = june_of(written) else { return Ok(()) };
+    // A number means at most the 24th month behind the next one.
+    match june.since(Month::of(as_of)) {
+        1..=25 => Err(ContractError::TwoMeanings {
+            written: written.trim().to_ascii_uppercase(),
+            june: june.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn number(text: &str) -> Option<u32> {

@@ -5,8 +5,9 @@
 
 use domain::{Interval, QualityFlags};
 
+use super::repeated::{self, Repeated};
 use super::{REPEATED, page, pass, place};
-use crate::clock::{self, CENTRAL};
+use crate::clock::{self, CENTRAL, Instants};
 use crate::document::{Document, Names, Prices, Row};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection};
@@ -57,6 +58,21 @@ struct Run {
     price: Column,
     /// Whether nodes are buses, whose names may be those of settlement points.
     is_of_buses: bool,
+    /// Known after the first row of a repeated hour.
+    repeated_rows: Repeated,
+}
+
+impl Run {
+    fn printed(&self, record: &Record<'_>, key: &mut String) -> Option<repeated::Printed> {
+        let wall = clock::local(record.cell(self.stamp), self.stamp.name).ok()?;
+        key.clear();
+        key.push_str(record.node(self.node).ok()?);
+        Some(repeated::Printed {
+            wall,
+            pass: pass(record, self.repeated).ok()?,
+            price: record.price(self.price, &mut QualityFlags::default()).ok(),
+        })
+    }
 }
 
 pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dyn Document + 'a>, Rejection> {
@@ -76,6 +92,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
             node,
             price,
             is_of_buses: true,
+            repeated_rows: Repeated::default(),
         };
         return Ok(Box::new(Rowwise { table, reader }));
     }
@@ -86,6 +103,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         node,
         price,
         is_of_buses: false,
+        repeated_rows: Repeated::default(),
     };
     Ok(Box::new(Rowwise { table, reader }))
 }
@@ -98,11 +116,17 @@ impl ReadRow for Run {
         }
     }
 
-    fn row<'r>(&'r self, _: &dyn Table, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
+    fn row<'r>(&'r self, table: &dyn Table, record: &Record<'r>, key: &'r mut String) -> Result<Row<'r>, Rejection> {
         let mut remarks = QualityFlags::NONE;
         let node = record.node(self.node)?;
         let wall = clock::local(record.cell(self.stamp), self.stamp.name)?;
-        let start = CENTRAL.utc(wall, pass(record, self.repeated)?)?;
+        let pass = pass(record, self.repeated)?;
+        let instants = CENTRAL.instants(wall);
+        if let (Instants::Twice(..), Some(pass)) = (instants, pass) {
+            let read = |record: &Record<'_>, key: &mut String| self.printed(record, key);
+            self.repeated_rows.check(table, (node, wall, pass), &read)?;
+        }
+        let start = instants.of(wall, pass)?;
         let price = record.price(self.price, &mut remarks)?;
         let ((zone, hub), key) = if self.is_of_buses {
             key.clear();

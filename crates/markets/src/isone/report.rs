@@ -8,7 +8,7 @@
 use domain::{Decimal, QualityFlags};
 
 use super::hour_start;
-use crate::clock::{self, HOUR};
+use crate::clock::{self, HOUR, Wall};
 use crate::document::{Document, Names, Row, Visit};
 use crate::encoding::csv_text;
 use crate::format::Head;
@@ -60,6 +60,8 @@ struct Report<'a> {
     end: End,
     /// The first line of another report.
     another: Option<u64>,
+    /// First and last day that it says it is for.
+    days: Option<(Wall, Wall)>,
 }
 
 /// How a report ends.
@@ -163,7 +165,16 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         version: if format == DAY_AHEAD { None } else { version() },
         end,
         another,
+        days: comments.iter().find_map(|line| days_of(line)),
     }))
+}
+
+/// The days of `"C","Report for: 06/04/2026 - 06/04/2026"`.
+fn days_of(comment: &str) -> Option<(Wall, Wall)> {
+    let (_, days) = comment.split_once("Report for:")?;
+    let (first, last) = days.trim_matches(['"', ' ', ',']).split_once('-')?;
+    let day = |text: &str| clock::date(text.trim(), "Report for").ok();
+    day(first).zip(day(last))
 }
 
 impl Report<'_> {
@@ -176,6 +187,14 @@ impl Report<'_> {
         let mut remarks = QualityFlags::NONE;
         let node = record.node(name)?;
         let day = clock::date(record.cell(date), date.name)?;
+        if let Some((first, last)) = self.days.filter(|(first, last)| !(*first..=*last).contains(&day)) {
+            let [day, first, last] = [day, first, last].map(clock::shown_day);
+            let message = format!(
+                "{} is {day}, but the report says that it is for {first} to {last}",
+                date.name
+            );
+            return Err(Rejection::new(RejectCode::InvalidTime, message));
+        }
         let start = hour_start(day, record.cell(hour), hour.name)?;
         let is = |wanted: &str| is_plain(record.cell(place), wanted);
         Ok(Row {

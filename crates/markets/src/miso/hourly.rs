@@ -17,7 +17,9 @@ use crate::encoding::csv_text;
 use crate::energies::{Ahead, Energies, NEXT};
 use crate::format::Head;
 use crate::rejection::{RejectCode, Rejection, excerpt};
-use crate::table::{Cells, Column, Csv, Known, Lines, Record, Splitter, columns, is_plain, located, plain, required};
+use crate::table::{
+    Cells, Column, Csv, Known, Line, Lines, Record, Splitter, columns, is_plain, located, plain, required,
+};
 
 pub(super) const DAY_AHEAD: &str = "miso.da.expost.csv";
 pub(super) const REAL_TIME: &str = "miso.rt_lmp.csv";
@@ -99,8 +101,8 @@ struct Report<'a> {
 
 #[derive(Default)]
 struct Node<'a> {
-    /// The text of the lines of [`VALUES`], and the number of the first.
-    lines: [Option<&'a str>; VALUES.len()],
+    /// The lines of [`VALUES`], and the number of the first.
+    lines: [Option<Line<'a>>; VALUES.len()],
     number: u64,
     /// Whether two different lines have the same value.
     contradicts: bool,
@@ -153,6 +155,15 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
     Ok(Box::new(report))
 }
 
+// A line that the report does not have is an empty record, and its component is absent.
+fn text_of<'a>(line: Option<Line<'a>>) -> &'a str {
+    line.map_or("", |line| line.text)
+}
+
+fn number_of(line: Option<Line<'_>>) -> u64 {
+    line.map_or(0, |line| line.number)
+}
+
 impl<'a> Report<'a> {
     fn find_lines(&mut self, csv: &Csv<'a>) {
         let [node, _, value, ..] = self.columns;
@@ -185,8 +196,8 @@ impl<'a> Report<'a> {
                         Some((slot, &mut node.contradicts))
                     });
                     if let Some((slot, contradicts)) = slot {
-                        *contradicts |= slot.is_some_and(|earlier| earlier != line.text);
-                        *slot = Some(line.text);
+                        *contradicts |= slot.is_some_and(|earlier| earlier.text != line.text);
+                        *slot = Some(line);
                     }
                 }
                 Err(rejection) => self.refused.push(rejection),
@@ -216,13 +227,18 @@ impl<'a> Report<'a> {
             return refuse("the node has no line of MLC or MCC before the document ends without a line end".to_owned());
         }
         let [first, second, third] = splitters;
-        let split = first.split(lmp, |lmp| {
-            second.split(mlc.unwrap_or_default(), |loss| {
-                third.split(mcc.unwrap_or_default(), |congestion| {
-                    let records = [lmp, loss, congestion].map(|texts| {
-                        let cells = Cells::Texts(texts);
-                        Record { cells, spot }
-                    });
+        let split = first.split(lmp.text, |lmp_cells| {
+            second.split(text_of(mlc), |loss| {
+                third.split(text_of(mcc), |congestion| {
+                    let record = |texts, number| Record {
+                        cells: Cells::Texts(texts),
+                        spot: Spot::Line(number),
+                    };
+                    let records = [
+                        record(lmp_cells, lmp.number),
+                        record(loss, number_of(mlc)),
+                        record(congestion, number_of(mcc)),
+                    ];
                     (0..24).for_each(|hour| visit(hour, self.row(&records, hour)));
                 })
             })
@@ -233,39 +249,41 @@ impl<'a> Report<'a> {
         }
     }
 
-    // A line that the report does not have is an empty record, and its component is absent.
     fn row<'r>(&self, [lmp, mlc, mcc]: &[Record<'r>; 3], hour: usize) -> Result<Row<'r>, Rejection> {
         let [node, kind, _, hours @ ..] = &self.columns;
-        let read = || {
-            let column = hours.get(hour).copied().ok_or_else(|| Rejection::missing("the hour"))?;
-            let mut remarks = QualityFlags::NONE;
-            let price = lmp.price(column, &mut remarks)?;
-            let (loss, congestion) = (
-                mlc.component(column, &mut remarks)?,
-                mcc.component(column, &mut remarks)?,
-            );
-            let prices = Prices::without_energy(price, congestion, loss)?;
-            let name = lmp.cell(*node);
-            let is = |wanted: &str| lmp.cell(*kind).eq_ignore_ascii_case(wanted).then_some(name);
-            let start = self.start + i64::try_from(hour).unwrap_or(0) * HOUR;
-            Ok(Row {
-                spot: lmp.spot,
-                market: None,
-                node: name,
-                key: name,
-                zone: is("Loadzone"),
-                // Hundreds of other aggregates are of type Hub too.
-                hub: is("Hub").filter(|name| name.ends_with(".HUB")),
-                product: self.product,
-                start,
-                end: start + HOUR,
-                prices,
-                volume: None,
-                version: self.version,
-                remarks,
-            })
+        let column = hours
+            .get(hour)
+            .copied()
+            .ok_or_else(|| lmp.locate(Rejection::missing("the hour")))?;
+        let mut remarks = QualityFlags::NONE;
+        let price = lmp
+            .price(column, &mut remarks)
+            .map_err(|rejection| lmp.locate(rejection))?;
+        let mut component = |of: &Record<'r>| {
+            let read = of.component(column, &mut remarks);
+            read.map_err(|rejection| of.locate(rejection))
         };
-        read().map_err(|rejection| lmp.locate(rejection))
+        let (loss, congestion) = (component(mlc)?, component(mcc)?);
+        let prices = Prices::without_energy(price, congestion, loss).map_err(|rejection| lmp.locate(rejection))?;
+        let name = lmp.cell(*node);
+        let is = |wanted: &str| lmp.cell(*kind).eq_ignore_ascii_case(wanted).then_some(name);
+        let start = self.start + i64::try_from(hour).unwrap_or(0) * HOUR;
+        Ok(Row {
+            spot: lmp.spot,
+            market: None,
+            node: name,
+            key: name,
+            zone: is("Loadzone"),
+            // Hundreds of other aggregates are of type Hub too.
+            hub: is("Hub").filter(|name| name.ends_with(".HUB")),
+            product: self.product,
+            start,
+            end: start + HOUR,
+            prices,
+            volume: None,
+            version: self.version,
+            remarks,
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 use domain::QualityFlags;
 
 use super::{CURVE, Dated, Quote, ReadSettlement, as_of};
-use crate::contract::ContractError;
+use crate::contract::{ContractError, check_meaning};
 use crate::document::{Document, Names};
 use crate::encoding::csv_text;
 use crate::format::Head;
@@ -59,11 +59,13 @@ impl ReadSettlement for Rows {
         let [day, curve, contract, block, price, volume] = self.columns;
         let refused = |error: ContractError| Rejection::new(RejectCode::SchemaViolation, error.to_string());
         let (as_of, time) = as_of(record.cell(day), day.name)?;
+        let written = record.text(contract)?;
+        check_meaning(written, as_of).map_err(refused)?;
         Ok(Quote {
             as_of,
             time,
             curve_id: record.node(curve)?,
-            tenor: record.text(contract)?.parse().map_err(refused)?,
+            tenor: written.parse().map_err(refused)?,
             block: record.text(block)?.parse().map_err(refused)?,
             price: record.price(price, remarks)?,
             volume: record.component(volume, remarks)?,

@@ -80,7 +80,11 @@ impl ReadRow for DayAhead {
         }
         check_hour(end, gmt.name)?;
         let prices = record.prices([lmp, energy, congestion, loss], &mut remarks)?;
-        let area = record.cell(area);
+        // The area is a part of the key, so without it nothing tells which of two prices of a location this is.
+        let area = match area.at {
+            Some(_) => record.text(area)?,
+            None => "",
+        };
         let key = if area.is_empty() || area.eq_ignore_ascii_case(OWN_AREA) {
             node
         } else {

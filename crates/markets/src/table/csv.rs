@@ -56,6 +56,10 @@ impl Splitter {
         if line.is_empty() {
             return Ok(visit(&[]));
         }
+        // The reader joins both texts: `"3"8.31` would be 38.31.
+        if has_text_behind_quotes(line) {
+            return Err(refused("text follows the closing quote of a cell".to_owned()));
+        }
         // A cell is never longer than its text in the line.
         self.text.resize(line.len() + 1, 0);
         self.reader.reset();
@@ -101,6 +105,36 @@ fn may_begin_otherwise(line: &str) -> bool {
 // For the reader a record ends at a carriage return. The line goes on unless only others follow, as in `\r\r\n`.
 fn has_text(rest: &[u8]) -> bool {
     rest.iter().any(|byte| *byte != b'\r')
+}
+
+// Whether a cell that begins with a quote goes on behind the closing one. Spaces there are no text.
+fn has_text_behind_quotes(line: &str) -> bool {
+    let mut rest = line.as_bytes();
+    loop {
+        if let Some(mut inside) = rest.strip_prefix(b"\"") {
+            loop {
+                let Some(at) = memchr(b'"', inside) else { return false };
+                inside = inside.get(at + 1..).unwrap_or_default();
+                match inside.strip_prefix(b"\"") {
+                    // Two quotes stand for one.
+                    Some(after) => inside = after,
+                    None => break,
+                }
+            }
+            let behind = inside
+                .split(|byte| matches!(byte, b',' | b'\r'))
+                .next()
+                .unwrap_or_default();
+            if !behind.trim_ascii().is_empty() {
+                return true;
+            }
+            rest = inside;
+        }
+        match memchr(b',', rest) {
+            Some(at) => rest = rest.get(at + 1..).unwrap_or_default(),
+            None => return false,
+        }
+    }
 }
 
 fn has_quotes(text: &str) -> bool {
@@ -436,6 +470,27 @@ mod tests {
             assert_eq!(splitter.split(line, owned).unwrap(), ["a", "b"], "{line:?}");
         }
         assert_eq!(splitter.split("a,\"b\rc\"", owned).unwrap(), ["a", "b\rc"]);
+    }
+
+    #[test]
+    fn text_behind_a_closing_quote_is_no_part_of_the_cell() {
+        let mut splitter = Splitter::new();
+        for line in [
+            "\"3\"8.31",
+            "a,\"3\".31",
+            "\"\"26.0,b",
+            "a,\"x,\"\"y\"\"\"z",
+            "\"a\" b,c",
+        ] {
+            let rejection = splitter.split(line, owned).unwrap_err();
+            assert!(rejection.message.contains("closing quote"), "{line}: {rejection}");
+        }
+        assert_eq!(
+            splitter.split("\"3\" ,\"a\"\"b,\",\"\",\"x\"\r", owned).unwrap(),
+            ["3 ", "a\"b,", "", "x"]
+        );
+        // A quote inside a cell is a part of it, and no number.
+        assert_eq!(splitter.split("3\".31,\"\"\"\"", owned).unwrap(), ["3\".31", "\""]);
     }
 
     #[test]

@@ -76,6 +76,30 @@ fn another_price_of_an_instrument_and_interval_is_refused_and_the_same_one_is_no
     }
 }
 
+#[test]
+fn another_component_at_the_same_price_is_refused() {
+    let header = "datetime_beginning_utc,datetime_beginning_ept,pnode_id,pnode_name,voltage,equipment,type,zone,system_energy_price_da,total_lmp_da,\
+         congestion_price_da,marginal_loss_price_da,row_is_current,version_nbr\n";
+    let row = |parts: &str| format!("6/23/2025 4:00:00 AM,6/23/2025 12:00:00 AM,1,WEST,,,HUB,,{parts},True,1\n");
+    let found = |second: &str| {
+        let text = header.to_owned() + &row("25,33,7.5,0.5") + &row(second);
+        read("pjm.da_hrl_lmps.csv", text.as_bytes()).unwrap()
+    };
+    assert_eq!(found("25.0,33.00,7.50,.5").rejected, [""; 0]);
+    let other = found("5,33,27.5,0.5");
+    assert_eq!(
+        (other.ticks.len(), other.rejected.len()),
+        (1, 1),
+        "{:?}",
+        other.messages
+    );
+    assert!(
+        other.messages[0].contains("the components of the price of PJM.WEST.DA"),
+        "{:?}",
+        other.messages
+    );
+}
+
 /// What was read of one document decides nothing in the next one, where another price is a correction.
 #[test]
 fn a_later_document_may_have_another_price() {

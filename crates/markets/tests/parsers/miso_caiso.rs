@@ -52,6 +52,23 @@ fn a_miso_day_has_24_hours_in_eastern_standard_time() {
 }
 
 #[test]
+fn a_bad_component_of_miso_is_named_with_its_own_line() {
+    let good = report("Day Ahead Market ExPost LMPs", "7/4/2026").replace("oops", "1.30");
+    for (line, from, to) in [(7, "MLC,.15", "MLC,1.2.3"), (8, "MCC,-.37", "MCC,x1")] {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good);
+        let found = read("miso.da.expost.csv", text.as_bytes()).unwrap();
+        assert_eq!(
+            found.rejected,
+            [format!("line {line}: invalid_number")],
+            "{:?}",
+            found.messages
+        );
+        assert!(found.messages[0].contains("HE 1 is"), "{:?}", found.messages);
+    }
+}
+
+#[test]
 fn a_miso_real_time_report_tells_its_vintage() {
     for (title, version) in [
         ("Preliminary Real Time Market LMPs", " v:preliminary"),

@@ -370,6 +370,32 @@ fn isone_hours_end_in_prevailing_time_and_the_repeated_one_is_marked() {
 }
 
 #[test]
+fn an_isone_row_of_a_day_that_its_report_is_not_for_is_refused() {
+    let rows = [
+        ("06/03/2026", "24", "99,99,0,0"),
+        ("06/04/2026", "05", "40,40,0,0"),
+        ("06/05/2026", "01", "99,99,0,0"),
+    ];
+    let of = |days: &str| {
+        let title = "\"C\",\"Filename: WW_DALMP_ISO_20251102.csv\"\n";
+        let text = isone(&rows).replace(title, &format!("{title}\"C\",\"Report for: {days}\"\n"));
+        read("isone.da_lmp.csv", text.as_bytes()).unwrap()
+    };
+    let one = of("06/04/2026 - 06/04/2026");
+    assert_eq!(
+        one.ticks,
+        ["ISONE..H.INTERNAL_HUB.DA 2026-06-04T08:00:00Z 3600s 40 e40 c0 l0"]
+    );
+    assert_eq!(one.rejected, ["line 6: invalid_time", "line 8: invalid_time"]);
+    assert!(
+        one.messages[0].contains("Date is 2026-06-03, but the report says that it is for 2026-06-04"),
+        "{:?}",
+        one.messages
+    );
+    assert_eq!(of("06/03/2026 - 06/05/2026").rejected, [""; 0]);
+}
+
+#[test]
 fn an_isone_report_without_its_trailer_says_so() {
     let text = isone(&[("06/02/2026", "01", "45.45,47.56,0.0,-2.11")])
         .replace("Day-Ahead", "Real-Time")
@@ -549,6 +575,16 @@ fn spp_stamps_and_headers_have_many_styles() {
         RejectCode::SchemaViolation,
         "MGHG",
     );
+}
+
+#[test]
+fn an_spp_row_without_its_area_is_not_taken_for_the_one_of_spp() {
+    let text = "Interval,GMTIntervalEnd,BAA,Settlement Location,Pnode,LMP,MLC,MCC,MEC\n\
+                06/04/2026 01:00:00,06/04/2026 06:00:00,SPP,AVA,AVA,20,0,0,20\n06/04/2026 01:00:00,06/04/2026 06:00:00,,AVA,AVA,55,0,0,55\n";
+    let found = read("spp.da_lmp_sl.csv", text.as_bytes()).unwrap();
+    assert_eq!(found.ticks, ["SPP.AVA.DA 2026-06-04T05:00:00Z 3600s 20 e20 c0 l0"]);
+    assert_eq!(found.rejected, ["line 3: schema_violation"]);
+    assert!(found.messages[0].contains("BAA is empty"), "{:?}", found.messages);
 }
 
 #[test]

@@ -77,6 +77,35 @@ fn a_page_of_ercot_whose_flags_are_all_false_has_no_price_of_the_repeated_hour()
     assert_eq!(found.rejected, ["/data/1: ambiguous_time", "/data/2: ambiguous_time"]);
 }
 
+/// Runs of the dispatch have no second in common, so only the step back shows that there are two passes.
+#[test]
+fn ercots_runs_of_both_passes_with_one_flag_are_ambiguous() {
+    let found = |rows: &[(&str, &str)]| {
+        let rows = rows
+            .iter()
+            .map(|(time, flag)| format!("11/01/2026 {time},{flag},HB_NORTH,20\n"));
+        let header = "SCEDTimestamp,RepeatedHourFlag,SettlementPoint,LMP\n";
+        let text = header.to_owned() + &rows.collect::<String>();
+        read("ercot.np6-788.csv", text.as_bytes()).unwrap()
+    };
+    for flag in ["N", "Y"] {
+        let both = ["01:00:10", "01:05:10", "01:55:10", "01:00:12", "01:05:12", "01:55:12"].map(|time| (time, flag));
+        let all = found(&[&both[..], &[("02:00:10", "N")]].concat());
+        assert_eq!(all.rejected.len(), 6, "{:?}", all.messages);
+        assert!(all.rejected.iter().all(|rejected| rejected.ends_with("ambiguous_time")));
+        assert!(all.messages[0].contains("RepeatedHourFlag"), "{:?}", all.messages);
+        assert_eq!(all.ticks, ["ERCOT.HB_NORTH.RT5 2026-11-01T08:00:10Z 300s 20"]);
+    }
+    // One pass in descending order, one with an extra run, and both with their flags.
+    for rows in [
+        [("01:55:10", "N"), ("01:30:10", "N"), ("01:05:10", "N")],
+        [("01:00:10", "N"), ("01:00:12", "N"), ("01:55:12", "N")],
+        [("01:00:10", "N"), ("01:55:10", "N"), ("01:00:12", "Y")],
+    ] {
+        assert_eq!(found(&rows).rejected, [""; 0], "{rows:?}");
+    }
+}
+
 #[test]
 fn ercots_quarters_of_both_passes_with_one_flag_are_ambiguous() {
     let row = |(hour, quarter): (u8, u8), price: usize, kind: &str| {

@@ -135,6 +135,33 @@ fn rows_that_cannot_be_read_are_rejected_alone_with_their_line_and_the_reason() 
 }
 
 #[test]
+fn a_code_of_june_that_lies_ahead_is_not_taken_for_a_number_of_months() {
+    let of = |day: &str, contract: &str| {
+        let text = format!("{HEADER}\n{day},GAS.HENRY_HUB,{contract},flat,6.5,\n");
+        let found = read(CSV, text.as_bytes()).unwrap();
+        found.ticks.into_iter().chain(found.messages).collect::<String>()
+    };
+    for (day, contract, june) in [
+        ("2008-11-14", "M09", "2009-06"),
+        ("2023-11-15", "m24", "2024-06"),
+        ("2022-05-02", "M24", "2024-06"),
+    ] {
+        let refused = of(day, contract);
+        assert!(refused.contains("code of") && refused.contains(june), "{refused}");
+    }
+    for (day, contract, month) in [
+        ("2026-11-02", "M09", "2027-08"),
+        ("2026-11-02", "M24", "2028-11"),
+        ("2023-11-15", "M9", "2024-08"),
+        ("2023-11-15", "N24", "2024-07"),
+        ("2026-11-02", "M27", "2027-06"),
+    ] {
+        let read = of(day, contract);
+        assert!(read.contains(&format!(".{month}.FLAT")), "{day} {contract}: {read}");
+    }
+}
+
+#[test]
 fn a_corrected_settlement_has_the_instrument_and_the_time_of_the_first_one() {
     let first = read(CSV, format!("{HEADER}\n2026-11-25,GAS.WAHA,M1,flat,1,\n").as_bytes()).unwrap();
     let second = read(CSV, format!("{HEADER}\n2026-11-25,GAS.WAHA,Z26,7x24,2,\n").as_bytes()).unwrap();

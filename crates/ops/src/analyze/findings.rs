@@ -24,7 +24,7 @@ pub struct Finding {
     pub component: String,
     /// What is wrong.
     pub problem: String,
-    /// What to do next.
+    /// What to do next, its commands in backticks.
     pub recommendation: String,
     /// How much it takes from the score.
     pub cost: u32,
@@ -59,15 +59,15 @@ fn of_process(process: &Process) -> Vec<Finding> {
     if cost > 0 {
         let reason = process.reason.as_deref().unwrap_or("no reason is known");
         let problem = format!("is {}: {reason}", process.state.name());
-        found.push(finding(name, cost, problem, "dp doctor"));
+        found.push(finding(name, cost, problem, "`dp doctor`"));
     }
     if let Some(percent) = process.cpu_percent.filter(|percent| *percent >= BUSY_PERCENT) {
         let (problem, next) = match process.kind {
             "service" => (
                 format!("uses {percent:.0} % of a core; a stage cannot use more than one"),
-                "dp profile cpu SERVICE; a replica, if a core is free: dp start SERVICE-2",
+                "`dp profile cpu SERVICE`; a replica, if a core is free: `dp start SERVICE-2`",
             ),
-            _ => (format!("uses {percent:.0} % of a core"), "dp capacity"),
+            _ => (format!("uses {percent:.0} % of a core"), "`dp capacity`"),
         };
         found.push(finding(name, 10, problem, next));
     }
@@ -81,7 +81,7 @@ fn of_process(process: &Process) -> Vec<Finding> {
                 name,
                 if share > many { 20 } else { 5 },
                 problem,
-                "dp dlq stats; dp logs analyze",
+                "`dp dlq stats`; `dp logs analyze`",
             ));
         }
     }
@@ -100,7 +100,7 @@ fn of_stage(stage: &Stage) -> Vec<Finding> {
             (10, "and the queue becomes shorter")
         };
         let problem = format!("{} messages of {} wait, {how}", stage.queue, stage.topic);
-        let next = "dp capacity; a replica takes over partitions, if a core is free: dp start SERVICE-2";
+        let next = "`dp capacity`; a replica takes over partitions, if a core is free: `dp start SERVICE-2`";
         found.push(finding(name, cost, problem, next));
     }
     // Writers of tables and bars take up to a few seconds by design.
@@ -111,7 +111,7 @@ fn of_stage(stage: &Stage) -> Vec<Finding> {
             name,
             10,
             problem,
-            "dp top shows at which stage the time passes; dp explain row of one message",
+            "`dp top` shows at which stage the time passes; `dp explain row` of one message",
         ));
     }
     found
@@ -125,10 +125,10 @@ fn of_call(call: &Call) -> Option<Finding> {
         return None;
     }
     let next = match &*newest.dependency {
-        "clickhouse" => "dp clickhouse slow --over 1s; dp clickhouse parts",
-        "postgres" => "dp postgres activity",
-        "redis" => "dp redis memory",
-        _ => "dp health --all",
+        "clickhouse" => "`dp clickhouse slow --over 1s`; `dp clickhouse parts`",
+        "postgres" => "`dp postgres activity`",
+        "redis" => "`dp redis memory`",
+        _ => "`dp health --all`",
     };
     let problem = match fails {
         true => format!(
@@ -150,17 +150,27 @@ fn of_machine(machine: &MachineUse) -> Vec<Finding> {
     let mut found = Vec::new();
     if let Some(percent) = machine.cpu_percent.filter(|percent| *percent > FULL_PERCENT) {
         let problem = format!("{percent:.0} % of its processors are in use: everything on it waits for them");
-        found.push(finding(&name, 10, problem, "dp status shows who uses them; more cores"));
+        found.push(finding(
+            &name,
+            10,
+            problem,
+            "`dp status` shows who uses them; more cores",
+        ));
     }
     if let Some(used) = machine.memory.filter(|used| used.percent > FULL_PERCENT) {
         let problem = format!("{:.0} % of its memory is in use", used.percent);
-        found.push(finding(&name, 10, problem, "dp status shows who uses it"));
+        found.push(finding(&name, 10, problem, "`dp status` shows who uses it"));
     }
     let [soon, nearly] = DISK_PERCENT;
     if let Some(used) = machine.disk.filter(|used| used.percent > soon) {
         let problem = format!("its disk is {:.0} % full", used.percent);
         let cost = if used.percent > nearly { 25 } else { 10 };
-        found.push(finding(&name, cost, problem, "dp clickhouse disk; dp retention"));
+        found.push(finding(
+            &name,
+            cost,
+            problem,
+            "`dp clickhouse disk`; `dp retention show`",
+        ));
     }
     found
 }

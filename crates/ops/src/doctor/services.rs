@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use localstack::FROZEN;
 use serde_json::Value;
+use service::control::ORDERS_UNREAD;
 
 use super::causes::Subject;
 use super::{Area, Finding, Severity};
-use crate::health::{Line, State};
+use crate::health::{Line, State, failing};
 
 /// What is wrong with one service or server. `is_local` says whether this command could start it.
 /// `busy` says that this machine has more to do than it can.
@@ -15,7 +16,8 @@ pub(super) fn of_line(line: &Line, is_local: bool, busy: Option<&str>) -> Option
     let (severity, what) = match (line.state, &line.not_ready) {
         (State::Up | State::Healthy, None) => return None,
         (State::Up | State::Healthy, Some(_)) => (Severity::Warning, format!("{} is not ready", line.name)),
-        (State::Degraded, _) => (Severity::Warning, format!("{} is degraded", line.name)),
+        (State::Degraded, None) if is_only_paused(line) => return None,
+        (State::Degraded, _) => (Severity::Warning, degraded(line)),
         (State::Refused, _) => (Severity::Critical, format!("{} refuses this client", line.name)),
         (State::Down | State::Unhealthy, _) => (Severity::Critical, format!("{} is {}", line.name, line.state.name())),
     };
@@ -32,6 +34,37 @@ pub(super) fn of_line(line: &Line, is_local: bool, busy: Option<&str>) -> Option
     let finding = Finding::new(severity, area, what, line.target.clone());
     let finding = finding.shown_by(evidence).because(cause, next);
     Some(finding.about(Subject::Process(line.name.clone())))
+}
+
+/// Whether the service is degraded by orders to pause and nothing else: the finding of each order has its cure. The same check fails if
+/// the orders cannot be read, which no other finding says.
+fn is_only_paused(line: &Line) -> bool {
+    let mut failing = line.report.iter().flat_map(failing);
+    let is_paused = failing.next().is_some_and(|(name, check)| {
+        let error = check.get("error").and_then(Value::as_str).unwrap_or_default();
+        name == "paused" && !error.contains(ORDERS_UNREAD)
+    });
+    is_paused && failing.next().is_none()
+}
+
+/// Whether dead letters are what degrades the service, besides orders to pause. Their reasons are in the letters, not in its log.
+fn is_by_dead_letters(line: &Line) -> bool {
+    let failing = line.report.iter().flat_map(failing).map(|(name, _)| name.as_str());
+    failing.filter(|name| *name != "paused").eq(["dead_letters"])
+}
+
+/// With the checks that fail: the finding names what it is about, and the evidence says more.
+fn degraded(line: &Line) -> String {
+    let failing: Vec<&str> = line
+        .report
+        .iter()
+        .flat_map(failing)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    match failing.as_slice() {
+        [] => format!("{} is degraded", line.name),
+        names => format!("{} is degraded by {}", line.name, names.join(", ")),
+    }
 }
 
 /// Whether a question had no answer in its time. A connection that is refused is another reason.
@@ -71,6 +104,10 @@ fn cause(line: &Line, is_local: bool) -> (&'static str, String) {
         (State::Down, false) => (
             "it does not run, or its address is wrong",
             format!("dp ping --service {}", line.target),
+        ),
+        (State::Degraded, _) if is_by_dead_letters(line) => (
+            "a producer sends what cannot be processed; the next command shows what is wrong with it",
+            "dp dlq stats --since 10m".to_owned(),
         ),
         (_, true) => (
             "what the evidence names; other findings may name the same",
@@ -147,6 +184,71 @@ mod tests {
             severity(line("enrichment", "service", State::Degraded)),
             Some(Severity::Warning)
         );
+    }
+
+    #[test]
+    fn a_degraded_service_names_the_checks_that_fail() {
+        let what = |report: Value| {
+            let degraded = Line {
+                report: Some(report),
+                ..line("projection", "service", State::Degraded)
+            };
+            of_line(&degraded, true, None).map(|finding| finding.what)
+        };
+        let report = json!({"checks": {"kafka": {"status": "pass"}, "repetitions": {"status": "fail"}, "redis": {"status": "timeout"}}});
+        assert_eq!(
+            what(report).as_deref(),
+            Some("projection is degraded by redis, repetitions")
+        );
+        assert_eq!(what(json!({})).as_deref(), Some("projection is degraded"));
+    }
+
+    #[test]
+    fn a_service_that_is_only_paused_has_the_finding_of_the_order_alone() {
+        let found = |checks: Value, not_ready: Option<&str>| {
+            let degraded = Line {
+                report: Some(json!({ "checks": checks })),
+                not_ready: not_ready.map(str::to_owned),
+                ..line("enrichment", "service", State::Degraded)
+            };
+            of_line(&degraded, true, None).map(|finding| finding.what)
+        };
+        let paused = json!({"status": "fail", "error": "enrichment is paused since noon by ann"});
+        assert_eq!(
+            found(json!({"paused": paused, "kafka": {"status": "pass"}}), None),
+            None
+        );
+        let unread = json!({"status": "fail", "error": format!("the orders in control {ORDERS_UNREAD}: refused")});
+        for (checks, not_ready, what) in [
+            (
+                json!({"paused": paused, "redis": {"status": "fail"}}),
+                None,
+                "enrichment is degraded by paused, redis",
+            ),
+            (
+                json!({"paused": paused}),
+                Some("waits"),
+                "enrichment is degraded by paused",
+            ),
+            (json!({ "paused": unread }), None, "enrichment is degraded by paused"),
+        ] {
+            assert_eq!(found(checks, not_ready).as_deref(), Some(what));
+        }
+    }
+
+    #[test]
+    fn dead_letters_are_looked_up_where_they_are() {
+        let next = |checks: Value| {
+            let degraded = Line {
+                report: Some(json!({ "checks": checks })),
+                ..line("normalization", "service", State::Degraded)
+            };
+            of_line(&degraded, true, None).map(|finding| finding.next)
+        };
+        let letters = json!({"dead_letters": {"status": "fail"}, "paused": {"status": "fail"}});
+        assert_eq!(next(letters).as_deref(), Some("dp dlq stats --since 10m"));
+        let more = json!({"dead_letters": {"status": "fail"}, "redis": {"status": "fail"}});
+        assert_eq!(next(more).as_deref(), Some("dp logs normalization -n 100"));
     }
 
     #[test]

@@ -140,11 +140,6 @@ const LONGEST_TEXT: usize = 8 << 10;
 /// The level of a text line is one of its first words.
 const WORDS: usize = 10;
 
-/// When a line was written, if it says so.
-pub(super) fn written_at(process: &str, line: &str) -> Option<Micros> {
-    json(process, line).unwrap_or_else(|| text(process, line)).at
-}
-
 impl Lines {
     /// Of the log of this process.
     pub fn of(process: &str) -> Lines {

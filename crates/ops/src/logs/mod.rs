@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use domain::Micros;
 
-use line::{Entry, Lines};
+use line::{Choice, Entry, Lines};
 
 /// A longer line is cut: services cut their fields far below this.
 const LONGEST: u64 = 64 << 10;
@@ -83,15 +83,8 @@ pub fn each(sources: &[Source], since: Option<Micros>, mut take: impl FnMut(&Ent
 /// # Errors
 /// A file cannot be read.
 pub fn newest_lines(sources: &[Source], since: Option<Micros>, most: usize) -> anyhow::Result<String> {
-    let (mut kept, mut size, mut is_recent) = (VecDeque::new(), 0, since.is_none());
-    let mut take = |process: &str, line: &str| {
-        // A line without a time belongs to the one before it.
-        if let Some(at) = line::written_at(process, line) {
-            is_recent = since.is_none_or(|since| at >= since);
-        }
-        if !is_recent {
-            return;
-        }
+    let (mut kept, mut size) = (VecDeque::new(), 0);
+    let mut take = |line: &str| {
         size += line.len() + 1;
         kept.push_back(line.to_owned());
         while size > most
@@ -102,9 +95,14 @@ pub fn newest_lines(sources: &[Source], since: Option<Micros>, most: usize) -> a
     };
     for source in sources {
         let Some(path) = &source.file else { continue };
+        let mut choice = Choice::of(&source.process, None, since);
         let mut read = || {
             let mut input = BufReader::new(File::open(path)?);
-            each_line(&mut input, |line| take(&source.process, line))
+            each_line(&mut input, |line| {
+                if choice.takes(line) {
+                    take(line);
+                }
+            })
         };
         read().with_context(|| format!("read {}", path.display()))?;
     }

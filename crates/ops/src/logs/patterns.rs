@@ -35,8 +35,10 @@ impl Severity {
 
 /// Kinds of unknown errors that are kept.
 const UNKNOWN: usize = 200;
-/// Characters of an unknown message by which lines are grouped.
+/// Bytes of an unknown message by which lines are grouped.
 const NAMED: usize = 120;
+/// Characters of an id: those of a number of a process or a port are fewer.
+const SHORTEST_ID: usize = 8;
 /// Words before the mark of a statement in a line of PostgreSQL: time, zone, process and what `log_line_prefix` adds.
 const STATEMENT_WITHIN: usize = 10;
 /// Characters of a line that are shown.
@@ -179,17 +181,49 @@ fn is_statement(entry: &Entry) -> bool {
     entry.level == Level::None && words.any(|word| matches!(word, "STATEMENT:" | "QUERY:"))
 }
 
-/// A message without what differs from line to line: times, ids, offsets.
+/// A message without what differs from line to line: times, ids, offsets. The time, thread and session at its begin are left out.
 fn kind(message: &str) -> String {
+    let words = message.split_whitespace().map(masked);
     let mut kind = String::new();
-    for character in message.chars().take(NAMED) {
+    for word in words.skip_while(|word| is_mark(word)) {
+        if !kind.is_empty() && kind.len() + word.len() > NAMED {
+            break;
+        }
+        if !kind.is_empty() {
+            kind.push(' ');
+        }
+        kind += &word;
+    }
+    let shown = if kind.is_empty() { masked(message) } else { kind };
+    shown.chars().take(NAMED).collect()
+}
+
+/// A word with `#` for each number, and as a whole for an id.
+fn masked(word: &str) -> String {
+    if is_id(word) {
+        return "#".to_owned();
+    }
+    let mut masked = String::new();
+    for character in word.chars() {
         match character {
-            '0'..='9' if kind.ends_with('#') => {}
-            '0'..='9' => kind.push('#'),
-            _ => kind.push(character),
+            '0'..='9' if masked.ends_with('#') => {}
+            '0'..='9' => masked.push('#'),
+            _ => masked.push(character),
         }
     }
-    kind
+    masked
+}
+
+/// Whether a masked word is a time, a number, a bracket or an id, as at the begin of the lines of ClickHouse and PostgreSQL.
+fn is_mark(word: &str) -> bool {
+    word == "UTC" || !word.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+/// Whether a word is a hexadecimal id, such as that of a query.
+fn is_id(word: &str) -> bool {
+    let inner = word.trim_matches(|character: char| !character.is_ascii_alphanumeric());
+    let is_hexadecimal = inner.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    inner.len() >= SHORTEST_ID && is_hexadecimal && inner.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -347,6 +381,22 @@ mod tests {
             found,
             expected.map(|(severity, name, lines)| (severity, name.to_owned(), lines))
         );
+    }
+
+    #[test]
+    fn lines_that_differ_by_time_and_query_only_are_of_one_kind() {
+        let of_query = |id: &str, at: u8| {
+            kind(&format!(
+                "2026.11.30 17:05:{at:02}.123456 [ 41{at} ] {{{id}}} <Error> executeQuery: Code: 62. DB::Exception: Syntax error"
+            ))
+        };
+        let one = of_query("c1bd2e77-09ef-4f1b-8d0a-5fc1b0d1e2f3", 1);
+        assert_eq!(one, "<Error> executeQuery: Code: #. DB::Exception: Syntax error");
+        assert_eq!(of_query("00aabbcc-ffee-4dcb-9abc-0123456789ab", 2), one);
+        let of_postgres = kind("2026-11-30 17:05:01.123 UTC [4711] FATAL:  role \"x1\" does not exist");
+        assert_eq!(of_postgres, "FATAL: role \"x#\" does not exist");
+        assert_eq!(kind(&"y".repeat(500)).len(), NAMED);
+        assert!(kind(&"word ".repeat(100)).ends_with("word"));
     }
 
     #[test]

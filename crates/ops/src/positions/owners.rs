@@ -34,6 +34,8 @@ pub enum Reading {
     Reads,
     /// An operator has paused it.
     Paused,
+    /// The settings of the service leave this stage out, so nobody reads it.
+    NotRun,
     /// A record cannot be fetched; the service says which one, and what to do.
     Blocked {
         /// In the words of the service.
@@ -94,8 +96,11 @@ impl Answers {
         // A replica that is silent may be the one that reads it, while another one still exports that it once did.
         match replicas.iter().find_map(|answer| answer.silence()) {
             Some(reason) => unknown(reason),
-            None if readers.is_empty() => unknown(format!("no {service} that answers reads it")),
-            None => Reading::Reads,
+            None if !readers.is_empty() => Reading::Reads,
+            None if !replicas.is_empty() && replicas.iter().all(|answer| answer.leaves_out(&consumer.group)) => {
+                Reading::NotRun
+            }
+            None => unknown(format!("no {service} that answers reads it")),
         }
     }
 
@@ -154,9 +159,19 @@ impl Answer {
     }
 
     fn is_paused(&self, group: &str) -> bool {
-        let Some(scrape) = &self.scrape else { return false };
-        let groups = scrape.sums(CONSUMER_PAUSED, "group", |_| true);
-        groups.get(group).is_some_and(|value| *value > 0.0)
+        self.stages().get(group).is_some_and(|value| *value > 0.0)
+    }
+
+    /// Whether the service runs stages, and none with this group. A build that does not export its stages says nothing.
+    fn leaves_out(&self, group: &str) -> bool {
+        let stages = self.stages();
+        !stages.is_empty() && !stages.contains_key(group)
+    }
+
+    /// The groups of the stages that it runs, above zero if one is paused. A stage has its series from the start.
+    fn stages(&self) -> BTreeMap<String, f64> {
+        let scrape = self.scrape.as_ref();
+        scrape.map_or_else(BTreeMap::new, |scrape| scrape.sums(CONSUMER_PAUSED, "group", |_| true))
     }
 }
 
@@ -302,6 +317,25 @@ mod tests {
                     kafka_consumer_paused{group=\"n\",stage=\"normalization\"} 1\n";
         paused.scrape = Some(Scrape::parse(text));
         assert_eq!(of(vec![paused], 1), Reading::Paused);
+    }
+
+    #[test]
+    fn a_stage_that_every_replica_leaves_out_is_not_unknown() {
+        let running = |groups: &[&str]| {
+            let mut running = answer("normalization", [0, 0], None);
+            let series = |group: &&str| format!("kafka_consumer_paused{{group=\"{group}\",stage=\"s\"}} 0\n");
+            running.scrape = Some(Scrape::parse(&groups.iter().map(series).collect::<String>()));
+            running
+        };
+        assert_eq!(of(vec![running(&["other"])], 1), Reading::NotRun);
+        for answers in [
+            // It runs the stage and does not read the partition yet; it says nothing of its stages; another one is silent.
+            vec![running(&["other"]), running(&["n"])],
+            vec![running(&[])],
+            vec![running(&["other"]), silent("normalization-2")],
+        ] {
+            assert!(matches!(of(answers, 1), Reading::Unknown { .. }));
+        }
     }
 
     #[test]

@@ -49,6 +49,18 @@ pub struct PriceTrace {
     pub raw: Option<RawRecord>,
 }
 
+impl PriceTrace {
+    /// How many stores could not be read.
+    pub fn unread(&self) -> usize {
+        self.quotes.iter().filter(|quote| quote.is_unread).count()
+    }
+
+    /// Whether every store was read, and those that have a price agree.
+    pub fn agrees(&self) -> bool {
+        self.disagreements.is_empty() && self.unread() == 0
+    }
+}
+
 /// Notes on tables and dead letters that do not agree with the parser.
 pub fn contradictions(raw: &RawRecord, rows: usize, letters: &[LetterRow]) -> Vec<String> {
     let Some(decided) = raw.kept.as_ref().and_then(|kept| kept.decided.as_ref()) else {

@@ -31,17 +31,25 @@ pub struct Quote {
     pub price: Option<Price>,
     /// Why the store has no price.
     pub note: Option<String>,
+    /// Whether it could not be asked: then nothing is known of its price.
+    pub is_unread: bool,
 }
 
 impl Quote {
     /// The result of a query. `missing` is the note if the store has no price.
     pub fn of(source: &'static str, asked: anyhow::Result<Option<Price>>, missing: &str) -> Quote {
+        let is_unread = asked.is_err();
         let (price, note) = match asked {
             Ok(Some(price)) => (Some(price), None),
             Ok(None) => (None, Some(missing.to_owned())),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
-        Quote { source, price, note }
+        Quote {
+            source,
+            price,
+            note,
+            is_unread,
+        }
     }
 }
 

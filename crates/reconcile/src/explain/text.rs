@@ -63,7 +63,8 @@ pub fn price(trace: &PriceTrace) -> String {
             .price
             .as_ref()
             .map(|price| [price.price.clone(), price.event_time.to_string(), price.tick_id.clone()]);
-        let [price, time, tick] = words.unwrap_or_else(|| ["none", "", ""].map(str::to_owned));
+        let without = if quote.is_unread { "not read" } else { "none" };
+        let [price, time, tick] = words.unwrap_or_else(|| [without, "", ""].map(str::to_owned));
         vec![quote.source.to_owned(), price, time, tick]
     });
     out.block(&table(&["store", "price", "event time", "tick"], 4, rows));
@@ -72,12 +73,9 @@ pub fn price(trace: &PriceTrace) -> String {
             out.line(0, &format!("{}: {note}", quote.source));
         }
     }
-    match trace.disagreements.is_empty() {
-        true => out.line(0, "All stores that have a price agree."),
-        false => trace
-            .disagreements
-            .iter()
-            .for_each(|words| out.line(0, &format!("DIFFERS: {words}"))),
+    out.line(0, &verdict(trace));
+    for words in &trace.disagreements {
+        out.line(0, &format!("DIFFERS: {words}"));
     }
     if trace.ahead_of_the_clock {
         out.line(
@@ -95,6 +93,20 @@ pub fn price(trace: &PriceTrace) -> String {
         out.raw(raw);
     }
     out.text
+}
+
+/// What is known of all stores together. A store that was not read may have another price.
+fn verdict(trace: &PriceTrace) -> String {
+    let agree = trace.disagreements.is_empty();
+    match (trace.unread(), agree) {
+        (0, true) => "All stores that have a price agree.".to_owned(),
+        (0, false) => "The stores do not agree.".to_owned(),
+        (unread, _) => format!(
+            "{unread} of {} sources could not be read; those that answered {}.",
+            trace.quotes.len(),
+            if agree { "agree" } else { "do not agree" }
+        ),
+    }
 }
 
 /// The text of a raw message's trace.
@@ -381,6 +393,7 @@ mod tests {
     use super::super::content::Content;
     use super::super::follow::Repetition;
     use super::super::logs::Kept;
+    use super::super::served::{Price, Quote};
     use super::*;
 
     fn raw(kept: Option<Kept>) -> RawRecord {
@@ -457,6 +470,43 @@ mod tests {
             .take(1)
             .for_each(|number| number.agrees = false);
         assert!(bar(&wrong).contains("DIFFERS"));
+    }
+
+    #[test]
+    fn a_store_that_was_not_read_is_no_store_without_a_price() {
+        let price = Price {
+            price: "8.125".to_owned(),
+            volume: None,
+            event_time: At(0),
+            tick_id: "raw/0/1/0".to_owned(),
+        };
+        let stopped = || Err(anyhow::anyhow!("ask Postgres: connection refused"));
+        let mut trace = PriceTrace {
+            tenant_id: "t".to_owned(),
+            instrument_id: "i".to_owned(),
+            quotes: vec![
+                Quote::of("ClickHouse", Ok(Some(price)), "no tick"),
+                Quote::of("Postgres", stopped(), "no row"),
+                Quote::of("Redis", Ok(None), "no key"),
+            ],
+            disagreements: Vec::new(),
+            ahead_of_the_clock: false,
+            tick: None,
+            raw: None,
+        };
+        let text = super::price(&trace);
+        for part in [
+            "not read",
+            "none",
+            "Postgres: ask Postgres: connection refused",
+            "1 of 3 sources could not be read; those that answered agree.",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!trace.agrees());
+        trace.quotes.remove(1);
+        assert!(trace.agrees());
+        assert!(super::price(&trace).contains("All stores that have a price agree."));
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn little_disk(name: &str, free: u64, total: u64) -> Option<String> {
     is_little.then(|| {
         format!(
             "disk {name} of ClickHouse has {} of {} MB left; when it is full, inserts are refused and nothing is lost. `dp clickhouse \
-             parts` shows what fills it, `dp retention` removes old rows",
+             parts` shows what fills it, `dp retention run` removes old rows",
             free >> 20,
             total >> 20
         )

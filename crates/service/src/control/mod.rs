@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_millis(500);
 /// How often a topic that does not exist is looked for.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// What check `paused` says of orders that cannot be read; they are no pause.
+pub const ORDERS_UNREAD: &str = "cannot be read, so `dp pause` and `dp resume` have no effect here";
 
 /// A worker, and the stage that it belongs to.
 struct Follows {
@@ -252,8 +254,7 @@ impl Control {
             tracing::debug!(topic, error = %error, code = error.code(), "the orders cannot be read; retrying");
             return wait;
         }
-        let problem =
-            format!("the orders in {topic} cannot be read, so `dp pause` and `dp resume` have no effect here: {error}");
+        let problem = format!("the orders in {topic} {ORDERS_UNREAD}: {error}");
         if state.problem.as_ref() != Some(&problem) {
             let begins = !state.is_known;
             tracing::warn!(topic, error = %error, code = error.code(), begins_without = begins, "the orders cannot be read; the last known ones stay in force");

@@ -72,14 +72,30 @@ pub(super) fn paused_record(problems: Vec<String>) -> CheckRecord {
     of_process(problems, false, "orders to the stages of this process")
 }
 
-/// Messages of the last minute that became dead letters, or were repetitions. The service works and nothing is lost or doubled, but a
-/// producer is wrong, or a stage reads its input again.
-pub(super) fn messages_record(workers: &[(Arc<WorkerStatus>, bool)], now: Micros) -> CheckRecord {
+/// Messages of the last minute that became dead letters: a producer is wrong. The service works, and nothing is lost.
+pub(super) fn dead_letters_record(recent: &OutcomeCounts) -> CheckRecord {
+    of_process(
+        rejected(recent).into_iter().collect(),
+        false,
+        "messages of the last minute",
+    )
+}
+
+/// Messages of the last minute that were repetitions: a producer sends twice, or a stage reads its input again. Nothing is doubled.
+pub(super) fn repetitions_record(recent: &OutcomeCounts) -> CheckRecord {
+    of_process(
+        repeated(recent).into_iter().collect(),
+        false,
+        "messages of the last minute",
+    )
+}
+
+/// What became of the messages of the last minute.
+pub(super) fn recent(workers: &[(Arc<WorkerStatus>, bool)], now: Micros) -> OutcomeCounts {
     let mut recent = OutcomeCounts::default();
     let of_stage = workers.iter().filter(|(_, critical)| *critical);
     of_stage.for_each(|(status, _)| recent.merge(&status.progress().recent(now)));
-    let problems = rejected(&recent).into_iter().chain(repeated(&recent)).collect();
-    of_process(problems, false, "messages of the last minute")
+    recent
 }
 
 fn rejected(recent: &OutcomeCounts) -> Option<String> {

@@ -105,7 +105,8 @@ fn min_day<'b>(blocks: &'b Blocks<'_>, market: &str) -> &'b str {
 
 fn max_day<'b>(blocks: &'b Blocks<'_>, market: &str) -> &'b str {
     let of_market = blocks.keys().filter(|(name, ..)| name == market);
-    of_market.last().map(|(_, day, _)| day.as_str()).unwrap()
+    let mut days = of_market.map(|(_, day, _)| day.as_str());
+    days.next_back().unwrap()
 }
 
 /// Text of a row's column.

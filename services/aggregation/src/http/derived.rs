@@ -8,12 +8,12 @@ use actix_web::{HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use service::Breaker;
-use service::http::{InstrumentId, Problem, Tenant, ask};
+use service::http::{InstrumentId, Problem, Tenant, ask, limit_of};
 use stores::ClickHouse;
 use stores::clickhouse::{DerivedQuestion, StoredDerived, StoredLeg, derived_prices, has_derived_prices};
 
 use super::bar::time;
-use super::{Shown, checked_limit, latest, range};
+use super::{Shown, latest, range};
 
 /// Where the values are asked for.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub(super) struct Query {
     from: Option<String>,
     to: Option<String>,
     as_of: Option<String>,
-    limit: Option<usize>,
+    limit: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -84,7 +84,7 @@ pub(super) async fn prices(
         from,
         to,
         as_of: latest(query.as_of)?,
-        limit: checked_limit(query.limit)?,
+        limit: limit_of(query.limit.as_deref())?.into(),
     };
     let DerivedTable {
         clickhouse,

@@ -9,13 +9,13 @@ use markets::MarketDay;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use service::Breaker;
-use service::http::{Problem, ask};
+use service::http::{Problem, ask, limit_of};
 use stores::ClickHouse;
 use stores::clickhouse::{Merged, MergedQuestion, StoredMerged, merged_bars};
 
 use super::bar::time;
 use super::derived::number;
-use super::{BarsQuery, Shown, checked_limit, range, spellings};
+use super::{BarsQuery, Shown, range, spellings};
 
 const FOUR_HOURS: Micros = 4 * 3_600_000_000;
 
@@ -74,7 +74,7 @@ pub(super) async fn bars(
     wanted: Merged,
     query: BarsQuery,
 ) -> Result<HttpResponse, Problem> {
-    let limit = checked_limit(query.limit)?;
+    let limit = usize::from(limit_of(query.limit.as_deref())?);
     let (from, to) = range(query.from, query.to)?;
     let mut body = Body {
         tenant_id: tenant_id.to_owned(),

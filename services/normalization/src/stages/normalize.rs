@@ -261,8 +261,8 @@ pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejectio
     let (mut format, mut tenant, mut claims_replay) = (None, None, false);
     for (name, value) in message.headers() {
         match name.as_ref() {
-            "dp.format" => format = value.map(header_text),
-            "dp.tenant_id" => tenant = value.map(header_text),
+            "dp.format" => once(&name, &mut format, value)?,
+            "dp.tenant_id" => once(&name, &mut tenant, value)?,
             Replay::LETTER_HEADER => claims_replay = true,
             _ => {}
         }
@@ -280,6 +280,21 @@ pub fn raw_message<'a>(message: &Message<'a>) -> Result<RawMessage<'a>, Rejectio
             .then(|| Replay::from_headers(|name| message.header(name)))
             .flatten(),
     })
+}
+
+/// Takes the value of a header. Nothing tells which of two values is meant, and one of them may name another tenant.
+fn once<'a>(name: &str, known: &mut Option<&'a str>, value: Option<&'a [u8]>) -> Result<(), Rejection> {
+    let Some(value) = value.map(header_text) else {
+        return Ok(());
+    };
+    match known.replace(value) {
+        Some(earlier) if earlier != value => Err(Rejection {
+            code: RejectCode::SchemaViolation,
+            message: format!("header {name} occurs twice with different values: send it once"),
+            correlation_id: None,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The producer's clock is not trusted: it could make any tick late or a repetition.

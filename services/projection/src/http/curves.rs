@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use service::http::openapi::Shape;
 use service::http::shapes::{CURVE_INPUT, CURVE_POINT};
-use service::http::{InstrumentId, Problem, Tenant, ask, time_of};
+use service::http::{InstrumentId, Problem, Tenant, ask, limit_of, time_of};
 use stores::{ServedRow, ServedStore, StoreError};
 
-use super::{Api, MOST, usual_limit};
+use super::Api;
 
 /// The horizons that curves are made to.
 const HORIZONS: [&str; 5] = ["1m", "3m", "6m", "1y", "all"];
@@ -50,8 +50,7 @@ pub(super) struct Query {
     horizon: Option<String>,
     as_of: Option<String>,
     after: Option<String>,
-    #[serde(default = "usual_limit")]
-    limit: i64,
+    limit: Option<String>,
 }
 
 /// A query that was checked.
@@ -61,17 +60,12 @@ struct Asked {
     as_of: Option<Micros>,
     /// Curve and horizon of the last row of the page before; both empty before the first row.
     after: Option<(String, String)>,
-    limit: i64,
+    limit: u16,
 }
 
 impl Asked {
     fn of(query: Query) -> Result<Asked, Problem> {
-        if !(1..=MOST).contains(&query.limit) {
-            return Err(Problem::unprocessable(format!(
-                "limit is {}; it must be from 1 to {MOST}",
-                query.limit
-            )));
-        }
+        let limit = limit_of(query.limit.as_deref())?;
         if let Some(horizon) = query.horizon.as_deref().filter(|horizon| !HORIZONS.contains(horizon)) {
             return Err(Problem::unprocessable(format!(
                 "horizon is {horizon}; it must be one of {}",
@@ -83,7 +77,7 @@ impl Asked {
             horizon: query.horizon,
             as_of: query.as_of.as_deref().map(|text| time_of("as_of", text)).transpose()?,
             after: query.after.as_deref().map(place).transpose()?,
-            limit: query.limit,
+            limit,
         })
     }
 
@@ -94,7 +88,10 @@ impl Asked {
 
     /// The newest snapshots that it is about, one more than the limit if there are more.
     async fn rows(&self, store: &ServedStore, tenant: &str) -> Result<Vec<ServedRow>, StoreError> {
-        let (named, most) = ((self.curve.as_deref(), self.horizon.as_deref()), self.limit + 1);
+        let (named, most) = (
+            (self.curve.as_deref(), self.horizon.as_deref()),
+            i64::from(self.limit) + 1,
+        );
         if !self.is_by_name() {
             return store.newest_of(tenant, named, most).await;
         }
@@ -131,7 +128,7 @@ struct Page {
 
 impl Page {
     fn of(asked: &Asked, mut rows: Vec<ServedRow>) -> Page {
-        let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
+        let limit = usize::from(asked.limit);
         let is_truncated = rows.len() > limit;
         rows.truncate(limit);
         let last = rows.last().filter(|_| is_truncated && asked.is_by_name());
@@ -209,14 +206,18 @@ mod tests {
             horizon: Some("1y".to_owned()),
             as_of: None,
             after: None,
-            limit: 2,
+            limit: Some("2".to_owned()),
         }
     }
 
     #[test]
     fn a_limit_or_horizon_that_the_route_does_not_have_is_refused() {
         assert!(Asked::of(query()).is_ok());
-        assert!(Asked::of(Query { limit: 0, ..query() }).is_err());
+        let none = Query {
+            limit: Some("0".to_owned()),
+            ..query()
+        };
+        assert!(Asked::of(none).is_err());
         let other = Query {
             horizon: Some("2y".to_owned()),
             ..query()

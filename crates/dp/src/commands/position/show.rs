@@ -99,6 +99,7 @@ impl Shown {
             (Finding::Replaced { .. }, _) => "replaced".to_owned(),
             (_, Reading::Blocked { .. }) => "blocked".to_owned(),
             (_, Reading::Paused) => "paused".to_owned(),
+            (_, Reading::NotRun) => "not run".to_owned(),
             (Finding::None, _) => "not started".to_owned(),
             (Finding::Good, _) => "ok".to_owned(),
         }
@@ -218,6 +219,7 @@ mod tests {
         for (finding, reader, state, is_good) in [
             (removed(), blocked(), "lost 3 to 4", false),
             (Finding::Good, Reading::Paused, "paused", true),
+            (Finding::None, Reading::NotRun, "not run", true),
             (Finding::None, Reading::Reads, "not started", true),
             (Finding::Good, Reading::Reads, "ok", true),
         ] {

@@ -50,7 +50,7 @@ const IMPLIED: [&str; 11] = [
     "PJM.W.WIN-27.FLAT.SETTLEMENT",
     "PJM.W.WIN-27.PEAK.SETTLEMENT",
 ];
-const DEFINITIONS: [&str; 10] = [
+const DEFINITIONS: [&str; 12] = [
     "flat",
     "linear",
     "monotone",
@@ -61,9 +61,11 @@ const DEFINITIONS: [&str; 10] = [
     "smooth",
     "flat;spreads=8,5,-1,0,0,0,9.5,9,0,0,0,3.25",
     "smooth;ratios=1.3,1.2,1,0.9,0.9,1,1.1,1.1,0.9,0.9,1,1.1;;PJM.W.*.SETTLEMENT",
+    "linear;ratios=0.1,10,1,0.9,0.9,1,1.1,1.1,0.9,0.9,1,1.1",
+    "monotone;spreads=8,5,-1,0,0,0,9.5,9,0,0,0,3.25",
 ];
-/// The plain definition of each method.
-const METHODS: [usize; 4] = [0, 1, 2, 7];
+/// The plain definition of each method, and each with a seasonal shape.
+const METHODS: [usize; 8] = [0, 1, 2, 7, 8, 9, 10, 11];
 /// Contracts that leave gaps, months inside strips, and years that can be repeated.
 const SPREAD: [&str; 12] = [
     "PJM.W.BALMO-2026-12.FLAT.SETTLEMENT",
@@ -299,11 +301,6 @@ fn in_order(log: &[Given]) -> Vec<Given> {
     on_time.collect()
 }
 
-/// Whether a quote may come with a seasonal shape, for which the prices of the method are not computed.
-fn has_shapes(log: &[Given]) -> bool {
-    log.iter().any(|given| given.definition().contains('='))
-}
-
 proptest! {
     // The smoothest curves are slow in a build for tests.
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -317,7 +314,7 @@ proptest! {
         let wrong: Vec<&str> = compared.wrong.iter().map(|row| row.text.as_str()).collect();
         prop_assert_eq!(wrong, Vec::<&str>::new());
         prop_assert_eq!((compared.expected, compared.found), (count, count));
-        prop_assert!(compared.unpriced == 0 || has_shapes(&log));
+        prop_assert!(compared.unpriced == 0);
     }
 }
 
@@ -329,7 +326,7 @@ proptest! {
             let wrong: Vec<&str> = compared.wrong.iter().map(|row| row.text.as_str()).collect();
             prop_assert_eq!(wrong, Vec::<&str>::new());
             prop_assert_eq!((compared.expected, compared.found), (count, count));
-            prop_assert!(compared.unpriced == 0 || has_shapes(log));
+            prop_assert!(compared.unpriced == 0);
             // The check must not give up: only old quotes that hide newer ones leave it without an answer.
             prop_assert!(may_be_unknown || compared.unknown == 0, "{} of {count} snapshots are unknown", compared.unknown);
         }
@@ -406,6 +403,7 @@ fn moved(stored: &mut Stored) -> bool {
 
 fn reports_a_moved_price(method: usize) {
     let name = DEFINITIONS.get(method).copied().unwrap_or_default();
+    let name = name.split(';').next().unwrap_or_default();
     let (texts, changed) = differences(method, moved);
     assert_eq!((texts.len(), changed), (4, 4), "{name}: {texts:?}");
     for text in &texts {
@@ -427,21 +425,26 @@ fn reports_a_moved_price(method: usize) {
 #[test]
 fn a_price_that_is_moved_inside_a_quarter_of_the_flat_method_is_reported() {
     reports_a_moved_price(0);
+    // With a seasonal shape.
+    reports_a_moved_price(8);
 }
 
 #[test]
 fn a_price_that_is_moved_inside_a_quarter_of_the_linear_method_is_reported() {
     reports_a_moved_price(1);
+    reports_a_moved_price(10);
 }
 
 #[test]
 fn a_price_that_is_moved_inside_a_quarter_of_the_monotone_method_is_reported() {
     reports_a_moved_price(2);
+    reports_a_moved_price(11);
 }
 
 #[test]
 fn a_price_that_is_moved_inside_a_quarter_of_the_smooth_method_is_reported() {
     reports_a_moved_price(7);
+    reports_a_moved_price(9);
 }
 
 #[test]

@@ -1,17 +1,64 @@
 //! What a definition of a curve says: `linear`, `linear;1,2`, or `linear;1,2;PJM.W.*.SETTLEMENT`, each also with a seasonal shape after the
 //! method: `linear;ratios=1.3,1.2,1,0.9,0.9,1,1.1,1.1,0.9,0.9,1,1.1;1,2`. Pure.
 //!
-//! Role: part of the second opinion on curves: method, months from the prompt and patterns of instruments, without crate `curves`. A shape
-//! must be one, and its values are not kept: which quotes count, and that they reprice, does not depend on them.
+//! Role: part of the second opinion on curves: method, seasonal shape, months from the prompt and patterns of instruments, without crate
+//! `curves`. Which quotes count does not depend on the shape.
 //! Failure: `None`: the text is no definition.
 
 /// Which contracts count.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Definition {
+    pub method: String,
+    pub season: Season,
     /// Months from the prompt; none for all.
     pub months: Vec<i32>,
     /// Patterns of ids in which a star stands for any text; none for all that come.
     patterns: Vec<String>,
+}
+
+/// How the months of a year differ: a price is a level times the factor of its month, plus the summand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Season {
+    pub is_given: bool,
+    factors: [f64; 12],
+    summands: [f64; 12],
+}
+
+impl Season {
+    const NONE: Season = Season {
+        is_given: false,
+        factors: [1.0; 12],
+        summands: [0.0; 12],
+    };
+
+    /// Factor and summand of a month, of which January is 1.
+    pub(super) fn of(&self, month: i8) -> (f64, f64) {
+        let at = usize::try_from(month).unwrap_or_default().wrapping_sub(1);
+        let of = |values: &[f64; 12]| values.get(at).copied().unwrap_or(f64::NAN);
+        (of(&self.factors), of(&self.summands))
+    }
+
+    /// Of the twelve values of a part of a definition.
+    fn read(kind: &str, values: &str) -> Option<Season> {
+        let values: Option<Vec<f64>> = values.split(',').map(|value| value.parse().ok()).collect();
+        let values: [f64; 12] = values?.try_into().ok()?;
+        let are_in = |range: std::ops::RangeInclusive<f64>| values.iter().all(|value| range.contains(value));
+        let none = Season {
+            is_given: true,
+            ..Season::NONE
+        };
+        match kind {
+            "ratios" if are_in(0.1..=10.0) => Some(Season {
+                factors: values,
+                ..none
+            }),
+            "spreads" if are_in(-100_000.0..=100_000.0) => Some(Season {
+                summands: values,
+                ..none
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// Whether a curve has an instrument.
@@ -30,10 +77,11 @@ impl Definition {
         ["flat", "linear", "monotone", "smooth"]
             .contains(&method)
             .then_some(())?;
+        let mut season = Season::NONE;
         if let Some((part, after)) = rest.map(first_part)
             && let Some((kind, values)) = part.split_once('=')
         {
-            is_shape(kind, values).then_some(())?;
+            season = Season::read(kind, values)?;
             rest = after;
         }
         let (months, patterns) = match rest.map(first_part) {
@@ -42,15 +90,12 @@ impl Definition {
             Some(("", Some(patterns))) => (Vec::new(), listed(patterns)?),
             Some((months, Some(patterns))) => (numbers(months)?, listed(patterns)?),
         };
-        Some(Definition { months, patterns })
-    }
-
-    /// The method, if it alone says what the quotes give: with a seasonal shape it does not.
-    pub(super) fn method_of(text: &str) -> Option<&str> {
-        Definition::of(text)?;
-        let (method, rest) = first_part(text);
-        let has_shape = rest.is_some_and(|rest| first_part(rest).0.contains('='));
-        (!has_shape).then_some(method)
+        Some(Definition {
+            method: method.to_owned(),
+            season,
+            months,
+            patterns,
+        })
     }
 
     pub(super) fn has(&self, instrument: &str) -> Membership {
@@ -74,17 +119,6 @@ fn first_part(text: &str) -> (&str, Option<&str>) {
         Some((part, after)) => (part, Some(after)),
         None => (text, None),
     }
-}
-
-/// Whether these are twelve values of a seasonal shape.
-fn is_shape(kind: &str, values: &str) -> bool {
-    let range = match kind {
-        "ratios" => 0.1..=10.0,
-        "spreads" => -100_000.0..=100_000.0,
-        _ => return false,
-    };
-    let is_in = |value: &str| value.parse::<f64>().is_ok_and(|value| range.contains(&value));
-    values.split(',').count() == 12 && values.split(',').all(is_in)
 }
 
 fn numbers(list: &str) -> Option<Vec<i32>> {
@@ -144,14 +178,14 @@ mod tests {
         assert_eq!(of("linear;1,12"), Some((vec![1, 12], vec![])));
         assert_eq!(of(r"smooth;;A*,B\,C\;\\"), Some((vec![], texts(&["A*", r"B,C;\"]))));
         assert_eq!(of("smooth;2;"), Some((vec![2], texts(&[""]))));
-        assert_eq!(Definition::method_of("smooth;1,2;A*"), Some("smooth"));
-        assert_eq!(Definition::method_of("smooth;;A=*"), Some("smooth"));
-        assert_eq!(Definition::method_of("flat;spreads=1,1,1,1,1,1,1,1,1,1,1,1;1,2"), None);
+        let method = |text: &str| Definition::of(text).map(|found| (found.method, found.season.is_given));
+        assert_eq!(method("smooth;1,2;A*"), Some(("smooth".to_owned(), false)));
+        assert_eq!(method("smooth;;A=*"), Some(("smooth".to_owned(), false)));
         assert_eq!(
-            Definition::method_of("smooth;1,2;A*;spread:1,2"),
-            None,
-            "a part that is not known"
+            method("flat;spreads=1,1,1,1,1,1,1,1,1,1,1,1;1,2"),
+            Some(("flat".to_owned(), true))
         );
+        assert_eq!(method("smooth;1,2;A*;spread:1,2"), None, "a part that is not known");
         for text in ["", "spline", "linear;", "linear;1;A;B", r"linear;;A\B", r"linear;;A\"] {
             assert_eq!(of(text), None, "{text}");
         }
@@ -161,12 +195,22 @@ mod tests {
     fn a_shape_changes_neither_months_nor_patterns_and_must_be_one() {
         let (eleven, spreads) = ("1,1,1,1,1,1,1,1,1,1,1", "spreads=8,5,-1.5,0,0,0,9.5,9,0,0,-100000,3.25");
         for rest in ["", ";1,12", r";;A*,B\,C", ";2;", ";1=;A"] {
-            let without = Definition::of(&format!("linear{rest}"));
+            let of = |text: &str| {
+                let found = Definition::of(text)?;
+                let season = |month| found.season.of(month);
+                Some((found.months, found.patterns, [season(1), season(12)]))
+            };
+            let without = of(&format!("linear{rest}"));
             assert_eq!(without.is_some(), !rest.contains('='), "{rest}");
-            let ratios = format!("linear;ratios={eleven},0.1{rest}");
-            for text in [format!("linear;{spreads}{rest}"), ratios] {
-                assert_eq!(Definition::of(&text), without, "{text}");
-            }
+            let with =
+                |season: [(f64, f64); 2]| without.clone().map(|(months, patterns, _)| (months, patterns, season));
+            let (summands, factors) = ([(1.0, 8.0), (1.0, 3.25)], [(1.0, 0.0), (0.1, 0.0)]);
+            assert_eq!(of(&format!("linear;{spreads}{rest}")), with(summands), "{rest}");
+            assert_eq!(
+                of(&format!("linear;ratios={eleven},0.1{rest}")),
+                with(factors),
+                "{rest}"
+            );
         }
         for text in [
             format!("spreads={eleven},1"),
@@ -180,7 +224,7 @@ mod tests {
             format!("flat;1;spreads={eleven},1"),
         ] {
             let found = Definition::of(&text);
-            // After the months it is a pattern, which no id fits.
+            // After the months these are patterns, which no id fits.
             let patterns = found.map(|found| found.patterns.len());
             assert_eq!(patterns, text.contains(";1;").then_some(12), "{text}");
         }

@@ -16,7 +16,7 @@ use jiff::civil::Date;
 
 use self::cells::{Basis, Cells, month_after};
 use self::methods::Method;
-use super::definition::Definition;
+use super::definition::{Definition, Season};
 use super::delivery::{Contract, Market};
 use super::pricing::{Point, Quoted};
 use super::rules::{Fate, Input};
@@ -50,6 +50,7 @@ struct Key {
     market: String,
     day: Date,
     method: String,
+    season: Season,
     /// Which of them are repriced.
     used: Vec<(Contract, bool)>,
 }
@@ -70,8 +71,8 @@ pub(crate) struct Plans {
 #[derive(Debug)]
 struct Expected {
     contract: Contract,
-    /// With the largest difference of another one; `None` where no quote says anything.
-    price: Option<(f64, f64)>,
+    /// With the largest difference of another one.
+    price: (f64, f64),
     /// Not judged if rounding would decide.
     basis: Option<Basis>,
     /// Indexes of repriced quotes, likewise.
@@ -82,7 +83,7 @@ impl Plans {
     /// Compares the points of a snapshot with those that follow from its quotes.
     pub(crate) fn check(&mut self, subject: Subject<'_>) -> Found {
         let not_checked = Found::default();
-        let Some(method) = Definition::method_of(subject.definition) else {
+        let Some(definition) = Definition::of(subject.definition) else {
             return not_checked;
         };
         let mut used = Vec::new();
@@ -102,20 +103,21 @@ impl Plans {
         let used = used
             .into_iter()
             .map(|(contract, quoted)| (contract, is_repriced(quoted)));
-        let plan = self.plan(subject, method, used.collect());
+        let plan = self.plan(subject, &definition, used.collect());
         let (Some(plan), Some(until)) = (plan, until) else {
             return not_checked;
         };
         let mut expected = plan.expected(&accepted);
         expected.retain(|one| one.contract.first < until);
-        compared(subject.points, &expected, &accepted, method)
+        compared(subject.points, &expected, &accepted, &definition.method)
     }
 
-    fn plan(&mut self, subject: Subject<'_>, method: &str, used: Vec<(Contract, bool)>) -> Option<&Plan> {
+    fn plan(&mut self, subject: Subject<'_>, definition: &Definition, used: Vec<(Contract, bool)>) -> Option<&Plan> {
         let key = Key {
             market: subject.market.name.clone(),
             day: subject.day,
-            method: method.to_owned(),
+            method: definition.method.clone(),
+            season: definition.season,
             used,
         };
         if self.last.as_ref().is_none_or(|(known, _)| *known != key) {
@@ -129,7 +131,7 @@ impl Plans {
 impl Plan {
     fn of(market: &Market, key: &Key) -> Option<Plan> {
         let is_any = key.used.iter().any(|(_, is_accepted)| *is_accepted);
-        let cells = Cells::of(market, key.day, &key.used).filter(|_| is_any)?;
+        let cells = Cells::of(market, key.day, &key.season, &key.used).filter(|_| is_any)?;
         Some(Plan {
             method: Method::of(&key.method, &cells)?,
             cells,
@@ -139,24 +141,28 @@ impl Plan {
     /// Every point of the curve, of the peak and off-peak ones also the flat ones.
     fn expected(&self, accepted: &[&Quoted]) -> Vec<Expected> {
         let cells = &self.cells;
-        let quotes: Vec<f64> = accepted.iter().map(|quoted| quoted.price).collect();
+        let means = accepted.iter().zip(&cells.means);
+        let quotes: Vec<f64> = means.map(|(quoted, mean)| quoted.price - mean.summand).collect();
         let (levels, rounding) = self.method.levels(cells, &quotes);
-        let scale = quotes
+        let prices: Vec<f64> = cells
+            .cells
             .iter()
-            .chain(&levels)
-            .fold(1.0_f64, |largest, price| largest.max(price.abs()));
+            .zip(&levels)
+            .map(|(cell, level)| cell.price(*level))
+            .collect();
+        let sizes = quotes.iter().chain(&levels).chain(&prices);
+        let scale = sizes.fold(1.0_f64, |largest, price| largest.max(price.abs()));
         let of = |at: usize| -> Option<Expected> {
-            let price = Some((*levels.get(at)?, EQUAL * scale + rounding.get(at)?));
+            let cell = cells.cells.get(at)?;
             Some(Expected {
-                contract: cells.cells.get(at)?.contract.clone(),
-                price: price.filter(|_| cells.has_quotes(at)),
+                contract: cell.contract.clone(),
+                price: (*prices.get(at)?, EQUAL * scale + cell.factor * rounding.get(at)?),
                 basis: cells.basis(at),
                 sources: cells.sources(at),
             })
         };
         let mut expected: Vec<Expected> = (0..cells.cells.len())
-            // The balance of a month may have no peak hour left.
-            .filter(|at| cells.cells.get(*at).is_some_and(|cell| cell.hours > 0.0))
+            .filter(|at| cells.has_price(*at))
             .filter_map(of)
             .collect();
         if let [peak, off_peak] = cells.series.as_slice() {
@@ -166,7 +172,8 @@ impl Plan {
         expected
     }
 
-    /// The flat point of both blocks of a month: their mean, as sure as the less certain one unless it is quoted itself.
+    /// The flat point of both blocks of a month: their mean, as sure as the less certain one unless it is quoted itself. None if a block with
+    /// hours has no price.
     fn flat(&self, blocks: &[(usize, Option<Expected>)]) -> Option<Expected> {
         let hours = |at: usize| self.cells.cells.get(at).map_or(0.0, |cell| cell.hours);
         let parts: Vec<(f64, &Expected)> = blocks
@@ -174,20 +181,26 @@ impl Plan {
             .filter_map(|(at, part)| Some((hours(*at), part.as_ref()?)))
             .filter(|(hours, _)| *hours > 0.0)
             .collect();
+        if blocks
+            .iter()
+            .any(|(at, _)| hours(*at) > 0.0 && !self.cells.has_price(*at))
+        {
+            return None;
+        }
         let contract = Contract {
             block: "flat",
             ..parts.first()?.1.contract.clone()
         };
         let total: f64 = parts.iter().map(|(hours, _)| hours).sum();
-        let mean = |of: fn((f64, f64)) -> f64| -> Option<f64> {
-            let sum = parts.iter().map(|(hours, part)| Some(hours * part.price.map(of)?));
-            Some(sum.sum::<Option<f64>>()? / total)
+        let mean = |of: fn((f64, f64)) -> f64| {
+            let sum: f64 = parts.iter().map(|(hours, part)| hours * of(part.price)).sum();
+            sum / total
         };
         let weaker: Option<Vec<Basis>> = parts.iter().map(|(_, part)| part.basis).collect();
         let sources: Option<Vec<_>> = parts.iter().map(|(_, part)| part.sources.clone()).collect();
         let is_quoted = self.cells.means.iter().any(|mean| mean.is_of(&contract));
         Some(Expected {
-            price: mean(|(price, _)| price).zip(mean(|(_, most)| most)),
+            price: (mean(|(price, _)| price), mean(|(_, most)| most)),
             basis: match is_quoted {
                 true => Some(Basis::Quoted),
                 false => weaker.and_then(|bases| bases.into_iter().min()),
@@ -232,7 +245,7 @@ fn compared(points: &[Point], expected: &[Expected], accepted: &[&Quoted], metho
             found.differences.push(format!("point {} {why}", name(point)));
             continue;
         };
-        found.is_whole &= expected.price.is_some() && point.has_fields();
+        found.is_whole &= point.has_fields();
         found.differences.extend(of_price(point, expected, method));
         found.differences.extend(of_fields(point, expected, accepted));
     }
@@ -242,7 +255,7 @@ fn compared(points: &[Point], expected: &[Expected], accepted: &[&Quoted], metho
 }
 
 fn of_price(point: &Point, expected: &Expected, method: &str) -> Option<String> {
-    let (price, most) = expected.price?;
+    let (price, most) = expected.price;
     // A number that cannot be compared is a difference.
     let is_equal = (point.price - price).abs() <= most;
     (!is_equal).then(|| {
@@ -372,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_which_no_quote_says_anything_is_not_judged() {
+    fn a_block_of_which_no_quote_says_anything_has_no_point() {
         // After Friday 29 May 2026 the month has a weekend left, so the flat quote says nothing of peak hours.
         let off_peak = Quoted {
             block: "off_peak".to_owned(),
@@ -380,22 +393,20 @@ mod tests {
             ..quoted("2026-06", 35.0, 0.0, "repriced")
         };
         let inputs = [quoted("BALMO", 30.0, 0.0, "repriced"), off_peak];
-        let points = |off_peak: f64| {
-            [
-                point("BALMO", "flat", 30.0, Basis::Quoted, &["raw/0/1/0"]),
-                point("BALMO", "off_peak", 30.0, Basis::Implied, &["raw/0/1/0"]),
-                point("2026-06", "flat", 17.9, Basis::Extrapolated, &["raw/0/2/0"]),
-                point("2026-06", "peak", 0.0, Basis::Extrapolated, &[]),
-                point("2026-06", "off_peak", off_peak, Basis::Quoted, &["raw/0/2/0"]),
-            ]
-        };
-        let found = check(date(2026, 5, 29), "smooth", &points(35.0), &inputs);
-        assert_eq!((found.differences, found.is_whole), (Vec::new(), false));
+        let points = [
+            point("BALMO", "flat", 30.0, Basis::Quoted, &["raw/0/1/0"]),
+            point("BALMO", "off_peak", 30.0, Basis::Implied, &["raw/0/1/0"]),
+            point("2026-06", "off_peak", 35.0, Basis::Quoted, &["raw/0/2/0"]),
+        ];
+        let found = |points: &[Point]| check(date(2026, 5, 29), "smooth", points, &inputs);
         assert_eq!(
-            check(date(2026, 5, 29), "smooth", &points(36.0), &inputs)
-                .differences
-                .len(),
-            1
+            (found(&points).differences, found(&points).is_whole),
+            (Vec::new(), true)
+        );
+        let with_peak = [&points[..], &[point("2026-06", "peak", 0.0, Basis::Extrapolated, &[])]].concat();
+        assert_eq!(
+            found(&with_peak).differences,
+            ["point 2026-06 peak is none of this horizon"]
         );
     }
 }

@@ -290,8 +290,8 @@ fn said(compared: &Compared, excused: &[String]) -> Vec<String> {
     );
     if compared.unpriced > 0 {
         notes.push(format!(
-            "{} curve snapshot(s): not all points are compared with those of the method: the definition has a part that is not known, the points \
-             lack fields, or no quote says anything of a block",
+            "{} curve snapshot(s): not all points are compared with those of the method: the definition has a part that is not known, or the \
+             points lack fields",
             compared.unpriced
         ));
     }

@@ -11,6 +11,7 @@ use std::ops::Range;
 use jiff::Span;
 use jiff::civil::Date;
 
+use super::super::definition::Season;
 use super::super::delivery::{Contract, Market};
 use super::matrix::{self, Matrix};
 
@@ -30,6 +31,9 @@ const SOME: f64 = 1e-7;
 pub(super) struct Cell {
     pub contract: Contract,
     pub hours: f64,
+    /// Its price is `factor * level + summand`.
+    pub factor: f64,
+    summand: f64,
     /// Its first day and the day after its last one, in months from the day of the curve.
     pub start: f64,
     pub end: f64,
@@ -39,15 +43,23 @@ impl Cell {
     pub(super) fn middle(&self) -> f64 {
         self.start.midpoint(self.end)
     }
+
+    pub(super) fn price(&self, level: f64) -> f64 {
+        self.factor * level + self.summand
+    }
 }
 
 /// A quote that is repriced.
 #[derive(Debug)]
 pub(super) struct Mean {
     pub contract: Contract,
-    /// For each cell, its part of the delivered hours.
+    /// For each cell, its part of the delivered hours, times its factor: the weight of its level.
     pub weights: Vec<f64>,
+    /// What the summands of its cells add to its price.
+    pub summand: f64,
     hours: f64,
+    /// Hours times factors.
+    shaped_hours: f64,
 }
 
 /// How a point gets its price, from the most certain to the least.
@@ -99,8 +111,8 @@ pub(super) struct Cells {
 
 impl Cells {
     /// The cells of the contracts that count on a day; those that are repriced are `accepted`.
-    pub(super) fn of(market: &Market, day: Date, used: &[(Contract, bool)]) -> Option<Cells> {
-        let (cells, series) = cells(market, day, used)?;
+    pub(super) fn of(market: &Market, day: Date, season: &Season, used: &[(Contract, bool)]) -> Option<Cells> {
+        let (cells, series) = cells(market, (day, season), used)?;
         let means: Vec<Mean> = used
             .iter()
             .filter(|(_, is_accepted)| *is_accepted)
@@ -119,7 +131,7 @@ impl Cells {
             gain,
             held: Vec::new(),
         };
-        found.held = found.outside();
+        found.held = found.outside(season.is_given);
         Some(found)
     }
 
@@ -127,19 +139,17 @@ impl Cells {
         self.means.iter().any(|mean| mean.has(at))
     }
 
-    /// Whether quotes say anything of the block of a cell.
-    pub(super) fn has_quotes(&self, at: usize) -> bool {
-        let of = self
-            .series
-            .iter()
-            .zip(&self.inner)
-            .find(|(series, _)| series.contains(&at));
-        of.is_some_and(|(_, inner)| !inner.is_empty())
+    /// Whether a cell has hours, and quotes say anything of its block. What is left of a month may be a weekend, so that a flat quote says
+    /// nothing of peak hours.
+    pub(super) fn has_price(&self, at: usize) -> bool {
+        let blocks = self.series.iter().zip(&self.inner);
+        let is_quoted = |(series, inner): (&Range<usize>, &Range<usize>)| series.contains(&at) && !inner.is_empty();
+        self.cells.get(at).is_some_and(|cell| cell.hours > 0.0) && blocks.into_iter().any(is_quoted)
     }
 
     /// Levels that each cell outside the quotes takes: before the first quote the first one, after the last one the same month of the year
-    /// before if the quotes reach back twelve months, else the last one.
-    fn outside(&self) -> Vec<(usize, usize)> {
+    /// before if no seasonal shape is given and the quotes reach back twelve months, else the last one.
+    fn outside(&self, has_shape: bool) -> Vec<(usize, usize)> {
         let mut pairs = Vec::new();
         for (series, inner) in self
             .series
@@ -148,7 +158,7 @@ impl Cells {
             .filter(|(_, inner)| !inner.is_empty())
         {
             let is_month = |at: &usize| self.cells.get(*at).is_some_and(|cell| !cell.contract.is_balance());
-            let back = match inner.clone().filter(is_month).count() >= 12 {
+            let back = match !has_shape && inner.clone().filter(is_month).count() >= 12 {
                 true => |at: usize, _: usize| at.saturating_sub(12),
                 false => |_: usize, last: usize| last,
             };
@@ -250,7 +260,11 @@ fn blocks(used: &[(Contract, bool)]) -> Vec<&'static str> {
     }
 }
 
-fn cells(market: &Market, day: Date, used: &[(Contract, bool)]) -> Option<(Vec<Cell>, Vec<Range<usize>>)> {
+fn cells(
+    market: &Market,
+    (day, season): (Date, &Season),
+    used: &[(Contract, bool)],
+) -> Option<(Vec<Cell>, Vec<Range<usize>>)> {
     let (balances, others): (Vec<&Contract>, Vec<&Contract>) = used
         .iter()
         .map(|(contract, _)| contract)
@@ -274,7 +288,10 @@ fn cells(market: &Market, day: Date, used: &[(Contract, bool)]) -> Option<(Vec<C
                 1 => format!("{:04}-{:02}", first.year(), first.month()),
                 _ => "BALMO".to_owned(),
             };
+            let (factor, summand) = season.of(first.month());
             cells.push(Cell {
+                factor,
+                summand,
                 hours: market.hours(*first, *end, block)? as f64,
                 contract: Contract {
                     name,
@@ -298,22 +315,27 @@ fn mean(contract: &Contract, cells: &[Cell]) -> Mean {
         let is_inside = contract.first <= of.first && of.end <= contract.end;
         if is_its && is_inside { cell.hours } else { 0.0 }
     };
-    let hours: f64 = cells.iter().map(hours_in).sum();
+    let sum = |of: fn(&Cell) -> f64| -> f64 { cells.iter().map(|cell| hours_in(cell) * of(cell)).sum() };
+    let hours = sum(|_| 1.0);
+    let weights = cells.iter().map(|cell| hours_in(cell) / hours * cell.factor);
     Mean {
         contract: contract.clone(),
-        weights: cells.iter().map(|cell| hours_in(cell) / hours).collect(),
+        weights: weights.collect(),
+        summand: sum(|cell| cell.summand) / hours,
+        shaped_hours: sum(|cell| cell.factor),
         hours,
     }
 }
 
-/// Levels of the flat method have the least sum of hours times squared level, so the level of a cell is a sum over the quotes that cover it.
-/// What each of them adds follows from the means of all.
+/// Levels of the flat method have the least sum of hours times factor times squared level, so the level of a cell is a sum over the quotes that
+/// cover it. What each of them adds follows from the means of all.
 fn gain(cells: &[Cell], means: &[Mean]) -> Option<Matrix> {
-    // A quote adds its own number to the level of each of its cells. In numbers times the root of hours, the matrix has ones in its diagonal.
+    // A quote adds its own number to the level of each of its cells. In numbers times its hours by the root of the shaped ones, the matrix
+    // has ones in its diagonal.
     let common = |one: &Mean, other: &Mean| -> f64 {
         let hours = cells.iter().zip(&one.weights).zip(&other.weights);
         let both = hours.filter(|((_, one), other)| **one > 0.0 && **other > 0.0);
-        both.map(|((cell, _), _)| cell.hours).sum()
+        both.map(|((cell, _), _)| cell.hours * cell.factor).sum()
     };
     let mut system = matrix::zeros(means.len(), means.len());
     for (row, one) in means.iter().enumerate() {
@@ -322,7 +344,7 @@ fn gain(cells: &[Cell], means: &[Mean]) -> Option<Matrix> {
                 &mut system,
                 row,
                 column,
-                common(one, other) / (one.hours * other.hours).sqrt(),
+                common(one, other) / (one.shaped_hours * other.shaped_hours).sqrt(),
             );
         }
     }
@@ -331,7 +353,7 @@ fn gain(cells: &[Cell], means: &[Mean]) -> Option<Matrix> {
     for (at, row) in gain.iter_mut().enumerate() {
         for (mean, added) in means.iter().zip(&inverse).filter(|(mean, _)| mean.has(at)) {
             for ((weight, added), of) in row.iter_mut().zip(added).zip(means) {
-                *weight += added * (of.hours / mean.hours).sqrt();
+                *weight += added * of.hours / (of.shaped_hours * mean.shaped_hours).sqrt();
             }
         }
     }
