@@ -16,7 +16,6 @@ use crate::health::{Answer, Check, Wrong};
 use crate::names::Names;
 use crate::settings::{Settings, mask};
 
-/// Bounds one query to a broker, below the time-out of a check, so that blocking threads do not pile up.
 /// Codes of a broker that answers and refuses this client.
 const REFUSALS: [&str; 8] = [
     "kafka_login_refused",
@@ -28,6 +27,7 @@ const REFUSALS: [&str; 8] = [
     "kafka_client_certificate_missing",
     "kafka_listener_is_tls",
 ];
+/// Bounds one query to a broker, below the time-out of a check, so that blocking threads do not pile up.
 const KAFKA_TIMEOUT: Duration = Duration::from_millis(2_000);
 
 impl Clients {
