@@ -85,8 +85,9 @@ fn unfit(value: &Value, schema: &Schema, path: &str) -> Option<String> {
 
 fn of_field(values: &[(String, Value)], field: &RecordField, path: &str) -> Option<String> {
     let path = format!("{path}.{}", field.name);
-    let is_it = |(name, _): &&(String, Value)| *name == field.name || field.aliases.contains(name);
-    match values.iter().find(is_it) {
+    let named = |wanted: &str| values.iter().find(|(name, _)| name == wanted);
+    let former = || field.aliases.iter().find_map(|alias| named(alias));
+    match named(&field.name).or_else(former) {
         Some((_, value)) => unfit(value, &field.schema, &path),
         None if field.default.is_some() => None,
         None => Some(format!("{path}: records do not have this field, and it has no default")),

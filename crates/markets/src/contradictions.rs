@@ -31,12 +31,11 @@ pub(crate) struct Stated(HashMap<u64, Said, BuildHasherDefault<Hashed>>);
 #[derive(Debug, Clone, Copy)]
 struct Said {
     price: Decimal,
-    /// Energy, congestion, loss and greenhouse gas, unscaled; [`SILENT`] as long as no row has it.
-    components: [i64; 4],
+    /// Hashes of energy, congestion, loss and greenhouse gas; [`SILENT`] as long as no row has it.
+    components: [u32; 4],
 }
 
-/// No component is as small: prices have eleven digits before the point.
-const SILENT: i64 = i64::MIN;
+const SILENT: u32 = 0;
 
 /// The hash of an instrument id, for [`Stated::check`].
 pub(crate) fn hash_of(instrument_id: &str) -> u64 {
@@ -74,14 +73,14 @@ impl Said {
         let all = [prices.energy, prices.congestion, prices.loss, prices.ghg];
         Said {
             price: prices.price,
-            components: all.map(|component| component.map_or(SILENT, Decimal::unscaled)),
+            components: all.map(|component| component.map_or(SILENT, hashed)),
         }
     }
 
     /// Whether another row says the same; then what it says beyond is kept. A component that is not stated contradicts none.
     fn accepts(&mut self, other: &Said) -> bool {
         let pairs = || self.components.iter().zip(&other.components);
-        let differs = |(own, other): (&i64, &i64)| *own != SILENT && *other != SILENT && own != other;
+        let differs = |(own, other): (&u32, &u32)| *own != SILENT && *other != SILENT && own != other;
         if self.price != other.price || pairs().any(differs) {
             return false;
         }
@@ -92,6 +91,13 @@ impl Said {
         }
         true
     }
+}
+
+fn hashed(component: Decimal) -> u32 {
+    let hash = xxh3_64(&component.unscaled().to_le_bytes());
+    // One of two halves is never silent but for one value in 2⁶⁴.
+    let (low, high) = ((hash & u64::from(u32::MAX)), hash >> 32);
+    u32::try_from(if low == 0 { high } else { low }).unwrap_or(1)
 }
 
 #[cold]

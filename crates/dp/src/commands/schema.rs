@@ -91,7 +91,7 @@ struct CheckCompatArgs {
     /// The changed schema
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Also read the newest N records of each of its topics with the changed schema
+    /// Also read the records among the newest N messages of each of its topics with the changed schema
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     messages: Option<u32>,
 }
@@ -303,7 +303,7 @@ fn judged_text(judged: &Judged) -> String {
         return compared;
     };
     let last = match (read.records, read.unreadable.len()) {
-        (0, _) => "its topics have no such record yet".to_owned(),
+        (0, _) => "none of the newest messages of its topics is such a record".to_owned(),
         (all, 0) => format!("{all} record(s) were read with it"),
         (all, number) => format!("{number} of {all} record(s) cannot be read with it"),
     };

@@ -10,7 +10,7 @@ pub enum ContractError {
         "\"{0}\" is no contract: write M1, 2027-01, F27, Q1-27, SUM-27, WIN-27, CAL-27 or BALMO (years 2000 to 2099)"
     )]
     UnknownTenor(String),
-    /// The text is a number of months and the code of a month, and both lie ahead.
+    /// The text is a number of months, and the code of a month that is not over.
     #[error(
         "\"{written}\" may be the exchange's code of {june} or a number of months on this day: write {june} or the month that it means"
     )]

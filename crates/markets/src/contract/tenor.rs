@@ -75,15 +75,14 @@ fn june_of(written: &str) -> Option<Month> {
     Some(Month::new(2000 + i16::try_from(ahead).ok()?, 6))
 }
 
-/// Refuses `M09` of November 2008 and `M24` of 2023: on such a day it may be the June that lies ahead, or a number of months.
+/// Refuses `M09` of November 2008 and `M24` of 2015: on such a day it may be a June that is not over, or a number of months.
 ///
 /// # Errors
 /// [`ContractError::TwoMeanings`].
 pub(crate) fn check_meaning(written: &str, as_of: Date) -> Result<(), ContractError> {
     let Some(june) = june_of(written) else { return Ok(()) };
-    // A number means at most the 24th month behind the next one.
     match june.since(Month::of(as_of)) {
-        1..=25 => Err(ContractError::TwoMeanings {
+        0.. => Err(ContractError::TwoMeanings {
             written: written.trim().to_ascii_uppercase(),
             june: june.to_string(),
         }),

@@ -6,6 +6,7 @@
 mod day_ahead;
 mod page;
 mod repeated;
+mod runs;
 mod sced;
 mod settlement;
 

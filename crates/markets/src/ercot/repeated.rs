@@ -3,9 +3,7 @@
 //! Role: a flag tells the passes of such an hour apart, if the source sets it. Where it does not, the rows of both passes have one flag, and
 //! the second one would be stored in the place of the first.
 //! Invariants: a row is read if it is the only one of its point, time and flag, or says the same price as the others and its point has a row of
-//! the other flag as well, so that it is one row twice. All other rows are refused, whatever their order is. Runs of the dispatch hardly ever
-//! have the same second in both passes: so rows of one flag whose times step back by half an hour are refused too, if their point has none of
-//! the other flag in this hour.
+//! the other flag as well, so that it is one row twice. All other rows are refused, whatever their order is.
 //! Failure: `ambiguous_time`.
 
 use std::cell::OnceCell;
@@ -13,7 +11,7 @@ use std::collections::HashMap;
 
 use domain::Decimal;
 
-use crate::clock::{self, CENTRAL, HOUR, Instants, Pass, Wall};
+use crate::clock::{self, CENTRAL, Instants, Pass, Wall};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::table::{Record, Table};
 
@@ -22,22 +20,7 @@ const ROWS: usize = 65_536;
 
 /// What the rows of repeated hours say. Known after the first such row; few documents have one.
 #[derive(Debug, Default)]
-pub(super) struct Repeated(OnceCell<All>);
-
-#[derive(Debug, Default)]
-struct All {
-    /// By point and time; for each flag.
-    rows: HashMap<(String, Wall), [Said; 2]>,
-    /// By point and hour; for each flag.
-    orders: HashMap<(String, Wall), [Order; 2]>,
-}
-
-/// The order in which the times of one point, hour and flag are printed.
-#[derive(Debug, Default)]
-struct Order {
-    last: Option<Wall>,
-    steps_back: bool,
-}
+pub(super) struct Repeated(OnceCell<HashMap<(String, Wall), [Said; 2]>>);
 
 /// The rows of one point, time and flag.
 #[derive(Debug, Default)]
@@ -65,33 +48,25 @@ impl Repeated {
         (key, wall, pass): (&str, Wall, Pass),
         read: &dyn Fn(&Record<'_>, &mut String) -> Option<Printed>,
     ) -> Result<(), Rejection> {
-        let all = self.0.get_or_init(|| all(table, read));
+        let rows = self.0.get_or_init(|| all(table, read));
         // Without an entry: the row is none of the table's own times, or there are too many to follow.
-        let is_known = all.rows.len() < ROWS;
-        let tells = match all.rows.get(&(key.to_owned(), wall)) {
+        let is_known = rows.len() < ROWS;
+        let tells = match rows.get(&(key.to_owned(), wall)) {
             Some([first, second]) => match pass {
                 Pass::First => first.tells(second),
                 Pass::Second => second.tells(first),
             },
             None => is_known,
         };
-        let ascends = match all.orders.get(&(key.to_owned(), hour(wall))) {
-            Some([first, second]) => match pass {
-                Pass::First => first.is_one_pass(second),
-                Pass::Second => second.is_one_pass(first),
-            },
-            None => true,
-        };
-        if tells && ascends {
-            Ok(())
-        } else {
-            Err(refused(key, wall))
-        }
+        if tells { Ok(()) } else { Err(refused(key, wall)) }
     }
 }
 
-fn all(table: &dyn Table, read: &dyn Fn(&Record<'_>, &mut String) -> Option<Printed>) -> All {
-    let (mut all, mut key) = (All::default(), String::new());
+fn all(
+    table: &dyn Table,
+    read: &dyn Fn(&Record<'_>, &mut String) -> Option<Printed>,
+) -> HashMap<(String, Wall), [Said; 2]> {
+    let (mut rows, mut key) = (HashMap::<_, [Said; 2]>::new(), String::new());
     // Rows that cannot be read are rejected when they are visited; so is the rest of a table that cannot be read.
     _ = table.for_each(&mut |_, record| {
         let Ok(record) = record else { return };
@@ -103,30 +78,12 @@ fn all(table: &dyn Table, read: &dyn Fn(&Record<'_>, &mut String) -> Option<Prin
             Some(Pass::Second) => 1,
             None => return,
         };
-        if is_repeated(wall) && all.rows.len() < ROWS {
-            let said = all.rows.entry((key.clone(), wall)).or_default();
+        if is_repeated(wall) && rows.len() < ROWS {
+            let said = rows.entry((key.clone(), wall)).or_default();
             said.get_mut(place).into_iter().for_each(|said| said.note(price));
-            let order = all.orders.entry((key.clone(), hour(wall))).or_default();
-            order.get_mut(place).into_iter().for_each(|order| order.note(wall));
         }
     });
-    all
-}
-
-fn hour(wall: Wall) -> Wall {
-    wall - wall.rem_euclid(HOUR)
-}
-
-impl Order {
-    fn note(&mut self, wall: Wall) {
-        let back = self.last.replace(wall).map_or(0, |last| last - wall);
-        self.steps_back |= back >= HOUR / 2;
-    }
-
-    /// Whether the rows of this flag may be of one pass.
-    fn is_one_pass(&self, other: &Order) -> bool {
-        !self.steps_back || other.last.is_some()
-    }
+    rows
 }
 
 impl Said {
@@ -151,8 +108,8 @@ pub(super) fn is_repeated(wall: Wall) -> bool {
 #[cold]
 fn refused(key: &str, wall: Wall) -> Rejection {
     let message = format!(
-        "{} occurs twice on this day, and the rows of both passes of {} have the same flag, so nothing tells which pass is meant: set DSTFlag \
-         (RepeatedHourFlag) to Y in the rows of the second pass, and send the document again",
+        "{} occurs twice on this day, and several rows of {} have it with the same flag, so nothing tells which pass is meant: set DSTFlag \
+         (RepeatedHourFlag) to Y in the row of the second pass, and send the document again",
         clock::shown(wall),
         excerpt(key)
     );

@@ -5,7 +5,8 @@
 
 use domain::{Interval, QualityFlags};
 
-use super::repeated::{self, Repeated};
+use super::repeated;
+use super::runs::Runs;
 use super::{REPEATED, page, pass, place};
 use crate::clock::{self, CENTRAL, Instants};
 use crate::document::{Document, Names, Prices, Row};
@@ -58,8 +59,7 @@ struct Run {
     price: Column,
     /// Whether nodes are buses, whose names may be those of settlement points.
     is_of_buses: bool,
-    /// Known after the first row of a repeated hour.
-    repeated_rows: Repeated,
+    runs: Runs,
 }
 
 impl Run {
@@ -92,7 +92,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
             node,
             price,
             is_of_buses: true,
-            repeated_rows: Repeated::default(),
+            runs: Runs::default(),
         };
         return Ok(Box::new(Rowwise { table, reader }));
     }
@@ -103,7 +103,7 @@ pub(super) fn open<'a>(payload: &'a [u8], format: &'static str) -> Result<Box<dy
         node,
         price,
         is_of_buses: false,
-        repeated_rows: Repeated::default(),
+        runs: Runs::default(),
     };
     Ok(Box::new(Rowwise { table, reader }))
 }
@@ -124,7 +124,7 @@ impl ReadRow for Run {
         let instants = CENTRAL.instants(wall);
         if let (Instants::Twice(..), Some(pass)) = (instants, pass) {
             let read = |record: &Record<'_>, key: &mut String| self.printed(record, key);
-            self.repeated_rows.check(table, (node, wall, pass), &read)?;
+            self.runs.check(table, (node, wall, pass), &read)?;
         }
         let start = instants.of(wall, pass)?;
         let price = record.price(self.price, &mut remarks)?;

@@ -96,6 +96,20 @@ fn ercots_runs_of_both_passes_with_one_flag_are_ambiguous() {
         assert!(all.messages[0].contains("RepeatedHourFlag"), "{:?}", all.messages);
         assert_eq!(all.ticks, ["ERCOT.HB_NORTH.RT5 2026-11-01T08:00:10Z 300s 20"]);
     }
+    // The second pass first, and both sorted by the printed stamps.
+    let stamps = |second: u32| (0..12).map(move |run| format!("01:{:02}:{second}", run * 5));
+    let descending: Vec<String> = stamps(12).rev().chain(stamps(10).rev()).collect();
+    let sorted: Vec<String> = stamps(10)
+        .zip(stamps(12))
+        .flat_map(|(one, other)| [one, other])
+        .collect();
+    for times in [descending, sorted] {
+        let rows: Vec<(&str, &str)> = times.iter().map(|time| (time.as_str(), "N")).collect();
+        assert_eq!(found(&rows).rejected.len(), 24, "{times:?}");
+    }
+    let one_pass: Vec<String> = stamps(10).collect();
+    let rows: Vec<(&str, &str)> = one_pass.iter().map(|time| (time.as_str(), "N")).collect();
+    assert_eq!(found(&rows).rejected, [""; 0]);
     // One pass in descending order, one with an extra run, and both with their flags.
     for rows in [
         [("01:55:10", "N"), ("01:30:10", "N"), ("01:05:10", "N")],

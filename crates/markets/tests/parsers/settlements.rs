@@ -144,13 +144,15 @@ fn a_code_of_june_that_lies_ahead_is_not_taken_for_a_number_of_months() {
     for (day, contract, june) in [
         ("2008-11-14", "M09", "2009-06"),
         ("2023-11-15", "m24", "2024-06"),
-        ("2022-05-02", "M24", "2024-06"),
+        ("2015-11-16", "M24", "2024-06"),
+        ("2024-06-03", "M24", "2024-06"),
     ] {
         let refused = of(day, contract);
         assert!(refused.contains("code of") && refused.contains(june), "{refused}");
     }
     for (day, contract, month) in [
         ("2026-11-02", "M09", "2027-08"),
+        ("2024-07-01", "M24", "2026-07"),
         ("2026-11-02", "M24", "2028-11"),
         ("2023-11-15", "M9", "2024-08"),
         ("2023-11-15", "N24", "2024-07"),

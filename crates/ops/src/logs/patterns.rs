@@ -216,7 +216,7 @@ fn masked(word: &str) -> String {
 
 /// Whether a masked word is a time, a number, a bracket or an id, as at the begin of the lines of ClickHouse and PostgreSQL.
 fn is_mark(word: &str) -> bool {
-    word == "UTC" || !word.bytes().any(|byte| byte.is_ascii_alphabetic())
+    word == "UTC" || !word.chars().any(char::is_alphabetic)
 }
 
 /// Whether a word is a hexadecimal id, such as that of a query.

@@ -12,13 +12,16 @@ const MOST: u16 = 1_000;
 /// 400: it is no number; 422: it is out of range.
 pub fn limit_of(text: Option<&str>) -> Result<u16, Problem> {
     let Some(text) = text else { return Ok(USUAL) };
-    let number: i64 = text
-        .parse()
-        .map_err(|_| Problem::bad_request(format!("limit is '{text}'; it must be a number from 1 to {MOST}")))?;
-    u16::try_from(number)
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Problem::bad_request(format!(
+            "limit is '{text}'; it must be a number from 1 to {MOST}"
+        )));
+    }
+    text.parse()
         .ok()
         .filter(|limit| (1..=MOST).contains(limit))
-        .ok_or_else(|| Problem::unprocessable(format!("limit is {number}; it must be from 1 to {MOST}")))
+        .ok_or_else(|| Problem::unprocessable(format!("limit is {text}; it must be from 1 to {MOST}")))
 }
 
 #[cfg(test)]
@@ -39,6 +42,7 @@ mod tests {
             ("0", 422),
             ("-1", 422),
             ("70000", 422),
+            ("99999999999999999999", 422),
         ] {
             let refused = limit_of(Some(text)).err();
             let told = refused.map(|problem| (problem.status_code().as_u16(), problem.to_string()));

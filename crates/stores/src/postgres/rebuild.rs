@@ -184,9 +184,11 @@ impl Rebuilds {
                    old.price IS NULL, new.price IS NULL \
              FROM (SELECT * FROM served_latest_prices WHERE generation = $1 AND src_partition = ANY($3)) AS new \
              FULL JOIN (SELECT * FROM served_latest_prices WHERE generation = $2 AND src_partition = ANY($3)) AS old USING (tenant_id, instrument_id) \
-             WHERE (new.price, new.volume, new.event_time, new.vintage, new.sequence, new.feed, new.raw_partition, new.raw_offset, new.raw_index) \
+             WHERE (new.price, new.volume, new.event_time, new.vintage, new.sequence, new.feed, new.raw_partition, new.raw_offset, new.raw_index, \
+                    new.market, new.product, new.currency, new.unit, new.quality_flags) \
                 IS DISTINCT FROM \
-                (old.price, old.volume, old.event_time, old.vintage, old.sequence, old.feed, old.raw_partition, old.raw_offset, old.raw_index) \
+                (old.price, old.volume, old.event_time, old.vintage, old.sequence, old.feed, old.raw_partition, old.raw_offset, old.raw_index, \
+                    old.market, old.product, old.currency, old.unit, old.quality_flags) \
              ORDER BY 1, 2";
         let values: [Parameter<'_>; 3] = [
             (&self.served, Type::TEXT),

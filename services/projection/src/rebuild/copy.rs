@@ -149,6 +149,9 @@ impl Copier {
         let served = position_in(&self.served)?.map_or(0, |served| served.position.next_offset);
         let (oldest, end) = self.reader.log_range(partition)?;
         let loaded = position_in(&self.copy)?;
+        // Also of a copy that is read again: its position stays if there is nothing to read.
+        let copied = loaded.as_ref().map_or(0, |copy| copy.position.next_offset);
+        check_end(partition, copied, end)?;
         let mut book = Book::new(partition.number);
         runtime.block_on(self.copy.read_prices(partition.number, |price| book.restore(&price)))?;
         let held = loaded.as_ref().map(LoadedPosition::held);

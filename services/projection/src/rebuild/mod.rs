@@ -280,7 +280,7 @@ impl Rebuild {
         }
         let served = LatestPriceStore::new(self.postgres.clone(), &self.generation);
         let stored = served.load_position(&partition.topic, partition.number).await?;
-        Ok(stored.map(|stored| stored.position.next_offset))
+        Ok(Some(stored.map_or(0, |stored| stored.position.next_offset)))
     }
 
     /// Lets the owners load the new prices, and the copies of what has changed be written again; false if no owner answers.

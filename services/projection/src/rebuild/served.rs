@@ -104,7 +104,7 @@ impl ServedRebuild {
             return Ok(None);
         }
         let stored = self.store().load_position(&partition.topic, partition.number).await?;
-        Ok(stored.map(|stored| stored.position.next_offset))
+        Ok(Some(stored.map_or(0, |stored| stored.position.next_offset)))
     }
 
     async fn replace(
