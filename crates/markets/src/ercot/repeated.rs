@@ -48,7 +48,8 @@ impl Repeated {
         (key, wall, pass): (&str, Wall, Pass),
         read: &dyn Fn(&Record<'_>, &mut String) -> Option<Printed>,
     ) -> Result<(), Rejection> {
-        let rows = self.0.get_or_init(|| all(table, read));
+        let note = |said: &mut Said, printed: &Printed| said.note(printed.price);
+        let rows = self.0.get_or_init(|| by_point(table, read, (ROWS, |wall| wall), note));
         // Without an entry: the row is none of the table's own times, or there are too many to follow.
         let is_known = rows.len() < ROWS;
         let tells = match rows.get(&(key.to_owned(), wall)) {
@@ -62,28 +63,31 @@ impl Repeated {
     }
 }
 
-fn all(
+/// What the rows of repeated hours say, for each point with the time that `time_of` makes of theirs, and for each flag; of at most so many.
+pub(super) fn by_point<T: Default>(
     table: &dyn Table,
     read: &dyn Fn(&Record<'_>, &mut String) -> Option<Printed>,
-) -> HashMap<(String, Wall), [Said; 2]> {
-    let (mut rows, mut key) = (HashMap::<_, [Said; 2]>::new(), String::new());
+    (most, time_of): (usize, fn(Wall) -> Wall),
+    note: fn(&mut T, &Printed),
+) -> HashMap<(String, Wall), [T; 2]> {
+    let (mut found, mut key) = (HashMap::<_, [T; 2]>::new(), String::new());
     // Rows that cannot be read are rejected when they are visited; so is the rest of a table that cannot be read.
     _ = table.for_each(&mut |_, record| {
         let Ok(record) = record else { return };
-        let Some(Printed { wall, pass, price }) = read(&record, &mut key) else {
+        let Some(printed) = read(&record, &mut key) else {
             return;
         };
-        let place = match pass {
+        let place = match printed.pass {
             Some(Pass::First) => 0,
             Some(Pass::Second) => 1,
             None => return,
         };
-        if is_repeated(wall) && rows.len() < ROWS {
-            let said = rows.entry((key.clone(), wall)).or_default();
-            said.get_mut(place).into_iter().for_each(|said| said.note(price));
+        if is_repeated(printed.wall) && found.len() < most {
+            let said = found.entry((key.clone(), time_of(printed.wall))).or_default();
+            said.get_mut(place).into_iter().for_each(|said| note(said, &printed));
         }
     });
-    rows
+    found
 }
 
 impl Said {

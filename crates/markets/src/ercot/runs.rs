@@ -10,7 +10,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use super::repeated::{Printed, is_repeated};
+use super::repeated::{Printed, by_point};
 use crate::clock::{self, HOUR, Pass, Wall};
 use crate::rejection::{RejectCode, Rejection, excerpt};
 use crate::table::{Record, Table};
@@ -46,7 +46,8 @@ impl Runs {
         (key, wall, pass): (&str, Wall, Pass),
         read: &dyn Fn(&Record<'_>, &mut String) -> Option<Printed>,
     ) -> Result<(), Rejection> {
-        let orders = self.0.get_or_init(|| orders(table, read));
+        let note = |order: &mut Order, printed: &Printed| order.note(printed.wall);
+        let orders = self.0.get_or_init(|| by_point(table, read, (POINTS, hour), note));
         let is_told = match orders.get(&(key.to_owned(), hour(wall))) {
             Some([first, second]) => match pass {
                 Pass::First => first.is_one_pass() || second.count > 0,
@@ -56,30 +57,6 @@ impl Runs {
         };
         if is_told { Ok(()) } else { Err(refused(key, wall)) }
     }
-}
-
-fn orders(
-    table: &dyn Table,
-    read: &dyn Fn(&Record<'_>, &mut String) -> Option<Printed>,
-) -> HashMap<(String, Wall), [Order; 2]> {
-    let (mut orders, mut key) = (HashMap::<_, [Order; 2]>::new(), String::new());
-    // Rows that cannot be read are rejected when they are visited; so is the rest of a table that cannot be read.
-    _ = table.for_each(&mut |_, record| {
-        let Ok(record) = record else { return };
-        let Some(Printed { wall, pass, .. }) = read(&record, &mut key) else {
-            return;
-        };
-        let place = match pass {
-            Some(Pass::First) => 0,
-            Some(Pass::Second) => 1,
-            None => return,
-        };
-        if is_repeated(wall) && orders.len() < POINTS {
-            let order = orders.entry((key.clone(), hour(wall))).or_default();
-            order.get_mut(place).into_iter().for_each(|order| order.note(wall));
-        }
-    });
-    orders
 }
 
 impl Order {
