@@ -50,6 +50,7 @@ ONE_BY_ONE = ["commands", "kafka", "servers"]
 # Half hours with a change of half an hour, and a zone without a name on the other side of the date line.
 ZONES = ["UTC", "Australia/Lord_Howe", "<-11>11"]
 ZONE = os.environ.get("TEST_ZONE") or random.choice(ZONES)
+LINES_OF_A_PANIC = 25
 # Test programs without servers, beside the unit tests.
 WITHOUT_SERVERS = ["parsers", "repricing", "published", "horizons", "by_hand", "usual"]
 
@@ -74,6 +75,8 @@ class Run:
     deadline: float | None
     lock: threading.Lock = field(default_factory=threading.Lock)
     failed: list[str] = field(default_factory=list)
+    # What the failed tests said, for the end of a long output.
+    said: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -115,6 +118,17 @@ class Run:
             self.skipped += [line[line.index("SKIPPED ") :] for line in lines if "SKIPPED " in line]
             if process.returncode != 0:
                 self.failed.append(program.name)
+                self.said += [f"{program.name}: {line}" for line in panics(lines)]
+
+
+def panics(lines: list[str]) -> list[str]:
+    """Where each failed test stopped and what it said: some lines from its panic to the stack."""
+    found = []
+    for at, line in enumerate(lines):
+        if " panicked at " in line:
+            end = next((end for end in range(at, len(lines)) if lines[end].startswith(("note: ", "stack backtrace"))), len(lines))
+            found += lines[at : min(end, at + LINES_OF_A_PANIC)]
+    return found
 
 
 def built(arguments: list[str]) -> list[Program]:
@@ -176,6 +190,8 @@ def main() -> int:
         return 130
     print(f"unit tests and parsers ran with TZ={ZONE}")
     for line in sorted(set(run.skipped)):
+        print(line)
+    for line in run.said:
         print(line)
     for name in run.failed:
         print(f"FAILED: {name}")

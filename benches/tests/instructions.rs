@@ -55,6 +55,7 @@ fn agreed() -> BTreeMap<String, f64> {
 fn most(format: &str) -> f64 {
     match format {
         "caiso.prc_lmp.csv" | "caiso.prc_rtpd_lmp.csv" | "caiso.prc_intvl_lmp.csv" => 1.3,
+        "caiso.oasis.xml" => 1.1,
         "caiso.oasis.xml/zip" => 1.3,
         _ => 1.0,
     }

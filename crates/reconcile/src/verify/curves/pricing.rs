@@ -1,7 +1,7 @@
 //! What the points of a snapshot give, against what it says of its quotes. Pure.
 //!
 //! Invariants: the price of a contract is the mean of its points, weighted by delivered hours. A quote that counts as repriced has that
-//! price within [`EQUAL`]; every other one has the residual that the points give, and is one that others imply. Flat hours are peak and off-peak hours, in price too.
+//! price within [`EQUAL`] and [`SOLVED`]; every other one has the residual that the points give, and is one that others imply. Flat hours are peak and off-peak hours, in price too.
 //! Failure: a point or quote that cannot be read is a difference.
 
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ use super::implied::implied;
 
 /// Largest difference of a repriced quote, in the unit of the prices.
 const EQUAL: f64 = 1e-8;
+/// How exactly a linear system is solved, as a part of the largest price: it matters above 1,000.
+const SOLVED: f64 = 1e-12;
 /// Two numbers that were rounded to eight decimals may differ by one more half of the last one.
 const ROUNDED: f64 = 1.5e-8;
 /// A quote that others imply contradicts them beyond this.
@@ -100,6 +102,8 @@ pub(crate) struct Mean {
     pub price: f64,
     /// Delivered hours: its weight.
     pub hours: i64,
+    /// The largest price in its sum, without its sign: a binary sum is as exact as its largest summand, however small the mean is.
+    pub largest: f64,
 }
 
 impl<'m> Weights<'m> {
@@ -157,6 +161,7 @@ impl<'m> Weights<'m> {
         Some(Mean {
             price: sum / hours as f64,
             hours,
+            largest: largest(inside.iter().map(|point| point.price)),
         })
     }
 
@@ -175,7 +180,7 @@ impl<'m> Weights<'m> {
                 continue;
             }
             match self.of_quote(quoted) {
-                Some(mean) => found.extend(of_mean(quoted, mean.price)),
+                Some(mean) => found.extend(of_mean(quoted, mean)),
                 None if is_whole => found.push(format!("quote {quoted} is not covered by the points")),
                 None => {}
             }
@@ -211,7 +216,7 @@ impl<'m> Weights<'m> {
             };
             let sum = peak.price * peak.hours as f64 + rest.price * rest.hours as f64;
             let wanted = sum / flat.hours as f64;
-            if !is_near(flat.price, wanted, ROUNDED) {
+            if !is_near(flat.price, wanted, ROUNDED, largest([peak.price, rest.price])) {
                 let (name, price) = (&flat.contract, flat.price);
                 found.push(format!(
                     "point {name} is {price} instead of {wanted}, the mean of its blocks"
@@ -222,15 +227,23 @@ impl<'m> Weights<'m> {
     }
 }
 
-fn is_near(left: f64, right: f64, tolerance: f64) -> bool {
-    // The last bits of sums of large prices.
-    let bits = 8.0 * f64::EPSILON * left.abs().max(right.abs());
+fn largest(prices: impl IntoIterator<Item = f64>) -> f64 {
+    prices.into_iter().map(f64::abs).fold(0.0, f64::max)
+}
+
+/// `largest`: see [`Mean::largest`].
+fn is_near(left: f64, right: f64, tolerance: f64, largest: f64) -> bool {
+    let bits = 8.0 * f64::EPSILON * largest.max(left.abs()).max(right.abs());
     (left - right).abs() <= tolerance + bits
 }
 
 /// What a quote says of itself and this mean does not give.
-fn of_mean(quoted: &Quoted, mean: f64) -> Option<String> {
-    if quoted.state == "repriced" && !is_near(quoted.price, mean, EQUAL) {
+fn of_mean(quoted: &Quoted, mean: Mean) -> Option<String> {
+    let Mean {
+        price: mean, largest, ..
+    } = mean;
+    let is_near = |left: f64, right: f64, tolerance: f64| is_near(left, right, tolerance, largest);
+    if quoted.state == "repriced" && !is_near(quoted.price, mean, EQUAL + SOLVED * largest) {
         return Some(format!("quote {quoted} is not repriced: its points give {mean}"));
     }
     let (Some(price), Some(residual)) = (quoted.curve_price, quoted.residual) else {
@@ -240,7 +253,7 @@ fn of_mean(quoted: &Quoted, mean: f64) -> Option<String> {
         return Some(format!("curve price of quote {quoted} is {price} instead of {mean}"));
     }
     let wanted = quoted.price - mean;
-    if !is_near(residual, wanted, ROUNDED + 8.0 * f64::EPSILON * mean.abs()) {
+    if !is_near(residual, wanted, ROUNDED) {
         return Some(format!("residual of quote {quoted} is {residual} instead of {wanted}"));
     }
     let is_wrong = match quoted.state.as_str() {
@@ -310,6 +323,12 @@ pub(super) mod tests {
         }
     }
 
+    const FIFTY: Mean = Mean {
+        price: 50.0,
+        hours: 744,
+        largest: 50.0,
+    };
+
     fn differences(points: &[Point], quotes: &[Quoted]) -> String {
         let market = market("PJM");
         Weights::of(&market, DAY, points).differences(quotes, true).join("; ")
@@ -334,7 +353,7 @@ pub(super) mod tests {
     #[test]
     fn a_residual_is_what_the_points_give_and_fits_its_state() {
         let of = |price: f64, residual: f64, state: &str| {
-            of_mean(&quoted("2027-01", price, residual, state), 50.0).unwrap_or_default()
+            of_mean(&quoted("2027-01", price, residual, state), FIFTY).unwrap_or_default()
         };
         assert_eq!(of(50.5, 0.5, "contradictory"), "");
         assert_eq!(of(50.004, 0.004, "consistent"), "");
@@ -347,7 +366,7 @@ pub(super) mod tests {
             residual: Some(0.4),
             ..quoted("2027-01", 50.5, 0.5, "contradictory")
         };
-        let said = of_mean(&wrong, 50.0).unwrap_or_default();
+        let said = of_mean(&wrong, FIFTY).unwrap_or_default();
         assert!(
             said.contains("residual of quote 2027-01 flat 50.5 is 0.4 instead of 0.5"),
             "{said}"
@@ -395,5 +414,19 @@ pub(super) mod tests {
         assert_eq!(differences(&points(flat), &[]), "");
         assert!(differences(&points(50.0), &[]).contains("the mean of its blocks"));
         assert!(differences(&[of("half", 1.0)], &[]).contains("is none of PJM"));
+    }
+
+    /// Binary numbers of this size are 7e-9 apart, so the mean is no more exact than that, although it is small.
+    #[test]
+    fn blocks_whose_large_prices_cancel_have_a_mean_as_exact_as_they_are() {
+        let of = |block: &str, price: f64| Point {
+            block: block.to_owned(),
+            ..point("2027-01", price)
+        };
+        let blocks = [of("peak", 60_000_000.0), of("off_peak", -45_283_020.0)];
+        let flat = (320.0 * 60_000_000.0 - 424.0 * 45_283_020.0) / 744.0;
+        let with = |error: f64| [&[of("flat", flat + error)][..], &blocks].concat();
+        assert_eq!(differences(&with(3e-8), &[]), "");
+        assert!(differences(&with(3e-7), &[]).contains("the mean of its blocks"));
     }
 }
