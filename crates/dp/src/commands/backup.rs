@@ -1,22 +1,22 @@
 //! `dp backup`: copies of the stores, listed, checked and restored.
 
+mod args;
 mod restore;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::PossibleValuesParser;
 use ops::backup::create::{Order, create};
-use ops::backup::examine::{Finding, here, sums};
+use ops::backup::examine::{here, sums};
 use ops::backup::manifest::Manifest;
 use ops::backup::{Listed, Store, list, place};
-use ops::connection::{Connection, process_env, uses_stack};
+use ops::connection::Connection;
 use ops::place::Place;
 use ops::present::{bytes, found, milliseconds, print_either, table};
 use ops::progress::waiting;
 use service::clients::Dependency;
 
 use crate::cells::count;
+use args::{Folder, StoreArgs, findings_text};
 
 /// Back up the stores while the pipeline runs, check backups, and restore them
 ///
@@ -71,32 +71,6 @@ impl Args {
     }
 }
 
-#[derive(Debug, clap::Args)]
-struct Folder {
-    /// Folder of the backups [default: next to the local stack, its name with `-backups`]
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
-}
-
-impl Folder {
-    /// The folder; without the option that of the local stack in use.
-    ///
-    /// # Errors
-    /// There is neither.
-    fn path(&self, at: &Place) -> anyhow::Result<PathBuf> {
-        if let Some(folder) = &self.folder {
-            return Ok(folder.clone());
-        }
-        anyhow::ensure!(
-            uses_stack(at, &process_env()),
-            "name the folder of the backups with --folder: there is no local stack"
-        );
-        let stack = at.folder();
-        let name = stack.file_name().map(|name| name.to_string_lossy().into_owned());
-        Ok(stack.with_file_name(format!("{}-backups", name.unwrap_or_default())))
-    }
-}
-
 /// Copy the stores; the pipeline may run
 ///
 /// The copy of each store is of one moment: every row up to a position in the log, and this position. What follows is read from the
@@ -122,23 +96,6 @@ impl CreateArgs {
             named if named.is_empty() => Store::ALL.to_vec(),
             named => named,
         }
-    }
-}
-
-#[derive(Debug, clap::Args)]
-struct StoreArgs {
-    /// Only this store; may be repeated [default: all]
-    #[arg(long, value_name = "STORE", value_parser = PossibleValuesParser::new(Store::ALL.map(Store::name)))]
-    store: Vec<String>,
-}
-
-impl StoreArgs {
-    /// The named stores; none if none is named.
-    fn stores(&self) -> Vec<Store> {
-        Store::ALL
-            .into_iter()
-            .filter(|store| self.store.iter().any(|name| name == store.name()))
-            .collect()
     }
 }
 
@@ -271,34 +228,10 @@ async fn verify(at: &Place, connection: &Connection, args: &VerifyArgs) -> anyho
     Ok(found(!findings.is_empty()))
 }
 
-/// One line for each problem.
-fn findings_text(findings: &[Finding]) -> String {
-    let lines = findings
-        .iter()
-        .map(|finding| format!("{}: {}", finding.what, finding.why));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn backups_lie_next_to_their_stack_or_in_the_named_folder() {
-        let at = |folder: Option<&str>, dir: &str| {
-            let place = Place {
-                port_offset: 0,
-                dir: Some(dir.into()),
-            };
-            let folder = Folder {
-                folder: folder.map(PathBuf::from),
-            };
-            folder.path(&place).unwrap()
-        };
-        assert_eq!(at(None, "/var/tmp/mine"), PathBuf::from("/var/tmp/mine-backups"));
-        assert_eq!(at(Some("/mnt/b"), "/var/tmp/mine"), PathBuf::from("/mnt/b"));
-    }
 
     #[test]
     fn the_default_name_is_a_name() {

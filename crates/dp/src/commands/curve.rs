@@ -7,6 +7,7 @@
 mod report;
 mod shown;
 mod stored;
+mod tolerance;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ use ops::connection::Connection;
 use ops::present::{found, print_json, print_line};
 use serde::Serialize;
 use service::clients::Dependency;
+
+use tolerance::check_tolerance;
 
 /// Build forward curves from files of settlements, and show those of the pipeline
 #[derive(Debug, clap::Args)]
@@ -127,13 +130,6 @@ fn run_build(args: &BuildArgs, json: bool) -> anyhow::Result<ExitCode> {
         false => print_line(&shown::text(&built.snapshot, &built.rejected))?,
     }
     Ok(found(has_problem))
-}
-
-fn check_tolerance(tolerance: f64) -> anyhow::Result<()> {
-    if !tolerance.is_finite() || tolerance < 0.0 {
-        bail!("--tolerance {tolerance} is not a difference of prices: use 0 or more, such as 0.005");
-    }
-    Ok(())
 }
 
 fn build(args: &BuildArgs) -> anyhow::Result<Built> {

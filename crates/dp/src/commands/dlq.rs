@@ -1,21 +1,25 @@
 //! `dp dlq`: the dead letters, listed, counted, shown whole, replayed and removed.
 
+mod filter;
 mod purge;
+mod reading;
 mod replay;
 mod text;
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 use ops::connection::Connection;
-use ops::dead_letters::{By, Counted, Letter, Place, Wanted, each, names};
+use ops::dead_letters::{By, Counted, Letter, Place, Wanted, each};
 use ops::hints::localized;
-use ops::present::{found, moment, print_either, printable};
+use ops::present::{found, print_either, printable};
 use ops::topic_names::resolve;
 
 use crate::message::Shown;
-use text::{list_text, passed_text, stats_text, whole};
+use filter::{Filter, unknown};
+use reading::read;
+use text::{list_text, stats_text, whole};
 
 /// List, count, show, replay and remove dead letters: the rejected messages with their reasons
 ///
@@ -107,28 +111,6 @@ struct ShowArgs {
     place: String,
 }
 
-#[derive(Debug, clap::Args)]
-struct Filter {
-    /// Only letters with this code
-    #[arg(long)]
-    code: Option<String>,
-    /// Only letters of this stage
-    #[arg(long)]
-    stage: Option<String>,
-    /// Only records of this market
-    #[arg(long)]
-    market: Option<String>,
-    /// Only records of this tenant
-    #[arg(long, value_name = "ID")]
-    tenant: Option<String>,
-    /// Only failures at or after this time, or within this length of time
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<jiff::Timestamp>,
-    /// Only failures before this time
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    until: Option<jiff::Timestamp>,
-}
-
 /// A letter with the message that holds it.
 #[derive(Debug, serde::Serialize)]
 struct Whole {
@@ -136,39 +118,6 @@ struct Whole {
     message: Shown,
     /// As `dp dlq list` shows it.
     letter: Letter,
-}
-
-impl Filter {
-    /// Whether it chooses letters by more than the end of a span of time.
-    fn chooses(&self) -> bool {
-        let names = [&self.code, &self.stage, &self.market, &self.tenant];
-        names.into_iter().any(Option::is_some) || self.since.is_some()
-    }
-
-    /// What to say if there is no such letter.
-    fn none(&self) -> &'static str {
-        match self.chooses() || self.until.is_some() {
-            false => "there are no open dead letters",
-            true => "no open dead letter matches; without filters all are counted",
-        }
-    }
-
-    fn wanted(&self) -> anyhow::Result<Wanted> {
-        if let (Some(since), Some(until)) = (self.since, self.until)
-            && since >= until
-        {
-            anyhow::bail!("--since {since} is not before --until {until}: no letter can match");
-        }
-        Ok(Wanted {
-            code: self.code.clone(),
-            stage: self.stage.clone(),
-            market: self.market.clone(),
-            tenant: self.tenant.clone(),
-            since: self.since.map(jiff::Timestamp::as_microsecond),
-            until: self.until.map(jiff::Timestamp::as_microsecond),
-            closed: false,
-        })
-    }
 }
 
 /// Runs `dp dlq`.
@@ -284,36 +233,4 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
     };
     print_either(connection.json, &letter, || whole(&letter.message))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Which name of a filter that matches nothing no letter has.
-fn unknown(
-    bootstrap: &stream::Brokers,
-    topic: &str,
-    wanted: &Wanted,
-    matching: u64,
-) -> Result<Option<String>, stream::StreamError> {
-    match matching {
-        0 => names::unknown(bootstrap, topic, wanted),
-        _ => Ok(None),
-    }
-}
-
-/// Reads the dead letters on a thread of its own.
-async fn read<T: Send + 'static>(
-    connection: &Connection,
-    work: impl FnOnce(&stream::Brokers, &str) -> Result<T, stream::StreamError> + Send + 'static,
-) -> anyhow::Result<T> {
-    let (bootstrap, topic) = (
-        connection.settings.kafka_bootstrap.clone(),
-        connection.names.dlq.clone(),
-    );
-    let named = topic.clone();
-    let reading = tokio::task::spawn_blocking(move || work(&bootstrap, &topic));
-    ops::progress::waiting("reading the dead letters", reading)
-        .await
-        .context("read the dead letters")?
-        .with_context(|| {
-            format!("read topic {named}: is Kafka running (`dp status`), does the topic exist (`dp kafka topics`)?")
-        })
 }

@@ -3,8 +3,8 @@
 //! Invariant: a gap is stored before the position moves over it, so `dp verify` always shows it.
 
 mod show;
+mod survey;
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -19,9 +19,11 @@ use ops::hints::command;
 use ops::place::Place;
 use ops::positions::homes::Homes;
 use ops::positions::members;
-use ops::positions::survey::{self, Finding, Standing, Wanted};
+use ops::positions::survey::{Finding, Standing, Wanted};
 use ops::present::{print_json, print_line};
 use ops::topic_names::resolve;
+
+use survey::survey_some;
 
 /// Show the position of every consumer; continue after lost or unreadable records.
 ///
@@ -62,27 +64,9 @@ impl Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Show(ShowArgs),
+    Show(show::ShowArgs),
     Accept(AcceptArgs),
     Skip(SkipArgs),
-}
-
-/// Show every position with the range of its log, and the commands that are needed.
-///
-/// It changes nothing. `owner` is the member of the group that reads the partition now. `state` is what the position and the service say
-/// together: `ok`; `blocked` by a record that cannot be fetched, with the service's reason and the command that skips it; `paused` by
-/// `dp pause`; `lost` or `replaced` records. A service that gives no answer is named below the table: whether it has stopped is unknown.
-/// The services are those of the local stack, else those that DATA_PROC_SERVICE_URLS names.
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit codes: 0 every position is within its log; 1 one is not, or a partition is blocked.\n\nExamples:\n  dp position show\n  \
-    dp position show enrichment\n  dp position show --json | jq '.[] | select(.command)'\n  \
-    dp position show --json | jq '.[] | select(.reader.state == \"blocked\") | .reader.reason'"
-)]
-struct ShowArgs {
-    /// Show only the positions of this service
-    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(TABLES))]
-    service: Option<String>,
 }
 
 /// Continue after records were removed before a service had processed them.
@@ -259,23 +243,6 @@ fn the_one<'s>(standings: &'s [Standing], args: &SkipArgs) -> anyhow::Result<&'s
         args.partition,
         groups.join(", ")
     )
-}
-
-async fn survey_some(connection: &Connection, homes: &Homes<'_>, wanted: &Wanted) -> anyhow::Result<Vec<Standing>> {
-    let standings = survey::survey(connection, homes, wanted).await?;
-    if standings.is_empty() {
-        let known: BTreeSet<String> = ops::positions::consumers(&connection.names)
-            .iter()
-            .map(|consumer| format!("{} reads {}", consumer.service, consumer.topic))
-            .collect();
-        let known: Vec<String> = known.into_iter().collect();
-        bail!(
-            "no consumer of the pipeline matches, or its topic has no such partition ({} by default); known are: {}",
-            connection.settings.topic_partitions,
-            known.join(", ")
-        );
-    }
-    Ok(standings)
 }
 
 /// Stores the gaps, then moves the positions over them.

@@ -1,5 +1,6 @@
 //! `dp postgres`: sessions, pools, locks, statements, indexes, sizes, and the end of sessions. Only the last one changes something.
 
+mod sessions;
 mod terminate;
 
 use std::process::ExitCode;
@@ -7,16 +8,14 @@ use std::time::Duration;
 
 use ops::connection::Connection;
 use ops::inspect::postgres::{
-    Activity, Blocked, Index, Pool, SessionRow, TableSize, activity, blocked, indexes, long_running, pools, sizes,
+    Activity, Blocked, Index, Pool, TableSize, activity, blocked, indexes, long_running, pools, sizes,
 };
 use ops::inspect::statements::{Statement, statements};
 use ops::migrations::stores;
 use ops::present::{bytes, duration, found, milliseconds, print_either, printable, table};
 
 use crate::cells::{count, shortened};
-
-/// Characters of a statement in a table; `--json` shows more.
-const SHOWN_CHARACTERS: usize = 70;
+use sessions::{SHOWN_CHARACTERS, sessions_text};
 
 /// Look into PostgreSQL: sessions, pools, locks, statements, indexes, sizes
 ///
@@ -174,35 +173,6 @@ fn activity_text(activity: &Activity) -> String {
         activity.connections,
         activity.max_connections
     )
-}
-
-fn sessions_text(sessions: &[SessionRow], none: &str) -> String {
-    if sessions.is_empty() {
-        return none.to_owned();
-    }
-    let rows = sessions.iter().map(|session| {
-        vec![
-            printable(&session.user),
-            printable(&session.application),
-            session.state.clone(),
-            session.waits_for.clone(),
-            shortened(&session.query, SHOWN_CHARACTERS),
-            session.pid.to_string(),
-            milliseconds(session.state_ms),
-            session.transaction_ms.map_or_else(String::new, milliseconds),
-        ]
-    });
-    let headers = [
-        "user",
-        "application",
-        "state",
-        "waits for",
-        "statement",
-        "pid",
-        "in state",
-        "transaction",
-    ];
-    table(&headers, 5, rows)
 }
 
 fn pool_text(pools: &[Pool], activity: &Activity, size: usize) -> String {

@@ -1,12 +1,13 @@
 //! `dp projection`: the standing of projections, their checkpoints, and rebuilds.
 
+mod name;
 mod rebuild;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ops::connection::Connection;
-use ops::inspect::projection::{Checkpoint, LATEST_PRICE, Standing, Status, all_names, checkpoints, standings};
+use ops::inspect::projection::{Checkpoint, LATEST_PRICE, Standing, Status, checkpoints, standings};
 use ops::inspect::silent::{Silence, silent};
 use ops::migrations::stores;
 use ops::present::{duration, found, grouped, print_either, printable, table};
@@ -61,7 +62,7 @@ impl Args {
     dp projection checkpoint latest_price --json | jq '.[] | {partition, next_offset, last_event_id}'")]
 struct CheckpointArgs {
     /// Name of the projection
-    #[arg(value_name = "NAME", default_value = LATEST_PRICE, value_parser = projection)]
+    #[arg(value_name = "NAME", default_value = LATEST_PRICE, value_parser = name::projection)]
     name: String,
 }
 
@@ -84,17 +85,6 @@ struct SilentArgs {
     /// Show at most N
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     limit: u16,
-}
-
-/// The name of a projection.
-fn projection(text: &str) -> Result<String, String> {
-    match all_names().contains(&text) {
-        true => Ok(text.to_owned()),
-        false => Err(format!(
-            "there is no such projection; there are {}",
-            all_names().join(", ")
-        )),
-    }
 }
 
 /// Runs `dp projection`; `yes` skips the question before a rebuild.

@@ -6,15 +6,10 @@
 mod clean;
 mod down;
 mod ps;
+mod report;
 mod services;
 mod status;
 mod up;
-
-use std::path::Path;
-
-use localstack::Name;
-use ops::present::{print_json, print_line};
-use serde_json::json;
 
 pub use clean::clean_data;
 pub use down::down;
@@ -22,24 +17,3 @@ pub use ps::ps;
 pub use services::{RestartArgs, StartArgs, StopArgs, restart, start, stop};
 pub use status::status;
 pub use up::{UpArgs, up};
-
-fn is_stack(folder: &Path) -> bool {
-    folder.join("stack.json").exists()
-}
-
-/// Prints what was done (`what`) to which processes.
-fn report(what: &str, names: &[Name], json: bool) -> anyhow::Result<()> {
-    if json {
-        return print_json(&json!({ what: names }));
-    }
-    print_line(&if names.is_empty() {
-        format!("nothing {what}")
-    } else {
-        format!("{what}: {}", listed(names))
-    })
-}
-
-fn listed(names: &[Name]) -> String {
-    let names: Vec<String> = names.iter().map(Name::to_string).collect();
-    names.join(", ")
-}

@@ -10,7 +10,7 @@ use ops::positions::members::how_to_stop;
 use ops::present::{found, print_either, table};
 use stream::positions::Reader;
 
-use super::{Folder, StoreArgs, findings_text};
+use super::args::{Folder, StoreArgs, findings_text};
 use crate::cells::count;
 
 /// Put a backup in place of the stores; without --yes only show what would be done

@@ -15,6 +15,7 @@ use serde::Serialize;
 use stores::postgres::CurveRow;
 
 use super::report;
+use super::tolerance::check_tolerance;
 use crate::cells::shortened;
 use crate::stored_curve::{self, Question};
 
@@ -154,7 +155,7 @@ impl<'r> Listed<'r> {
 }
 
 pub(super) async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCode> {
-    super::check_tolerance(args.tolerance)?;
+    check_tolerance(args.tolerance)?;
     let question = Question {
         tenant: args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
         curve_id: &args.curve_id,

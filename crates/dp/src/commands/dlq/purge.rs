@@ -11,7 +11,8 @@ use ops::dead_letters::{Letter, Wanted, give_up};
 use ops::present::{found, print_either};
 use ops::progress::Progress;
 
-use super::{Filter, read, unknown};
+use super::filter::{Filter, unknown};
+use super::reading::read;
 use crate::cells::count;
 
 /// Give dead letters up: remove the oldest, or close those that the filters select

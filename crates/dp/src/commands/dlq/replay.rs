@@ -10,7 +10,8 @@ use ops::pause::held_tenants;
 use ops::present::{found, print_either, table};
 use ops::progress::Progress;
 
-use super::{Filter, passed_text};
+use super::filter::Filter;
+use super::text::passed_text;
 use crate::cells::{count, shortened};
 
 const SHOWN_CHARACTERS: usize = 80;

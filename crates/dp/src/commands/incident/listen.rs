@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use service::http::hook::hook;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::{Collecting, PREFIX, SUFFIX, name};
+use super::collecting::{Collecting, PREFIX, SUFFIX, name};
 
 /// The route that Alertmanager posts to.
 const ROUTE: &str = "/alerts";

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use serde::Serialize;
+use service::settings::TABLES;
 
-use super::{ShowArgs, survey_some};
+use super::survey::survey_some;
 use crate::definitions::DEFAULT_PORTS;
 use ops::connection::Connection;
 use ops::hints::{command, localized};
@@ -15,6 +17,24 @@ use ops::positions::homes::Homes;
 use ops::positions::owners::{Answers, Reading, owners};
 use ops::positions::survey::{Finding, Standing, Wanted};
 use ops::present::{print_json, print_line, printable, table};
+
+/// Show every position with the range of its log, and the commands that are needed.
+///
+/// It changes nothing. `owner` is the member of the group that reads the partition now. `state` is what the position and the service say
+/// together: `ok`; `blocked` by a record that cannot be fetched, with the service's reason and the command that skips it; `paused` by
+/// `dp pause`; `lost` or `replaced` records. A service that gives no answer is named below the table: whether it has stopped is unknown.
+/// The services are those of the local stack, else those that DATA_PROC_SERVICE_URLS names.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 every position is within its log; 1 one is not, or a partition is blocked.\n\nExamples:\n  dp position show\n  \
+    dp position show enrichment\n  dp position show --json | jq '.[] | select(.command)'\n  \
+    dp position show --json | jq '.[] | select(.reader.state == \"blocked\") | .reader.reason'"
+)]
+pub(super) struct ShowArgs {
+    /// Show only the positions of this service
+    #[arg(value_name = "SERVICE", value_parser = PossibleValuesParser::new(TABLES))]
+    service: Option<String>,
+}
 
 #[derive(Debug, Serialize)]
 struct Shown {

@@ -10,7 +10,7 @@ use ops::present::{duration, found, print_either};
 use serde_json::json;
 use stores::Postgres;
 
-use super::sessions_text;
+use super::sessions::sessions_text;
 
 /// End sessions that hold a lock, or take up the connections
 ///

@@ -4,10 +4,11 @@ use ops::own_route::Asked;
 use ops::present::{printable, wrapped};
 use ops::progress::waiting;
 use profile::cpu::{CpuProfile, ThreadTime};
-use profile::stacks::Function;
+use profile::stacks::{By, Function};
 use serde::Serialize;
 
-use super::{CpuArgs, Picture, TOP, functions};
+use super::common::Common;
+use super::picture::{Picture, TOP, functions};
 use crate::cells::count;
 
 /// Fewer samples say little.
@@ -16,6 +17,47 @@ const FEW: u64 = 50;
 const THREADS: usize = 6;
 /// Width of a line.
 const COLUMNS: usize = 80;
+
+/// Show which functions of a running service use CPU time
+///
+/// Interrupts each thread by its own CPU time and notes its stack. A service without work uses little CPU time and has few samples: run this
+/// under load, or for longer. Threads of librdkafka cannot be interrupted; they are shown with their time, without functions. `own` is the
+/// time in a function itself, `total` includes what it calls.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 done; 2 the service gives no answer or refuses, the file cannot be written, or wrong usage\n\n\
+    Examples:\n  dp profile cpu normalization\n  dp profile cpu aggregation --for 30s --output bars.svg\n  \
+    dp profile cpu projection --sort total --output projection.folded\n  dp profile cpu normalization --json | jq '.top[0].function'"
+)]
+pub struct CpuArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Samples in a second of CPU time, up to 250
+    #[arg(long, value_name = "N", default_value_t = profile::cpu::FREQUENCY,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(profile::cpu::MAX_FREQUENCY)))]
+    frequency: u32,
+    /// Order of the table
+    #[arg(long, value_enum, default_value_t = Sort::Own)]
+    sort: Sort,
+}
+
+/// What the functions of a table are sorted by.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Sort {
+    /// Time in the function itself
+    Own,
+    /// Time with what it calls
+    Total,
+}
+
+impl Sort {
+    fn by(self) -> By {
+        match self {
+            Sort::Own => By::Own,
+            Sort::Total => By::Total,
+        }
+    }
+}
 
 /// What is printed.
 #[derive(Debug, Serialize)]
@@ -112,7 +154,7 @@ fn threads(threads: &[ThreadTime]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use profile::stacks::{By, Folding};
+    use profile::stacks::Folding;
 
     use super::*;
 

@@ -8,7 +8,8 @@ use profile::heap::Allocated;
 use profile::stacks::{By, Function, Stacks};
 use serde::Serialize;
 
-use super::{HeapArgs, Picture, TOP, functions};
+use super::common::Common;
+use super::picture::{Picture, TOP, functions};
 use crate::cells::count;
 
 /// Functions in the table of all allocations.
@@ -17,6 +18,25 @@ const ALL_TOP: usize = 5;
 const COLUMNS: usize = 80;
 /// Shown where a number is not known.
 const UNKNOWN: &str = "?";
+
+/// Show how the memory of a running service grows, and which functions allocate it
+///
+/// Compares two moments. Bytes of Rust code are counted; bytes by function are estimated from samples, one in 128 KiB, so a function with
+/// less may be missing. What was allocated before the first moment has no function. C libraries (librdkafka, OpenSSL) share the heap: their
+/// part is what remains of its growth.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Exit codes: 0 done; 2 the service gives no answer or refuses, the file cannot be written, or wrong usage\n\n\
+    Examples:\n  dp profile heap aggregation\n  dp profile heap projection --for 1m --output growth.svg\n  \
+    dp profile heap normalization --all --json | jq '.difference.rust'"
+)]
+pub struct HeapArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Draw all that was allocated, freed or not, instead of what is still in use
+    #[arg(long)]
+    all: bool,
+}
 
 /// What is printed.
 #[derive(Debug, Serialize)]

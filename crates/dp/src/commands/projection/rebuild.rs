@@ -51,7 +51,7 @@ use crate::cells::count;
 #[command(group(clap::ArgGroup::new("strategy").required(true)))]
 pub struct Args {
     /// Name of the projection
-    #[arg(value_name = "NAME", value_parser = super::projection)]
+    #[arg(value_name = "NAME", value_parser = super::name::projection)]
     name: String,
     /// Read the whole log
     #[arg(long, group = "strategy")]

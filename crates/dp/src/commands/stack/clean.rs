@@ -3,7 +3,7 @@
 use ops::threads::blocking;
 use serde_json::json;
 
-use super::is_stack;
+use super::report::is_stack;
 use ops::consent;
 use ops::place::Place;
 use ops::present::{print_json, print_line};

@@ -2,7 +2,7 @@
 
 use ops::threads::blocking;
 
-use super::{is_stack, report};
+use super::report::{is_stack, report};
 use ops::place::Place;
 
 /// Runs `dp down`. Succeeds without a stack: nothing runs, as requested.

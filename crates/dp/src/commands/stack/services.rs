@@ -5,7 +5,7 @@ use std::time::Duration;
 use localstack::{Name, Service, Stack, StackError};
 use ops::threads::blocking;
 
-use super::{listed, report};
+use super::report::{listed, report};
 use crate::definitions::check_configuration;
 use ops::interrupt::{interrupt_flag, or_interrupted};
 use ops::place::Place;
