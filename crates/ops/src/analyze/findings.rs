@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{BUSY_PERCENT, Call, MachineUse, Measured, Stage};
+use super::machine::MachineUse;
+use super::measured::{BUSY_PERCENT, Call, Measured, Stage};
 use crate::health::State;
 use crate::top::{Figures, Process};
 

@@ -1,3 +1,5 @@
+use stores::calls::Summary;
+
 use super::*;
 use crate::health::State;
 use crate::top::{Alerts, Hop, Process};

@@ -12,12 +12,24 @@ use anyhow::{Context as _, bail};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-
-use super::manifest::FileEntry;
 
 /// Bytes of text that are loaded at once.
 const PIECE: usize = 1 << 20;
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path within the backup.
+    pub path: String,
+    /// Rows.
+    pub rows: u64,
+    /// Size.
+    pub bytes: u64,
+    /// Checksum of the file as it is on the disk.
+    pub sha256: String,
+}
 
 /// Creates a file that only its owner can read, or truncates it.
 pub(super) fn create(path: &Path) -> io::Result<File> {

@@ -10,8 +10,13 @@ use anyhow::{Context as _, bail};
 use domain::{LastOrigin, Position, RawPosition};
 use serde::{Deserialize, Serialize};
 
-use super::{MANIFEST, Store};
+use super::files::create;
+use super::store::Store;
 
+pub use super::files::FileEntry;
+
+/// The file that makes a folder a backup.
+pub const MANIFEST: &str = "manifest.json";
 /// The version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;
 
@@ -110,19 +115,6 @@ pub struct Table {
     pub files: Vec<FileEntry>,
 }
 
-/// A file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    /// Path within the backup.
-    pub path: String,
-    /// Rows.
-    pub rows: u64,
-    /// Size.
-    pub bytes: u64,
-    /// Checksum of the file as it is on the disk.
-    pub sha256: String,
-}
-
 impl Manifest {
     /// Reads the manifest of a backup.
     ///
@@ -164,7 +156,7 @@ impl Manifest {
         let (path, unfinished) = (backup.join(MANIFEST), backup.join("manifest.unfinished"));
         let write = || -> std::io::Result<()> {
             let text = serde_json::to_vec_pretty(self)?;
-            let mut file = super::files::create(&unfinished)?;
+            let mut file = create(&unfinished)?;
             file.write_all(&text)?;
             file.sync_all()?;
             // The names of all files are on the disk before this one.

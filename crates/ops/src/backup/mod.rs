@@ -21,59 +21,22 @@ pub mod files;
 pub mod manifest;
 mod redis;
 pub mod restore;
+mod store;
 mod tables;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use service::Names;
 
 use manifest::Manifest;
 
-/// The file that makes a folder a backup.
-pub const MANIFEST: &str = "manifest.json";
+pub use manifest::MANIFEST;
+pub use store::Store;
+
 /// The table next to whose rows the positions of latest prices stand.
 const LATEST_PRICES: &str = "served_latest_prices";
-
-/// A store that a backup has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Store {
-    /// Ticks, bars, late ticks.
-    ClickHouse,
-    /// Reference data, latest prices with their positions, keys of clients.
-    Postgres,
-    /// The copy of the latest prices.
-    Redis,
-}
-
-impl Store {
-    /// In the order in which they are restored: Redis is filled from PostgreSQL.
-    pub const ALL: [Store; 3] = [Store::ClickHouse, Store::Postgres, Store::Redis];
-
-    /// As the command line and the manifest write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Store::ClickHouse => "clickhouse",
-            Store::Postgres => "postgres",
-            Store::Redis => "redis",
-        }
-    }
-
-    /// The store of this name.
-    pub fn named(name: &str) -> Option<Store> {
-        Store::ALL.into_iter().find(|store| store.name() == name)
-    }
-
-    /// The services that write to the store, or decide by what they read there.
-    pub fn services(self) -> &'static [&'static str] {
-        match self {
-            Store::ClickHouse => &["normalization", "enrichment", "aggregation"],
-            Store::Postgres | Store::Redis => &["enrichment", "projection"],
-        }
-    }
-}
 
 /// The services that must not run while these stores are restored, in the order of the data flow.
 pub fn services_of(stores: &[Store]) -> Vec<&'static str> {

@@ -10,8 +10,8 @@ use stores::{ClickHouse, FencedTable};
 use stream::kafka::describe::remembered_name;
 
 use super::Store;
-use super::files::{FileReader, FileWriter};
-use super::manifest::{FileEntry, Manifest, Place, Table};
+use super::files::{FileEntry, FileReader, FileWriter};
+use super::manifest::{Manifest, Place, Table};
 use crate::positions::homes::fenced_table;
 
 /// The table of accepted gaps, which all generations share.

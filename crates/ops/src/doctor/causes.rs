@@ -6,26 +6,11 @@
 
 use crate::health::{self, Line};
 
+use super::subject::Subject;
 use super::{Area, Finding};
 
 /// The services in the order in which data flows.
 const FLOW: [&str; 4] = ["normalization", "enrichment", "aggregation", "projection"];
-
-/// What a finding is about, as far as its cause can be elsewhere.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Subject {
-    /// Something of its own.
-    #[default]
-    Itself,
-    /// A service or a server, by its name.
-    Process(String),
-    /// A table that keeps the writer of this consumer group waiting.
-    Writer(String),
-    /// A check that did not run without this server.
-    Without(String),
-    /// A consumer group that stands; `is_read` if it has members.
-    Group { id: String, is_read: bool },
-}
 
 /// The findings without those that follow from another one, which are its `consequences`.
 pub(super) fn grouped(findings: Vec<Finding>, lines: &[Line]) -> Vec<Finding> {

@@ -14,10 +14,11 @@ use stream::kafka::reader::LogReader;
 use stream::kafka::topic_settings::{MIN_IN_SYNC, values};
 use stream::status::wall_clock;
 
-use super::causes::Subject;
+use super::check::{Asked, Check};
 use super::clocks::{Told, differing};
 use super::stores::{LONG_TRANSACTION, RECENT, SLOW_QUERY};
-use super::{Area, Asked, Check, Finding, Severity, kafka, lag as lags, stores as judged};
+use super::subject::Subject;
+use super::{Area, Finding, Severity, kafka, lag as lags, stores as judged};
 use crate::dead_letters::{By, Counted, Wanted, each};
 use crate::inspect::{clickhouse as in_clickhouse, postgres as in_postgres, redis as in_redis};
 use crate::lag::{GroupLag, survey};

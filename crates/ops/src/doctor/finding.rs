@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::causes::Subject;
+use super::subject::Subject;
 
 /// How bad a finding is, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use service::LARGE_LAG;
 use service::control::order::{self, Order};
 
-use super::causes::Subject;
+use super::subject::Subject;
 use super::{Area, Finding, Severity};
 use crate::lag::{GroupLag, OFF, PartitionOffsets};
 use crate::positions::members;

@@ -7,6 +7,7 @@
 //! Failure: a check that fails or takes too long is such a finding; the others go on.
 
 mod causes;
+mod check;
 mod checks;
 mod clocks;
 pub mod finding;
@@ -14,8 +15,8 @@ mod kafka;
 mod lag;
 mod services;
 mod stores;
+mod subject;
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -25,32 +26,11 @@ pub use finding::{Area, Diagnosis, Finding, Outcome, Severity};
 
 use crate::connection::{Connection, uses_stack};
 use crate::health::{self, Line, State};
-use crate::migrations::{Stores, stores as clients};
+use crate::migrations::stores as clients;
 use crate::place::Place;
 use crate::targets::Target;
-use causes::Subject;
-
-/// What every check may ask.
-struct Asked<'a> {
-    connection: &'a Connection,
-    stores: Stores,
-    place: &'a Place,
-    /// Whether this is a stack on this machine.
-    is_local: bool,
-    /// A check that takes longer is given up; the check of the lag waits for a second look besides.
-    limit: Duration,
-}
-
-type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Vec<Finding>>> + 'a>>;
-
-/// A check of one area.
-struct Check<'a> {
-    area: Area,
-    /// The servers without which it cannot run.
-    needs: &'static [&'static str],
-    limit: Duration,
-    run: Running<'a>,
-}
+use check::Asked;
+use subject::Subject;
 
 /// Runs every check, each for at most `limit`. `usual` are names and local ports of the services; the second value says whether
 /// nothing, something or all could be checked.

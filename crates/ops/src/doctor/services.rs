@@ -6,7 +6,7 @@ use localstack::FROZEN;
 use serde_json::Value;
 use service::control::ORDERS_UNREAD;
 
-use super::causes::Subject;
+use super::subject::Subject;
 use super::{Area, Finding, Severity};
 use crate::health::{Line, State, failing};
 

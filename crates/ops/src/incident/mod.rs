@@ -10,6 +10,7 @@ pub mod archive;
 pub mod call;
 pub mod mask;
 pub mod parts;
+mod request;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,34 +19,16 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 
-use crate::connection::Connection;
-use crate::place::Place;
 use crate::progress::Progress;
 use crate::threads::blocking;
 use archive::Content;
 use mask::Masker;
 use parts::Part;
 
+pub use request::Request;
+
 /// A part that takes longer is given up. The doctor takes the longest: it looks at the lag twice.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// What to collect.
-pub struct Request<'a> {
-    /// The local stack, if it is used.
-    pub place: &'a Place,
-    /// The servers.
-    pub connection: &'a Connection,
-    /// Names and local ports of the services to fall back to.
-    pub usual: &'a [(&'static str, u16)],
-    /// The configuration in effect, without secrets.
-    pub configuration: serde_json::Value,
-    /// Hides secrets in everything.
-    pub masker: &'a Masker,
-    /// Logs and slow queries from this time on.
-    pub since: jiff::Timestamp,
-    /// Why the bundle is taken: names of alerts, or empty.
-    pub alerts: &'a [String],
-}
 
 /// Which file holds what, and what could not be read: `manifest.json` of the bundle.
 #[derive(Debug, Clone, Serialize)]

@@ -8,7 +8,7 @@ use localstack::ProcessStatus;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Request;
+use super::request::Request;
 use crate::alerts::Alertmanager;
 use crate::analyze::analysis;
 use crate::analyze::collect::{measured, stats};

@@ -1,6 +1,6 @@
 //! The problems that log lines are searched for, each with its likely cause and the next command. Pure data.
 
-use super::patterns::Severity;
+use super::severity::Severity;
 
 /// A problem that log lines show.
 pub(super) struct Pattern {

@@ -10,6 +10,7 @@ pub mod counts;
 mod known;
 pub mod line;
 pub mod patterns;
+mod severity;
 
 use std::collections::VecDeque;
 use std::fs::File;

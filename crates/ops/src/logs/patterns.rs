@@ -12,26 +12,7 @@ use super::known::{PATTERNS, Pattern};
 use super::line::{Entry, Level};
 use crate::present::iso;
 
-/// How bad a problem is, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Severity {
-    Critical,
-    Error,
-    Warning,
-}
-
-impl Severity {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::Critical => "critical",
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        }
-    }
-}
+pub use super::severity::Severity;
 
 /// Kinds of unknown errors that are kept.
 const UNKNOWN: usize = 200;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use service::control::order::Subject;
 use service::names::service_of;
 
-use super::{Answer, Given};
+use super::given::{Answer, Given};
 
 /// How far a service has followed an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -4,6 +4,7 @@
 //! services have followed it.
 //! Failure: a server that does not answer. A published order is not lost: a service that does not run follows it when it starts.
 
+mod given;
 mod instance;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,10 @@ use crate::progress::Progress;
 use crate::targets::{Target, Where};
 use crate::threads::{blocking, reading};
 
+pub use given::Given;
 pub use instance::{Instance, State};
+
+use given::Answer;
 
 /// How often the services are asked whether they have followed an order.
 const ASK_EVERY: Duration = Duration::from_millis(250);
@@ -43,17 +47,6 @@ pub struct Paused {
     pub reason: Option<String>,
     /// When the pause ends by itself.
     pub until: Option<Timestamp>,
-}
-
-/// A published order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub struct Given {
-    #[serde(flatten)]
-    pub subject: Subject,
-    pub offset: i64,
-    #[serde(flatten)]
-    pub order: Order,
 }
 
 /// What a pause is ordered with.
@@ -232,9 +225,6 @@ pub async fn instances(
         tokio::time::sleep(ASK_EVERY).await;
     }
 }
-
-/// The name of a service, and the body of its `/stats` or why there is none.
-type Answer = (String, Result<Value, String>);
 
 async fn stats(client: &reqwest::Client, target: &Target) -> Answer {
     let asked = match &target.at {

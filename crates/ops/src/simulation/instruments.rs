@@ -4,7 +4,7 @@ use domain::Micros;
 use domain::instrument::write_instrument_id;
 
 use super::random::Random;
-use super::{DAY, HOUR, MINUTE};
+use super::units::{DAY, HOUR, MINUTE};
 
 /// Kind of prices of an instrument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ mod random;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::fmt::Write;
 
@@ -29,10 +30,8 @@ use instruments::{Instrument, Series};
 use random::Random;
 pub use statement::{EVENT_TYPE, source};
 use statement::{Statement, TimeForm};
+use units::{HOUR, MINUTE};
 
-const MINUTE: Micros = 60_000_000;
-const HOUR: Micros = 60 * MINUTE;
-const DAY: Micros = 24 * HOUR;
 /// A repetition follows its first occurrence within this many valid messages.
 const MEMORY: usize = 256;
 

@@ -7,7 +7,8 @@ use stream::kafka::describe::describe_topics;
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, StreamError};
 
-use super::{CALL_TIMEOUT, specs};
+use super::specs;
+use super::timeout::CALL_TIMEOUT;
 use crate::connection::Connection;
 
 /// One topic of the pipeline as the broker has it.

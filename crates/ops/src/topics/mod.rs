@@ -4,6 +4,7 @@
 
 mod list;
 mod specs;
+mod timeout;
 
 use std::time::Duration;
 
@@ -19,8 +20,7 @@ pub use list::{Listed, Range, list};
 pub use specs::specs;
 
 use crate::connection::Connection;
-
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+use timeout::CALL_TIMEOUT;
 
 /// What [`create`] has changed.
 #[derive(Debug)]

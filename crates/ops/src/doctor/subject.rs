@@ -1,0 +1,17 @@
+//! What a finding is about. Pure.
+
+/// What a finding is about, as far as its cause can be elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Something of its own.
+    #[default]
+    Itself,
+    /// A service or a server, by its name.
+    Process(String),
+    /// A table that keeps the writer of this consumer group waiting.
+    Writer(String),
+    /// A check that did not run without this server.
+    Without(String),
+    /// A consumer group that stands; `is_read` if it has members.
+    Group { id: String, is_read: bool },
+}
