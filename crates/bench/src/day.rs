@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::load::Load;
-use super::pipeline::{number, tables_checked, until_rows};
+use super::rows::{number, tables_checked, until_rows};
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use crate::figures::{Figures, Row, Section};
 use crate::goals;

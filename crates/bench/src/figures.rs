@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::goals::Goal;
+use crate::goal::Goal;
 
 /// The figures of one measurement. Figures that were not measured are left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]

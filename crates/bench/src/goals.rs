@@ -2,10 +2,10 @@
 //!
 //! docs/performance.md keeps the results, and says of each missed goal what it would take.
 
-use serde::Serialize;
-
 use crate::bare;
 use crate::figures::{Figures, Row};
+
+pub use crate::goal::Goal;
 
 /// Percent of one core without ticks.
 const IDLE_PERCENT: f64 = 5.0;
@@ -15,49 +15,6 @@ const PERCENT: [(u64, f64); 3] = [(200, 20.0), (2_000, 40.0), (8_000, 80.0)];
 const LATENCY_MS: f64 = 100.0;
 /// The rate that has a goal for the median as well, in ticks a second, and that median.
 const FULL_RATE: (u64, f64) = (30_000, 20.0);
-
-/// A limit, and the result to be compared with it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct Goal {
-    /// With its unit.
-    pub name: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at_most: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at_least: Option<f64>,
-    pub result: f64,
-    pub is_met: bool,
-}
-
-impl Goal {
-    fn at_most(name: &'static str, limit: f64, result: f64) -> Goal {
-        Goal {
-            name,
-            at_most: Some(limit),
-            at_least: None,
-            result,
-            is_met: result <= limit,
-        }
-    }
-
-    fn at_least(name: &'static str, limit: f64, result: f64) -> Goal {
-        Goal {
-            name,
-            at_most: None,
-            at_least: Some(limit),
-            result,
-            is_met: result >= limit,
-        }
-    }
-
-    /// The limit as a person reads it.
-    pub fn limit(&self) -> String {
-        let of = |sign: &str, limit: Option<f64>| limit.map(|limit| format!("{sign} {limit}"));
-        let limit = of("≤", self.at_most).or_else(|| of("≥", self.at_least));
-        limit.unwrap_or_default()
-    }
-}
 
 /// Of the stack without ticks.
 pub fn idle(figures: &Figures) -> Vec<Goal> {

@@ -16,7 +16,7 @@ use stream::kafka::publisher::{Publisher, Record};
 use stream::kafka::reader::LogReader;
 
 use super::load::{Background, Load, Published};
-use super::pipeline::{number, tables_checked, until_rows};
+use super::rows::{number, tables_checked, until_rows};
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use crate::figures::{Figures, Row, Section};
 use crate::usage::{Usages, forget_peaks};

@@ -4,6 +4,7 @@ use localstack::{Name, Server, Service};
 
 use super::bare;
 use super::load::{Load, Published};
+use super::rows::until_rows;
 use super::stage::{Scene, ScenePlan, Stage, blocking, say};
 use super::watch::Ends;
 use crate::figures::{Figures, Row, Section};
@@ -160,7 +161,7 @@ pub async fn normalize(
         ends.until(&scene.stack, ticks, || before = looked_at())
     })?;
     if let Some(stores) = stores {
-        seconds += super::pipeline::until_rows(scene, stores, "market_ticks", ticks).await?;
+        seconds += until_rows(scene, stores, "market_ticks", ticks).await?;
     }
     let after = looked_at();
     blocking(|| {

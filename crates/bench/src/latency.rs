@@ -12,7 +12,7 @@ use stream::kafka::reader::LogReader;
 use stream::{Message, StreamError};
 
 use super::load::{Load, Published};
-use super::pipeline::{tables_checked, until_rows};
+use super::rows::{tables_checked, until_rows};
 use super::stage::{Scene, ScenePlan, Stage, blocking, say};
 use crate::figures::{Figures, Row, Section};
 use crate::goals;

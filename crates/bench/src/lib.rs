@@ -9,6 +9,7 @@
 mod bare;
 mod day;
 pub mod figures;
+mod goal;
 pub mod goals;
 mod history;
 mod hop;
@@ -24,6 +25,7 @@ pub mod produce;
 mod recovery;
 pub mod report;
 pub mod requests;
+mod rows;
 mod scaling;
 mod stage;
 pub mod statistics;

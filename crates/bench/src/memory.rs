@@ -3,18 +3,16 @@
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use localstack::Name;
 
 use super::load::Load;
 use super::new_instruments;
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use crate::figures::{Figures, Row, Section};
-use crate::usage::{forget_peaks, peak_bytes, resident_bytes};
+use crate::usage::{forget_peaks, of_all, peak_bytes, resident_bytes};
 use ops::progress::Progress;
 
 const RAW: &str = "bench.memory.raw";
 const MINUTE: Duration = Duration::from_secs(60);
-const MB: f64 = 1024.0 * 1024.0;
 /// Growth that still counts as flat. It is meant for services; servers fill their caches as configured.
 const FLAT_MB: f64 = 10.0;
 
@@ -111,24 +109,6 @@ fn watch(scene: &Scene, args: &Args) -> anyhow::Result<Vec<Row>> {
 
 fn peaks(scene: &Scene) -> anyhow::Result<Figures> {
     of_all(scene, peak_bytes)
-}
-
-/// Memory of every process, in MB.
-pub fn of_all(scene: &Scene, bytes: impl Fn(i32) -> u64) -> anyhow::Result<Figures> {
-    let mut figures = Figures::default();
-    for process in scene.stack.status()? {
-        let Some(pid) = process.pid else {
-            // Additional replicas belong to an earlier benchmark.
-            if matches!(process.name, Name::Service(_, 1)) {
-                bail!("{} has ended: see {}", process.name, process.log.display());
-            }
-            continue;
-        };
-        figures
-            .peak_rss_mb
-            .insert(process.name.to_string(), bytes(pid) as f64 / MB);
-    }
-    Ok(figures)
 }
 
 /// The growth of each process from the second minute to the last.

@@ -10,10 +10,9 @@ use anyhow::{Context as _, bail};
 use jiff::tz::Offset;
 use stream::kafka::publisher::{Publisher, Record};
 
-use super::memory::of_all;
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use crate::figures::{Figures, Row, Section};
-use crate::usage::resident_bytes;
+use crate::usage::{of_all, resident_bytes};
 use ops::progress::Progress;
 
 const RAW: &str = "bench.instruments.raw";

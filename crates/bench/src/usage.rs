@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use localstack::{Stack, usage};
+use anyhow::bail;
+use localstack::{Name, Stack, usage};
 use procfs::process::{ClearRefs, Process, Status};
 
 use super::figures::Figures;
+use super::stage::Scene;
 
 const MB: f64 = 1024.0 * 1024.0;
 /// Name of the process that moves the stack between cores.
@@ -102,6 +104,24 @@ pub fn peak_bytes(pid: i32) -> u64 {
 pub fn resident_bytes(pid: i32) -> u64 {
     let pages = |pid| Some(Process::new(pid).and_then(|process| process.statm()).ok()?.resident);
     family(pid).into_iter().filter_map(pages).sum::<u64>() * procfs::page_size()
+}
+
+/// Memory of every process, in MB.
+pub(crate) fn of_all(scene: &Scene, bytes: impl Fn(i32) -> u64) -> anyhow::Result<Figures> {
+    let mut figures = Figures::default();
+    for process in scene.stack.status()? {
+        let Some(pid) = process.pid else {
+            // Additional replicas belong to an earlier benchmark.
+            if matches!(process.name, Name::Service(_, 1)) {
+                bail!("{} has ended: see {}", process.name, process.log.display());
+            }
+            continue;
+        };
+        figures
+            .peak_rss_mb
+            .insert(process.name.to_string(), bytes(pid) as f64 / MB);
+    }
+    Ok(figures)
 }
 
 /// How often a thread of the process or of its children has waited and then run again.
