@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use domain::{Decimal, TimeWeighted, Turnover};
 use serde::Serialize;
 
-use super::{At, TickRow};
+use super::tick_row::{At, TickRow};
 
 /// The numbers of a bar as ClickHouse prints them (no trailing zeros).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

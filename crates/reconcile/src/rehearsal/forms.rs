@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use stores::LatestPrice;
 use stores::redis::key::Key;
 
-use super::Stages;
+use super::stages::Stages;
 use crate::explain::At;
 use crate::products::Rule;
 

@@ -7,19 +7,19 @@
 //! Failure: a message or row that is rejected is a finding with its code, never an error. A setting that cannot be read is an error.
 
 pub mod forms;
+mod stages;
 pub mod text;
 
 use std::collections::BTreeMap;
 
 use domain::{QualityFlag, QualityFlags};
-use enrichment::core::taxonomy::RuleBook;
-use markets::{MarketDescription, Normalizer, NormalizerConfig, RawMessage, RejectedRows, Rejection, describe};
+use markets::{Normalizer, RawMessage, RejectedRows, Rejection};
 use serde::Serialize;
-use service::{Env, Reader};
 
 use crate::explain::At;
-use crate::products::Products;
 use forms::TickForms;
+
+pub use stages::Stages;
 
 /// Longest list of rejected rows, in characters.
 const ROWS_TEXT: usize = 1_000;
@@ -61,46 +61,6 @@ const NOTES: [&str; 3] = [
 pub struct Lookup {
     pub table: &'static str,
     pub adds: &'static str,
-}
-
-/// The stages under their settings.
-pub struct Stages {
-    /// Normalization's parser.
-    normalizer: NormalizerConfig,
-    /// The guesses of an enrichment without reference data.
-    guesses: RuleBook,
-    /// Confidence below it is flagged, in hundredths.
-    threshold_percent: i32,
-    /// The windows of aggregation.
-    products: Products,
-    /// The markets, for their time zones.
-    markets: Vec<MarketDescription>,
-    /// Partitions of the topics after the raw ones.
-    partitions: i32,
-}
-
-impl Stages {
-    /// Reads the settings of all stages. `tenant_id` is that of documents without a tenant.
-    ///
-    /// # Errors
-    /// A variable cannot be read.
-    pub fn read(env: &Env, tenant_id: &str, partitions: i32) -> anyhow::Result<Stages> {
-        let mut reader = Reader::new(env);
-        let normalization = normalization::config::read(&mut reader);
-        let products = Products::read(&mut reader);
-        let enrichment = enrichment::config::read(&mut reader);
-        reader.finish()?;
-        // Not the frames of a schema registry: it is a server.
-        let normalizer = normalization.normalizer(tenant_id, codec::Wire::single_object());
-        Ok(Stages {
-            guesses: RuleBook::default(),
-            threshold_percent: enrichment.threshold_percent,
-            products,
-            markets: describe(&normalizer.venues),
-            partitions,
-            normalizer,
-        })
-    }
 }
 
 /// What happens to a message.

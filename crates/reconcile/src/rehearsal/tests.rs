@@ -3,6 +3,7 @@
 
 use domain::Micros;
 use serde_json::{Value, json};
+use service::Env;
 
 use super::forms::Arrival;
 use super::*;

@@ -4,33 +4,16 @@
 //! below 10^-18. Memory: 50 bytes for each block of [`BLOCK`] offsets, independent of the number of rows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use xxhash_rust::xxh64::xxh64;
 
 use super::canonical::{Column, SEPARATOR, shown};
-use super::report::{Wrong, WrongRow};
+use super::wrong::{Wrong, WrongRow};
+
+pub use super::lane::{BlockKey, Lane};
 
 /// Offsets of one block.
 pub const BLOCK: i64 = 256;
-
-/// A partition of a log.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lane {
-    /// Topic.
-    pub topic: Arc<str>,
-    /// Partition.
-    pub partition: i32,
-}
-
-/// Block `number` of a lane begins at offset `number * BLOCK`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BlockKey {
-    /// Partition.
-    pub lane: Lane,
-    /// Number of the block.
-    pub number: i64,
-}
 
 /// Count and checksum of the rows of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use service::Names;
 use stream::Partition;
 
-use super::ranges::Range;
+use super::range::Range;
 use crate::tick_id::TickId;
 
 /// How often the ends are taken: of the raw topics, of normalized ticks, of enriched ticks, of what aggregation makes of them, and of what

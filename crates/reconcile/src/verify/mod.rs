@@ -18,11 +18,14 @@ pub mod canonical;
 pub(crate) mod curves;
 pub mod cut;
 pub mod dead_letters;
+mod depth;
 pub(crate) mod derived;
 pub mod gaps;
+mod lane;
 pub mod logs;
 mod outside;
 pub mod passed;
+mod range;
 pub mod ranges;
 pub mod raw_walk;
 pub mod record;
@@ -35,6 +38,7 @@ pub mod text;
 mod valid_now;
 mod venues;
 mod versions;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -47,6 +51,7 @@ use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::status::wall_clock;
 
+pub use depth::Depth;
 pub use report::{Check, Differences, Subject, VerifyReport, Wrong, WrongRow};
 
 use crate::raw::Rules;
@@ -61,28 +66,6 @@ use ops::threads::reading;
 use passed::Passed;
 use refill::Refill;
 use table_checks::TableChecks;
-
-/// How much of what differs is looked at one by one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Depth {
-    /// Differing blocks of offsets whose rows are compared, for each check.
-    pub blocks: usize,
-    /// Wrong bars that are named, for each query.
-    pub bars: usize,
-}
-
-impl Depth {
-    /// What a person reads.
-    pub const READ: Depth = Depth {
-        blocks: 64,
-        bars: report::NAMED,
-    };
-    /// What a repair needs. The rest is found by its next run.
-    pub const REPAIRED: Depth = Depth {
-        blocks: 512,
-        bars: 20_000,
-    };
-}
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]

@@ -9,12 +9,12 @@ use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
 
-use super::Depth;
 use super::bars;
 use super::blocks::{self, BlockKey, Blocks, Hashed, Row};
 use super::canonical::{Column, RawText, SourceText};
 use super::curves::Curves;
 use super::cut::Cut;
+use super::depth::Depth;
 use super::derived::Derived;
 use super::gaps::{Gaps, Hole};
 use super::logs::{RawExpectation, RawLog, SourceLog};

@@ -43,7 +43,6 @@ use sql::{Lane, Source};
 
 /// Times whose snapshots are read by one query.
 const TIMES_AT_ONCE: usize = 200;
-const TABLE: &str = "curve_snapshots";
 
 /// The snapshots to compare.
 pub(super) struct Curves<'a>(pub Versions<'a>);

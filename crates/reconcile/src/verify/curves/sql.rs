@@ -8,6 +8,8 @@ use stores::clickhouse::literal;
 
 use crate::sql::{moment, vintage_number};
 
+const TABLE: &str = "curve_snapshots";
+
 /// Where the queries look.
 pub(super) struct Source<'a> {
     pub names: &'a Names,
@@ -45,7 +47,7 @@ impl Source<'_> {
     }
 
     fn snapshots(&self) -> String {
-        self.names.table(super::TABLE)
+        self.names.table(TABLE)
     }
 
     /// The curves that have quotes or snapshots.

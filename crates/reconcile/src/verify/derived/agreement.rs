@@ -8,8 +8,9 @@ use curves::derived::{Definition, Formula, Limits, RollingStatistic, Series, Sta
 use domain::{Decimal, Kind, LegPlace, LegPrice, LegPurpose, Micros, Tick};
 use proptest::prelude::*;
 
-use super::rolled::{self, Rolled};
+use super::rolled;
 use super::rules::{Asked, Leg, Price, Times, Wanted, wanted};
+use super::statistic::Rolled;
 
 const HOUR: Micros = 3_600_000_000;
 const MAX_AGE: Micros = 2 * HOUR;

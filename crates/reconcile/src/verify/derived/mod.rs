@@ -18,6 +18,7 @@ mod rolled;
 mod rows;
 mod rules;
 mod sql;
+mod statistic;
 mod taken_back;
 
 use std::collections::BTreeSet;
@@ -38,10 +39,10 @@ use compare::{Comparison, Kept};
 use ops::connection::Connection;
 use ops::rows::{number, text};
 use ops::threads::reading;
-use rolled::Rolled;
 use rows::{GoneRow, PriceRow, StoredRow};
 use rules::{Asked, LONGEST_INTERVAL, Leg, Times};
 use sql::{Hour, Lane, Part, Source};
+use statistic::Rolled;
 
 /// Prices of legs that are read by one query, besides those that still count at its beginning.
 const PRICES_AT_ONCE: u64 = 100_000;

@@ -8,19 +8,12 @@
 use domain::Micros;
 
 use super::rules::{ONE, Row, Wanted, divided, is_decimal};
+use super::statistic::Rolled;
 
 /// Most values of a window without a count.
 const MOST: usize = 1_000;
 /// Values from here on do not count, at scale 8.
 const LARGEST: u64 = 1_000_000_000_000_000;
-
-/// The statistic as configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rolled {
-    pub statistic: &'static str,
-    pub count: Option<usize>,
-    pub width: Micros,
-}
 
 /// What the table must have at this time. `values` has what the series is worth at each time of its legs, in order.
 pub(super) fn wanted(time: Micros, values: &[(Micros, Wanted)], rolled: Rolled) -> Wanted {

@@ -11,7 +11,7 @@
 use domain::Micros;
 
 use super::super::versions::Origin;
-use super::rolled::Rolled;
+use super::statistic::Rolled;
 
 const HOUR: Micros = 3_600_000_000;
 /// How far ahead of the log clock a price may lie.
