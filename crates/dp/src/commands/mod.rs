@@ -297,9 +297,6 @@ async fn publisher(cli: &Cli, place: &Place) -> anyhow::Result<Connection> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
     use clap::Parser as _;
 
     use super::*;
@@ -373,32 +370,6 @@ mod tests {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             let needed: Vec<&str> = needed_servers(&cli.command).iter().map(|one| one.name()).collect();
             assert_eq!(needed.join(" "), names, "{line}");
-        }
-    }
-
-    /// What two commands need is in `ops` or `reconcile`, or in a file beside the commands.
-    #[test]
-    fn no_command_imports_another() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/commands");
-        let names: Vec<String> = fs::read_dir(&folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|end| end == "rs"))
-            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
-            .filter(|name| name != "mod")
-            .collect();
-        assert!(names.len() > 40, "{names:?}");
-        for name in &names {
-            let text = fs::read_to_string(folder.join(format!("{name}.rs"))).unwrap();
-            for other in names.iter().filter(|other| *other != name) {
-                for import in [
-                    format!("super::{other}::"),
-                    format!("commands::{other}::"),
-                    format!("use super::{other};"),
-                ] {
-                    assert!(!text.contains(&import), "{name}.rs uses {import}");
-                }
-            }
         }
     }
 }
