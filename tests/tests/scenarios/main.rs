@@ -4,7 +4,8 @@
 use e2e::scenarios::{Ground, described};
 
 /// A process, the server with the tables, the server with the latest prices, and a foreign program at the third server. Their signs come
-/// and go within seconds; those of the others need a rate over a minute or more, a lag that grows, or a disk of 3 GB in memory.
+/// and go within seconds, but for the log line about a group that has committed nothing for a minute. Those of the others need a rate over
+/// a minute or more, a lag that grows, or a disk of 3 GB in memory.
 const IN_EVERY_RUN: [&str; 4] = [
     "A service is down",
     "ClickHouse is down",
