@@ -1,16 +1,23 @@
-//! Replays of dead letters: each rejected row and message counts once, whenever `dp dlq replay` is killed.
+//! Replays of dead letters: each rejected row and message counts once, whenever `dp dlq replay`, normalization or Kafka is killed.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
-use e2e::{Pipeline, RAW, eventually};
+use e2e::{PATIENCE, Pipeline, RAW, eventually};
+use localstack::{Name, Server, Service};
 use serde_json::Value;
 use testkit::kafka::{self, Outgoing, Publisher};
 
 const DOCUMENTS: usize = 150;
 const TICKS: usize = 150;
 const PRICE: &str = "43210.00";
+/// Letters of one run: more runs are needed than there are victims.
+const LIMIT: usize = 60;
+const NORMALIZATION: Name = Name::Service(Service::Normalization, 1);
+const KAFKA: Name = Name::Server(Server::Kafka);
+/// What is killed while the letters are replayed, beside the command.
+const VICTIMS: [Name; 3] = [NORMALIZATION, KAFKA, NORMALIZATION];
 
 /// A document with three rows, the second of them with a price that the rule rejects.
 fn document(number: usize) -> Outgoing {
@@ -58,42 +65,73 @@ fn letters(pipeline: &Pipeline) -> anyhow::Result<u64> {
 
 /// The value of the first line of normalization's metrics that begins like this.
 fn gauge(pipeline: &Pipeline, begins: &str) -> anyhow::Result<Option<f64>> {
-    let (_, metrics) = pipeline.get(localstack::Service::Normalization, "/metrics")?;
+    let (_, metrics) = pipeline.get(Service::Normalization, "/metrics")?;
     let line = metrics.lines().find(|line| line.starts_with(begins));
     Ok(line.and_then(|line| line.rsplit(' ').next()?.parse().ok()))
 }
 
-/// Replays until nothing is left; kills the first runs, each later than the one before.
+/// Runs the command for so long, then kills it. After half of the time, kills this process of the pipeline. Returns how the command ended
+/// by itself, if it did.
+fn replay_for(pipeline: &Pipeline, wait: Duration, victim: Option<Name>) -> Option<ExitStatus> {
+    let limit = LIMIT.to_string();
+    let mut run = pipeline
+        .dp(&["dlq", "replay", "--code", "quality_rule", "--limit", &limit])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (began, mut victim) = (Instant::now(), victim);
+    let mut ended = None;
+    while ended.is_none() && began.elapsed() < wait {
+        ended = run.try_wait().unwrap();
+        if began.elapsed() >= wait / 2
+            && let Some(name) = victim.take()
+        {
+            pipeline.stack().kill9(name).unwrap();
+        }
+        std::thread::yield_now();
+    }
+    if ended.is_none() {
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+    // The run was shorter than half of the time.
+    if let Some(name) = victim {
+        pipeline.stack().kill9(name).unwrap();
+    }
+    ended
+}
+
+/// Replays until nothing is left, at most [`LIMIT`] letters with each run that ends by itself. Kills the other runs, each later than the one
+/// before. After each of the first runs that end, one of [`VICTIMS`] is killed while the next run goes on, and started again after it.
 fn replay_with_kills(pipeline: &Pipeline) -> u32 {
-    let mut kills = 0;
-    for wait in (0..).map(|run| Duration::from_millis(60 * run)) {
-        let mut run = pipeline
-            .dp(&["dlq", "replay", "--code", "quality_rule"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let began = std::time::Instant::now();
-        let ended = loop {
-            if let Some(status) = run.try_wait().unwrap() {
-                break Some(status);
+    let (mut kills, mut wait) = (0, Duration::ZERO);
+    let (mut victims, mut victim) = (VICTIMS.into_iter(), None);
+    loop {
+        let killed = victim.take();
+        let ended = replay_for(pipeline, wait, killed);
+        if let Some(name) = killed {
+            pipeline.stack().start(name).unwrap();
+            pipeline.stack().wait_ready(name, PATIENCE).unwrap();
+        }
+        match ended.map(|status| status.code()) {
+            None => {
+                kills += 1;
+                wait += Duration::from_millis(60);
             }
-            if began.elapsed() >= wait {
-                run.kill().unwrap();
-                run.wait().unwrap();
-                break None;
+            // 1: more are left than the limit.
+            Some(Some(0 | 1)) => {
+                if letters(pipeline).unwrap() == 0 {
+                    break;
+                }
+                victim = victims.next();
+                wait /= 2;
             }
-            std::thread::yield_now();
-        };
-        match ended {
-            Some(status) => {
-                assert!(status.success(), "{status}");
-                return kills;
-            }
-            None => kills += 1,
+            Some(code) => assert_eq!((code, killed), (Some(2), Some(KAFKA))),
         }
     }
-    unreachable!("the waits grow without end")
+    assert_eq!(victims.next(), None, "the replays ended before it was killed");
+    kills
 }
 
 /// With the rule gone, the letters are valid: `dp verify` names them and their cure, and no row as missing.
@@ -174,6 +212,6 @@ fn a_letter_is_replayed_once_whenever_the_command_is_killed() {
     })
     .unwrap();
     // A process that `dp` has started is not a child of this program, but other tests wait for their child processes.
-    assert!(pipeline.stack().stop(localstack::Service::Normalization).unwrap());
+    assert!(pipeline.stack().stop(Service::Normalization).unwrap());
     pipeline.stack().start_services().unwrap();
 }
