@@ -281,6 +281,43 @@ fn a_rebuild_since_a_time_corrects_what_it_reads_and_keeps_the_rest() {
     );
 }
 
+/// Two ticks, one well after the other: a rebuild from the event of the second corrects its price, and reads nothing of the first.
+#[test]
+fn a_rebuild_from_an_event_corrects_what_follows_it_and_an_unknown_event_is_named() {
+    let pipeline = Pipeline::shared();
+    let numbers = [40, 41].map(|instrument| INSTRUMENTS * 899 + instrument);
+    for number in numbers {
+        let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+        publisher.send(&tick(number)).unwrap();
+        publisher.finish().unwrap();
+        pipeline.agree().unwrap();
+    }
+    let price = |instrument: &str| prices(&pipeline, instrument)[0][0].clone();
+    let right = "900.25000000";
+    assert_eq!(["REBUILD.40", "REBUILD.41"].map(price), [right, right]);
+    let sql = "UPDATE served_latest_prices SET price = 1 WHERE instrument_id IN ('REBUILD.40', 'REBUILD.41')";
+    pipeline.postgres.rows(sql).unwrap();
+    let events = numbers.map(|number| format!("rebuild-{number}"));
+
+    let (code, report) = rebuild(&pipeline, &["--from-event", &events[1], "--dry-run"]);
+    assert_eq!((code, changes(&report)), (Some(1), [1, 0, 0]), "{report}");
+    let (code, report) = rebuild(&pipeline, &["--from-event", &events[1], "--yes"]);
+    assert_eq!((code, changes(&report)), (Some(0), [1, 0, 0]), "{report}");
+    assert_eq!(["REBUILD.40", "REBUILD.41"].map(price), ["1.00000000", right]);
+
+    let unknown = ["projection", "rebuild", "latest_price", "--from-event", "no-such-event"];
+    let output = pipeline.dp(&unknown).arg("--yes").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no event with id no-such-event"), "{said}");
+    assert!(said.contains("its column source_event_id has the ids"), "{said}");
+
+    let (code, report) = rebuild(&pipeline, &["--from-event", &events[0], "--yes"]);
+    assert_eq!((code, changes(&report)), (Some(0), [1, 0, 0]), "{report}");
+    assert_eq!(["REBUILD.40", "REBUILD.41"].map(price), [right, right]);
+    pipeline.agree().unwrap();
+}
+
 /// A restored backup of Postgres may have seen fewer rebuilds than Redis remembers.
 #[test]
 fn a_mark_of_a_rebuild_that_postgres_does_not_know_is_replaced_by_the_owner() {
