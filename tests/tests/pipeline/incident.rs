@@ -48,6 +48,9 @@ fn a_bundle_of_a_running_pipeline_has_every_part_and_no_secret() {
             read(&bundle, &format!("metrics/{name}.txt")).contains("messages_processed_total"),
             "{name}"
         );
+        let state: Value = serde_json::from_str(&read(&bundle, &format!("state/{name}.json"))).unwrap();
+        assert_eq!(state["info"]["service"], name, "{state:#}");
+        assert!(state["stats"]["messages_processed"].as_u64() > Some(0), "{state:#}");
         assert!(
             read(&bundle, &format!("logs/{name}.log")).contains("\"level\""),
             "{name}"

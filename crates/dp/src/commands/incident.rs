@@ -31,7 +31,7 @@ enum Command {
 /// Collect health, logs, metrics, lag, configuration, queries and sizes into one archive
 ///
 /// The archive has manifest.json (files, times, sizes, errors); health, doctor, rates, alerts, configuration, versions, net, groups, topics,
-/// positions, dlq; metrics of each service; logs of each process of the local stack; queries and sizes of ClickHouse, PostgreSQL and Redis. What cannot
+/// positions, dlq; metrics and state of each service (/info, /stats); logs of each process of the local stack; queries and sizes of ClickHouse, PostgreSQL and Redis. What cannot
 /// be read is a file NAME.error.txt with the reason. Secrets are replaced by ***: those of the configuration, of variables that are called PASSWORD,
 /// SECRET or TOKEN, and the passwords of all addresses. Read the archive all the same before you give it to others: messages and queries contain
 /// data. It changes nothing, and takes about 15 seconds.

@@ -88,6 +88,7 @@ fn every_part_is_in_the_bundle_with_its_reason_and_no_secret_is() {
         "rates",
         "redis/keys",
         "redis/memory",
+        "state/aggregation",
         "topics",
         "versions",
     ];

@@ -88,7 +88,7 @@ pub fn all<'a>(request: &'a Request<'a>) -> Vec<Part<'a>> {
             redis::keys(&stores.redis, "*").await
         }),
     ];
-    parts.extend(metrics(request));
+    parts.extend(of_services(request));
     parts.extend(logs(request));
     parts
 }
@@ -229,27 +229,45 @@ async fn slow(request: &Request<'_>) -> anyhow::Result<String> {
     json_of(&clickhouse::slow(&stores.clickhouse, SLOW, since, SLOWEST).await?)
 }
 
-/// `/metrics` of each service.
-fn metrics<'a>(request: &'a Request<'a>) -> Vec<Part<'a>> {
-    let found = targets::find(request.place, request.connection, &[], request.usual);
+/// `/metrics` of each service, and the state that it tells.
+fn of_services<'a>(request: &'a Request<'a>) -> Vec<Part<'a>> {
+    let connection = request.connection;
+    let found = targets::find(request.place, connection, &[], request.usual);
     match found {
         Ok(targets) => targets
             .into_iter()
-            .map(|target| {
-                text_part(
-                    format!("metrics/{}", safe(&target.name)),
-                    "txt",
-                    scrape(request.connection, target),
-                )
+            .flat_map(|target| {
+                let name = safe(&target.name);
+                [
+                    text_part(format!("metrics/{name}"), "txt", metrics(connection, target.clone())),
+                    part(&format!("state/{name}"), state(connection, target)),
+                ]
             })
             .collect(),
         Err(error) => vec![text_part("metrics/services".to_owned(), "txt", async { Err(error) })],
     }
 }
 
-async fn scrape(connection: &Connection, target: Target) -> anyhow::Result<String> {
+async fn metrics(connection: &Connection, target: Target) -> anyhow::Result<String> {
+    answer(connection, &target, "/metrics").await
+}
+
+/// The configuration and the workers of a service, and its counts.
+async fn state(connection: &Connection, target: Target) -> anyhow::Result<String> {
+    let (info, stats) = tokio::try_join!(
+        answer(connection, &target, "/info"),
+        answer(connection, &target, "/stats")
+    )?;
+    let read = |path: &str, text: &str| {
+        let value: Result<Value, serde_json::Error> = serde_json::from_str(text);
+        value.with_context(|| format!("{}: the answer of {path} is not JSON", target.name))
+    };
+    json_of(&json!({ "info": read("/info", &info)?, "stats": read("/stats", &stats)? }))
+}
+
+async fn answer(connection: &Connection, target: &Target, path: &str) -> anyhow::Result<String> {
     let url = match &target.at {
-        Where::Url(url) => format!("{}/metrics", url.trim_end_matches('/')),
+        Where::Url(url) => format!("{}{path}", url.trim_end_matches('/')),
         Where::Stopped(reason) => bail!("{}: {reason}", target.name),
     };
     // The URL may contain a password.
