@@ -49,7 +49,7 @@ compose_files() {
   fi
   local files profiles arguments
   for files in "docker-compose.yml" "docker-compose.yml docker-compose.secure.yml" "docker-compose.backup.yml"; do
-    for profiles in "" "logs" "tools" "logs,tools"; do
+    for profiles in "" "logs" "tools" "incidents" "logs,tools,incidents"; do
       read -ra arguments <<<"-f ${files// / -f }"
       COMPOSE_PROFILES=$profiles "$compose" --env-file .env.example "${arguments[@]}" config -q
     done
