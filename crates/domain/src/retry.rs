@@ -55,6 +55,8 @@ impl RetryPolicy {
 pub struct Waits {
     builder: ExponentialBuilder,
     waits: ExponentialBackoff,
+    /// Failures since the last success.
+    failures: u32,
 }
 
 impl Waits {
@@ -62,11 +64,13 @@ impl Waits {
         Waits {
             builder,
             waits: builder.build(),
+            failures: 0,
         }
     }
 
     /// How long to wait after one more failure.
     pub fn after_failure(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
         // The number of waits is unlimited, so there is always a next one.
         self.waits.next().unwrap_or_default()
     }
@@ -74,6 +78,12 @@ impl Waits {
     /// The operation succeeded: the next failure counts as the first.
     pub fn succeeded(&mut self) {
         self.waits = self.builder.build();
+        self.failures = 0;
+    }
+
+    /// Failures since the last success, for the log.
+    pub fn failures(&self) -> u32 {
+        self.failures
     }
 }
 
@@ -89,7 +99,9 @@ mod tests {
             let wait = ms(&mut waits);
             assert!((base..=2 * base).contains(&wait), "{wait} after {base}");
         }
+        assert_eq!(waits.failures(), 8);
         waits.succeeded();
+        assert_eq!(waits.failures(), 0);
         let mut conflict = RetryPolicy::CONFLICT.seeded_waits(1);
         for base in [100, 200, 400, 800, 1_600, 3_200, 3_200] {
             let wait = ms(&mut conflict);

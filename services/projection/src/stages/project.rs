@@ -202,7 +202,8 @@ impl Projector {
                 active.spans.forget();
                 self.parts.meters.conflicts.increment(1);
                 let delay = active.conflict_waits.after_failure().as_micros() as Micros;
-                tracing::warn!(partition = %partition, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
+                let attempt = active.conflict_waits.failures();
+                tracing::warn!(partition = %partition, attempt, delay_ms = delay / 1_000, "another owner has moved the position, or a rebuild has replaced the prices; both are read again");
                 io.stop(partition)?;
                 active.state = State::retry(io.now() + delay);
             }

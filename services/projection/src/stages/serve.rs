@@ -232,7 +232,8 @@ impl Server {
                 active.refused = answers.refused;
                 active.behind_since = lane.oldest_pending();
                 let delay = active.waits.after_failure().as_micros() as Micros;
-                tracing::warn!(partition = %partition, delay_ms = delay / 1_000, "the commit was not answered, or another owner or a rebuild has moved the position; position and rows are read again");
+                let attempt = active.waits.failures();
+                tracing::warn!(partition = %partition, attempt, delay_ms = delay / 1_000, "the commit was not answered, or another owner or a rebuild has moved the position; position and rows are read again");
                 io.stop(partition)?;
                 active.state = State::Loading {
                     retry_at: Some(io.now() + delay),
