@@ -115,12 +115,7 @@ pub enum Command {
     /// For scripts; `dp status` also shows whether they are ready.
     #[command(after_help = "Examples:\n  dp ps\n  dp ps --json | jq '.[].pid'")]
     Ps,
-    /// Stop the local stack and remove its folder with all data and logs
-    ///
-    /// This cannot be undone. It asks for confirmation first; without a terminal it needs --yes. Files in the folder that do
-    /// not belong to the stack are kept. Downloaded servers are kept too, so the next `dp up` takes seconds and starts empty.
-    #[command(after_help = "Examples:\n  dp clean-data\n  dp clean-data --port-offset 1000 --yes")]
-    CleanData,
+    CleanData(stack::CleanArgs),
     Topics(topics::Args),
     Migrate(migrate::Args),
     Simulate(simulate::Args),

@@ -56,6 +56,14 @@ fn data_is_removed_only_with_consent_and_foreign_files_are_kept() {
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
     assert!(text(&refused).contains("--yes"), "{}", text(&refused));
     assert!(dir.join("redis/redis.conf").exists() && dir.join("stack.json").exists());
+    let tried = clean(&["--dry-run"]);
+    assert!(tried.status.success(), "{}", text(&tried));
+    assert!(
+        text(&tried).contains(&format!("would remove {}; nothing runs there", dir.display())),
+        "{}",
+        text(&tried)
+    );
+    assert!(dir.join("redis/redis.conf").exists() && dir.join("stack.json").exists());
     let done = clean(&["--yes"]);
     assert!(done.status.success(), "{}", text(&done));
     for (file, stays) in [
@@ -164,7 +172,9 @@ fn a_dropped_table_is_named_by_verify_and_recreated_by_migrate() {
     let pipeline = Pipeline::shared();
     pipeline.publish_once(2_000, 71_000).unwrap();
     pipeline.agree().unwrap();
-    pipeline.dp_ok(&["sql", "--write", "DROP TABLE market_ticks"]).unwrap();
+    pipeline
+        .dp_ok(&["sql", "--write", "--yes", "DROP TABLE market_ticks"])
+        .unwrap();
     pipeline.publish_once(2_000, 72_000).unwrap();
     eventually("the health of normalization names the table and the remedy", || {
         let (_, health) = pipeline.get(Service::Normalization, "/health")?;
@@ -192,7 +202,7 @@ fn a_table_that_is_recreated_while_its_writer_runs_is_complete() {
     pipeline.agree().unwrap();
     // Nothing is published in between, so no writer can have noticed.
     pipeline
-        .dp_ok(&["sql", "--write", "DROP TABLE enriched_ticks"])
+        .dp_ok(&["sql", "--write", "--yes", "DROP TABLE enriched_ticks"])
         .unwrap();
     pipeline.dp_ok(&["migrate"]).unwrap();
     pipeline.publish_once(2_000, 74_000).unwrap();
@@ -207,7 +217,7 @@ fn verify_waits_until_a_table_that_was_renamed_is_filled_again() {
     pipeline.agree().unwrap();
     let stack = pipeline.stack();
     assert!(stack.stop(Service::Aggregation).unwrap());
-    let sql = |statement: &str| pipeline.dp_ok(&["sql", "--write", statement]).unwrap();
+    let sql = |statement: &str| pipeline.dp_ok(&["sql", "--write", "--yes", statement]).unwrap();
     sql("RENAME TABLE bars TO bars_damaged");
     pipeline.dp_ok(&["migrate"]).unwrap();
     // The group has committed the ends of its topics, and its writer has not found its table empty yet.

@@ -164,6 +164,16 @@ fn all_copies_are_written_again_and_custom_values_are_dropped() {
     );
     let before = copies(&pipeline).unwrap();
     pipeline.redis.run(&["SET", &key, r#"{"standing":"~"}"#]).unwrap();
+    let ends = || kafka::ends(&pipeline.bootstrap(), TOPIC).unwrap();
+    let requests = ends();
+    for (chosen, copies) in [(&["--all"][..], None), (&["--key", &key], Some(1))] {
+        let tried = [&["--json", "cache", "invalidate", "--dry-run"][..], chosen].concat();
+        let tried: Value = serde_json::from_str(&pipeline.dp_ok(&tried).unwrap()).unwrap();
+        assert_eq!(tried["request"]["action"], "invalidate", "{tried}");
+        let found = tried["copies"].as_u64().unwrap();
+        assert!(copies.map_or(found > 0, |copies| found == copies), "{tried}");
+    }
+    assert_eq!(ends(), requests, "a dry run publishes nothing");
     pipeline.dp_ok(&["cache", "invalidate", "--all", "--yes"]).unwrap();
     back(&pipeline, "an invalidation of all replaces it", &key, &stored);
     eventually("every lane has written its copies", || Ok(copies(&pipeline)? >= before)).unwrap();

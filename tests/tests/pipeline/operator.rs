@@ -130,6 +130,11 @@ fn sql_is_read_only_without_the_write_flag() {
         (&["sql", "DROP TABLE market_ticks"][..], "--write allows it"),
         (&["sql", "SYSTEM SHUTDOWN"], "administers"),
         (&["sql", "--write", "SYSTEM SHUTDOWN"], "administers"),
+        (&["sql", "--write", "DROP TABLE market_ticks"], "remove data (DROP)"),
+        (
+            &["sql", "--write", "ALTER TABLE market_ticks DELETE WHERE 1"],
+            "with --yes",
+        ),
     ] {
         let output = pipeline.dp(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -141,7 +146,9 @@ fn sql_is_read_only_without_the_write_flag() {
         .output()
         .unwrap();
     assert!(made.status.success() && text(&made).contains("done"), "{}", text(&made));
-    pipeline.dp_ok(&["sql", "--write", "DROP TABLE scratch"]).unwrap();
+    pipeline
+        .dp_ok(&["sql", "--write", "--yes", "DROP TABLE scratch"])
+        .unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ops::consent;
 use ops::migrations::stores;
 use ops::present::{found, print_either, printable, table};
 use projection::core::invalidation::{Action, Invalidation};
+use serde::Serialize;
 use stores::redis::Key;
 
 use crate::cells::count;
@@ -51,7 +52,7 @@ enum Command {
     /// served:custom is written again if PROJECTION_CUSTOM defines its type, otherwise by the program that owns it.
     #[command(
         after_help = "Examples:\n  dp cache invalidate --instrument NG_HH_M1\n  dp cache invalidate --key served:custom:vwap:acme:NG_HH_M1\n  \
-        dp cache invalidate --all --yes"
+        dp cache invalidate --all --dry-run\n  dp cache invalidate --all --yes"
     )]
     Invalidate(InvalidateArgs),
     /// Have projection write prices to Redis again from PostgreSQL, without dropping them
@@ -73,6 +74,9 @@ struct InvalidateArgs {
     /// All latest prices and curves of all tenants; asks for confirmation
     #[arg(long, group = "copies")]
     all: bool,
+    /// Only say which copies would be dropped
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     about: About,
 }
@@ -99,7 +103,11 @@ struct About {
 impl Args {
     /// Whether the command publishes a request.
     pub fn writes(&self) -> bool {
-        matches!(self.command, Command::Invalidate(_) | Command::Refresh(_))
+        match &self.command {
+            Command::Invalidate(args) => !args.dry_run,
+            Command::Refresh(_) => true,
+            Command::Status | Command::Get { .. } => false,
+        }
     }
 }
 
@@ -129,6 +137,11 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
                 (Some(key), _) => Chosen::Key(key.clone()),
                 (None, false) => price(connection, args.instrument.as_deref().unwrap_or_default(), &args.about),
             };
+            if args.dry_run {
+                let would = would_drop(connection, chosen, &args.about).await?;
+                print_either(connection.json, &would, || would_text(&would))?;
+                return Ok(ExitCode::SUCCESS);
+            }
             if chosen == Chosen::All {
                 consent::ask("drop the copies of all prices and curves in Redis", "invalidate", yes).await?;
             }
@@ -158,6 +171,46 @@ fn price(connection: &Connection, instrument: &str, about: &About) -> Chosen {
 async fn ask(connection: &Connection, action: Action, chosen: Chosen, about: &About) -> anyhow::Result<()> {
     let sent = publish(connection, message(action, chosen, about.reason.clone())?).await?;
     print_either(connection.json, &sent, || sent_text(&sent))
+}
+
+/// What a request would do.
+#[derive(Debug, Serialize)]
+struct Would {
+    request: Invalidation,
+    /// The copy; `None` if the request is about all.
+    key: Option<String>,
+    /// Whether the copy is there, or the number of latest prices.
+    copies: u64,
+}
+
+async fn would_drop(connection: &Connection, chosen: Chosen, about: &About) -> anyhow::Result<Would> {
+    let key = match &chosen {
+        Chosen::All => None,
+        Chosen::Key(key) => Some(key.clone()),
+        Chosen::Price { tenant, instrument } => Some(Key::latest_price(tenant, instrument).to_string()),
+    };
+    let request = message(Action::Invalidate, chosen, about.reason.clone())?;
+    let redis = stores(connection)?.redis;
+    let copies = match &key {
+        None => status(&redis).await?.iter().map(|copies| copies.latest_prices).sum(),
+        Some(key) => u64::from(get(&redis, key).await?.value.is_some()),
+    };
+    Ok(Would { request, key, copies })
+}
+
+fn would_text(would: &Would) -> String {
+    let what = match &would.key {
+        None => format!(
+            "would drop the copies of {} latest price(s) and of all curves",
+            count(would.copies)
+        ),
+        Some(key) if would.copies > 0 => format!("would drop {}", printable(key)),
+        Some(key) => format!(
+            "there is no copy {} to drop; it would be written if there is a price",
+            printable(key)
+        ),
+    };
+    format!("{what}; nothing was published")
 }
 
 fn sent_text(sent: &Sent) -> String {

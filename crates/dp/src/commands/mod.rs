@@ -125,7 +125,7 @@ fn left_by(command: &Command, yes: bool) -> &'static str {
             "the statement may still run in ClickHouse; its changes are not rolled back"
         }
         Command::Down | Command::Stop(_) => "some processes may be stopped already; `dp status` shows what still runs",
-        Command::CleanData => "some data may be left; run the command again to remove it",
+        Command::CleanData(args) if args.removes() => "some data may be left; run the command again to remove it",
         Command::Migrate(_) => "some migrations may be applied; run the command again to apply the rest",
         Command::Topics(args) if args.writes() => {
             "some topics may be created; run the command again to create the rest"
@@ -191,7 +191,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Stop(args) => stack::stop(place, args, json).await,
         Command::Restart(args) => stack::restart(place, args, json).await,
         Command::Ps => stack::ps(place, json),
-        Command::CleanData => stack::clean_data(place, cli.yes, json).await,
+        Command::CleanData(args) => stack::clean_data(place, *args, cli.yes, json).await,
         Command::Config(args) => return config::run(place, args, json),
         Command::Doctor(args) => return doctor::run(place, &connect()?, args).await,
         Command::Health(args) => return health::run(place, &connect()?, args).await,
@@ -210,7 +210,7 @@ async fn dispatch(cli: &Cli, place: &Place) -> anyhow::Result<ExitCode> {
         Command::Ingest(args) => ingest::run(&publisher(cli, place).await?, args).await,
         Command::Backfill(args) => return backfill::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Tail(args) => tail::run(&reader(cli, place).await?, args).await,
-        Command::Sql(args) => sql::run(&on_stores(args.writes()).await?, args).await,
+        Command::Sql(args) => sql::run(&on_stores(args.writes()).await?, args, cli.yes).await,
         Command::Groups(args) => groups::run(&reader(cli, place).await?, args).await,
         Command::Position(args) => return position::run(place, &on_kafka(args.writes()).await?, args, cli.yes).await,
         Command::Projection(args) => return projection::run(&on_kafka(args.writes()).await?, args, cli.yes).await,
@@ -312,6 +312,10 @@ mod tests {
             ("dp dlq purge --open --yes", "letters may be removed"),
             ("dp dlq purge --open --dry-run", "nothing was changed"),
             ("dp dlq list", "nothing was changed"),
+            ("dp clean-data", "some data may be left"),
+            ("dp clean-data --dry-run", "nothing was changed"),
+            ("dp cache invalidate --all", "request may be published"),
+            ("dp cache invalidate --all --dry-run", "nothing was changed"),
             ("dp logs level normalization debug", "level may be changed"),
             ("dp logs level normalization --reset", "level may be changed"),
             ("dp logs level normalization", "nothing was changed"),
@@ -362,6 +366,7 @@ mod tests {
             ("dp redis sentinel", ""),
             ("dp cache status", "redis"),
             ("dp cache refresh", "redis postgres"),
+            ("dp cache invalidate --all --dry-run", "redis"),
             ("dp reconcile", "clickhouse postgres"),
             ("dp verify", ""),
             ("dp health", ""),

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use stores::clickhouse::WHOLE_ANSWERS;
 
 use ops::connection::Connection;
+use ops::consent;
 use ops::present::{escaped, time_limit};
 use ops::progress::waiting;
 
@@ -22,9 +23,13 @@ const ADMINISTERED: [&str; 9] = [
     "USER", "ROLE", "QUOTA", "ROW", "POLICY", "SETTINGS", "PROFILE", "NAMED", "FUNCTION",
 ];
 
+/// Words of an ALTER that removes parts, columns or rows.
+const ALTER_REMOVES: [&str; 3] = ["DROP", "DELETE", "CLEAR"];
+
 /// Run a SQL statement on ClickHouse (database market_data).
 ///
-/// Statements are read-only unless --write is given. Statements that administer the server are always refused. The result is
+/// Statements are read-only unless --write is given. One that removes data or tables (DROP, TRUNCATE, DELETE, ALTER … DROP) also asks for
+/// confirmation; without a terminal it needs --yes. Statements that administer the server are always refused. The result is
 /// a table, or with --json an array of objects with decimals and 64-bit integers as strings, so that no digit is lost. A
 /// FORMAT clause in the statement takes precedence. In tables, control characters of stored texts are escaped; every other format is
 /// passed to files and programs as it is.
@@ -34,6 +39,7 @@ const ADMINISTERED: [&str; 9] = [
     dp sql \"SELECT * FROM bars_latest WHERE interval = '5m' ORDER BY window_start DESC LIMIT 5\"\n  \
     dp sql --json \"SELECT max(timestamp) AS newest FROM market_ticks\" | jq -r '.[0].newest'\n  \
     dp sql --write \"OPTIMIZE TABLE bars FINAL\"\n  \
+    dp sql --write --yes \"DROP TABLE IF EXISTS scratch\"\n  \
     echo 'SHOW TABLES' | dp sql -")]
 pub struct Args {
     /// The statement, or - to read it from stdin
@@ -54,9 +60,15 @@ impl Args {
     }
 }
 
-/// Runs `dp sql`.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
+/// Runs `dp sql`; `yes` skips the question before data is removed.
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<()> {
     let statement = statement(args)?;
+    if args.write
+        && let Some(word) = removes(&statement)
+    {
+        let at = &connection.settings.clickhouse.url;
+        consent::ask(&format!("remove data ({word}) from ClickHouse at {at}"), "remove", yes).await?;
+    }
     let answer = ask(connection, args, statement);
     let at = &connection.settings.clickhouse.url;
     let what = format!("waiting up to {} s for ClickHouse at {at}", args.timeout.as_secs());
@@ -174,6 +186,22 @@ fn administers(statement: &str) -> Option<String> {
     }
 }
 
+/// The leading word of the statement if it removes data or tables.
+fn removes(statement: &str) -> Option<String> {
+    let words = leading_words(statement);
+    let first = words.first()?;
+    let is_removal = match first.as_str() {
+        "DROP" | "TRUNCATE" | "DELETE" | "REPLACE" => true,
+        "CREATE" => words.get(2).is_some_and(|word| word == "REPLACE"),
+        // Such a word within a value asks in vain.
+        "ALTER" => statement
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .any(|word| ALTER_REMOVES.iter().any(|removal| word.eq_ignore_ascii_case(removal))),
+        _ => false,
+    };
+    is_removal.then(|| first.clone())
+}
+
 /// The first words in upper case, after leading comments.
 fn leading_words(statement: &str) -> Vec<String> {
     let mut rest = statement.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
@@ -282,6 +310,26 @@ mod tests {
             "--",
         ] {
             assert_eq!(administers(statement), None, "{statement}");
+        }
+    }
+
+    #[test]
+    fn statements_that_remove_data_are_recognized() {
+        for (statement, word) in [
+            ("DROP TABLE scratch SYNC", Some("DROP")),
+            ("-- old\ntruncate table bars", Some("TRUNCATE")),
+            ("DELETE FROM market_ticks WHERE 1", Some("DELETE")),
+            ("alter table bars drop partition '2026-01-01'", Some("ALTER")),
+            ("ALTER TABLE bars DELETE WHERE tick_id IN ('a')", Some("ALTER")),
+            ("CREATE OR REPLACE TABLE bars (a Int8) ENGINE = Memory", Some("CREATE")),
+            ("ALTER TABLE bars ADD COLUMN dropped Int8", None),
+            ("CREATE TABLE replace (a Int8) ENGINE = Memory", None),
+            ("INSERT INTO bars SELECT 'DROP TABLE bars'", None),
+            ("OPTIMIZE TABLE bars FINAL", None),
+            ("RENAME TABLE bars TO bars_damaged", None),
+            ("", None),
+        ] {
+            assert_eq!(removes(statement).as_deref(), word, "{statement}");
         }
     }
 

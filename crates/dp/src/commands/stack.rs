@@ -11,7 +11,7 @@ mod services;
 mod status;
 mod up;
 
-pub use clean::clean_data;
+pub use clean::{CleanArgs, clean_data};
 pub use down::down;
 pub use ps::ps;
 pub use services::{RestartArgs, StartArgs, StopArgs, restart, start, stop};

@@ -29,7 +29,7 @@ pub fn ps(place: &Place, json: bool) -> anyhow::Result<()> {
 }
 
 /// The processes of the stack that are alive, frozen ones included.
-fn running(stack: &Stack) -> anyhow::Result<Vec<ProcessStatus>> {
+pub(super) fn running(stack: &Stack) -> anyhow::Result<Vec<ProcessStatus>> {
     Ok(stack
         .status()?
         .into_iter()
