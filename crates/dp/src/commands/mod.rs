@@ -92,6 +92,11 @@ fn waits_for(command: &Command, yes: bool) -> Option<&'static str> {
         Command::Clickhouse(_) => "reading ClickHouse",
         Command::Postgres(args) if !args.writes() => "reading PostgreSQL",
         Command::Gaps(_) => "looking for missing intervals",
+        Command::Health(_) => "asking services and servers",
+        Command::Schema(args) if !args.writes(yes) => "checking schemas and messages",
+        Command::Curve(args) if !args.needed_servers().is_empty() => "reading the curves",
+        Command::Pause(args) if !args.writes() => "reading the orders",
+        Command::Stop(_) | Command::Down => "stopping; services drain for up to 30 s",
         _ => return None,
     })
 }
@@ -306,6 +311,77 @@ mod tests {
         left_by(&cli.command, cli.yes)
     }
 
+    /// Commands without an entry in `waits_for`, with what they show instead.
+    const SHOWS_ELSEWHERE: [(&str, &str); 32] = [
+        ("up", "each process that is started"),
+        ("start", "each process that is awaited"),
+        ("restart", "each process that is awaited"),
+        ("clean-data", "asks, then what it stops"),
+        ("status", "local processes, read without waiting"),
+        ("ps", "local processes, read without waiting"),
+        ("doctor", "its own wait"),
+        ("top", "a live screen"),
+        ("analyze", "its own bar"),
+        ("capacity", "its own bar"),
+        ("profile", "its own wait"),
+        ("alerts", "its own wait"),
+        ("incident", "its own bar"),
+        ("ping", "one request, with a limit of its own"),
+        ("logs", "lines as they come, or its own wait"),
+        ("migrate", "its own wait for each server"),
+        ("simulate", "its own bar"),
+        ("send", "the wait for Kafka"),
+        ("ingest", "its own bar"),
+        ("backfill", "its own bars"),
+        ("tail", "messages as they come"),
+        ("sql", "its own wait"),
+        ("resume", "its own bar"),
+        ("dlq", "its own wait, or its own bar"),
+        ("backup", "its own bars"),
+        ("retention", "its own wait"),
+        ("net", "its own wait"),
+        ("verify", "its own waits and bars"),
+        ("reconcile", "its own waits and bars"),
+        ("explain", "its own wait"),
+        ("trace", "its own wait"),
+        ("check-market", "its own bar"),
+    ];
+    /// Commands that need neither a server nor two seconds, or run others that report.
+    const SHOWS_NOTHING: [&str; 5] = ["replay", "config", "completions", "bench", "demo"];
+
+    #[test]
+    fn every_command_says_what_it_waits_for_or_is_excepted_by_name() {
+        let mut named: Vec<&str> = SHOWS_ELSEWHERE.iter().map(|(name, _)| *name).collect();
+        named.extend(SHOWS_NOTHING);
+        for line in [
+            "dp down",
+            "dp stop",
+            "dp health",
+            "dp topics list",
+            "dp groups",
+            "dp position show",
+            "dp projection list",
+            "dp pause",
+            "dp kafka groups",
+            "dp clickhouse processes",
+            "dp postgres locks",
+            "dp redis memory",
+            "dp cache status",
+            "dp schema validate",
+            "dp gaps",
+            "dp curve list",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(waits_for(&cli.command, cli.yes).is_some(), "{line}");
+            named.extend(line.split(' ').nth(1));
+        }
+        let command = Cli::command();
+        let mut all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        named.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(named, all);
+    }
+
     #[test]
     fn an_interrupted_command_says_what_it_may_have_done() {
         for (line, said) in [
@@ -351,6 +427,11 @@ mod tests {
             ("dp projection rebuild latest_price --full", false),
             ("dp projection rebuild latest_price --full --dry-run", false),
             ("dp tail raw", false),
+            ("dp schema check-compat bar.avsc", true),
+            ("dp schema register bar.avsc --yes", false),
+            ("dp curve show CURVE", true),
+            ("dp curve build quotes.csv", false),
+            ("dp pause enrichment", false),
         ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert_eq!(waits_for(&cli.command, cli.yes).is_some(), waits, "{line}");

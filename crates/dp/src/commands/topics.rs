@@ -4,6 +4,7 @@
 
 use ops::connection::Connection;
 use ops::present::{grouped, print_json, print_line, table};
+use ops::progress::waiting;
 use ops::topics::{self, Listed, Outcome};
 
 /// Create the topics of the pipeline, or list them.
@@ -53,7 +54,8 @@ pub struct CreateArgs {
 pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Create(args) => {
-            let Outcome { created, changed } = topics::create(connection, args.replication).await?;
+            let creating = topics::create(connection, args.replication);
+            let Outcome { created, changed } = waiting("creating the topics", creating).await?;
             if connection.json {
                 return print_json(&serde_json::json!({ "created": created, "changed": changed }));
             }

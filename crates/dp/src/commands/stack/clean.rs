@@ -9,6 +9,7 @@ use super::report::{is_stack, listed};
 use ops::consent;
 use ops::place::Place;
 use ops::present::{print_json, print_line};
+use ops::progress::waiting;
 
 /// Stop the local stack and remove its folder with all data and logs
 ///
@@ -57,11 +58,11 @@ pub async fn clean_data(place: &Place, args: CleanArgs, yes: bool, json: bool) -
             folder.display()
         );
         consent::ask(&what, "yes", yes).await?;
-        blocking(move || {
+        let removing = blocking(move || {
             stack.down()?;
             Ok(stack.clean()?)
-        })
-        .await?;
+        });
+        waiting("stopping; services drain for up to 30 s", removing).await?;
     }
     if json {
         return print_json(&json!({ "removed": removed }));

@@ -10,6 +10,7 @@ use crate::definitions::check_configuration;
 use ops::interrupt::{interrupt_flag, or_interrupted};
 use ops::place::Place;
 use ops::present;
+use ops::progress::{self, waiting};
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// A longer wait is explained on stderr.
@@ -82,6 +83,7 @@ pub async fn stop(place: &Place, args: &StopArgs, json: bool) -> anyhow::Result<
     };
     let (kill, named) = (args.kill, args.names.clone());
     let stopped = blocking(move || stop_names(&stack, names, kill)).await?;
+    progress::clear();
     for name in named.iter().filter(|name| !stopped.contains(name)) {
         eprintln!("{name} did not run");
     }
@@ -95,7 +97,8 @@ pub async fn restart(place: &Place, args: &RestartArgs, json: bool) -> anyhow::R
     // Checked before anything stops that could not start again.
     check_configuration(&mut stack, &names)?;
     let (stopping, to_stop) = (stack.clone(), names.clone());
-    blocking(move || stop_names(&stopping, to_stop, false)).await?;
+    let stopped = blocking(move || stop_names(&stopping, to_stop, false));
+    waiting("stopping; services drain for up to 30 s", stopped).await?;
     let restarted = start_names(stack, names, which.no_wait).await?;
     report("restarted", &restarted, json)
 }
