@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Spelling (typos), shell scripts (shellcheck), the program that runs the guide, the tests that docs/features.md names, and the form of log
+# Spelling (typos), shell scripts (shellcheck), the programs that run the guide, its list of commands, the tests that docs/features.md names, and the form of log
 # messages: they begin in lower case, have no full stop, and contain no values. Values are fields, so that equal events have equal messages.
 # Failure: file, line and reason; exit code 1.
 set -euo pipefail
@@ -27,6 +27,7 @@ scripts/check_guide.py --list >/dev/null
 scripts/check_cluster_guide.py --list >/dev/null
 python3 scripts/check_guide_test.py --quiet
 python3 scripts/check_cluster_guide_test.py --quiet
+python3 scripts/guide_commands_test.py --quiet
 
 # The last column names functions with at least two underscores; metrics and the like are in the column before.
 functions=$(grep -rhoE --include='*.rs' 'fn [a-z0-9_]+\(' crates services tests | sed 's/^fn //; s/($//' | sort -u)
