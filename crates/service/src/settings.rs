@@ -137,6 +137,27 @@ pub struct BreakerSettings {
     pub max_timeout: Duration,
 }
 
+/// How long a topic keeps its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The period.
+    pub hours: u64,
+    /// Whether somebody has chosen it: only then is that of an existing topic changed, which may have been set by hand.
+    pub is_set: bool,
+}
+
+/// How long the topics of each kind keep their records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct RetentionSettings {
+    pub raw: Retention,
+    /// Topics between the stages.
+    pub stages: Retention,
+    /// Legs of derived prices and quotes of curves.
+    pub legs: Retention,
+    pub dlq: Retention,
+}
+
 /// The shared settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -168,6 +189,7 @@ pub struct Settings {
     pub raw_topics: Vec<String>,
     /// Partitions that every topic after the raw ones must have (INV-4).
     pub topic_partitions: i32,
+    pub retention: RetentionSettings,
     /// Threads of the main stage, each with its own consumer.
     pub workers: usize,
     /// Empty, or the suffix of topics, groups and tables.

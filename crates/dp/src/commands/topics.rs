@@ -31,7 +31,8 @@ enum Command {
     ///
     /// All topics except dlq get DATA_PROC_TOPIC_PARTITIONS partitions. Raw topics get the broker's append time
     /// (LogAppendTime), which decides about late ticks and repeated events. The state topic is compacted. Existing topics
-    /// keep their data; their max.message.bytes and the append time of raw topics are corrected. The command fails, and
+    /// keep their data; their max.message.bytes and the append time of raw topics are corrected, and their retention if a
+    /// variable DATA_PROC_RETENTION_* is set: a shorter one removes older records. The command fails, and
     /// names the topic, if an existing topic between the stages has another number of partitions.
     Create(CreateArgs),
     /// List every topic with its id, partitions and offset ranges.

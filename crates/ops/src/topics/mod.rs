@@ -20,6 +20,7 @@ pub use list::{Listed, Range, list};
 pub use specs::specs;
 
 use crate::connection::Connection;
+use specs::{RETENTION_MS, with_chosen_retention};
 use timeout::CALL_TIMEOUT;
 
 /// What [`create`] has changed.
@@ -27,11 +28,12 @@ use timeout::CALL_TIMEOUT;
 pub struct Outcome {
     /// Topics that were created.
     pub created: Vec<String>,
-    /// A sentence for each corrected topic setting: the largest record, or the clock of the record times.
+    /// A sentence for each corrected topic setting: the largest record, the clock of the record times, or the retention.
     pub changed: Vec<String>,
 }
 
-/// Creates the missing topics, sets the largest record of all topics (INV-9), and checks their partitions.
+/// Creates the missing topics, sets the largest record of all topics (INV-9) and the retention that somebody has chosen, and checks their
+/// partitions.
 ///
 /// `replication` of new topics is that of the settings unless it is given.
 ///
@@ -50,9 +52,17 @@ pub async fn create(connection: &Connection, replication: Option<i32>) -> anyhow
     let restamped = set_where_different(bootstrap, &specs, TIMESTAMP_TYPE)
         .await
         .context("set the broker's append time for the raw topics")?;
+    let kept = with_chosen_retention(&connection.names, settings, &specs);
+    let rekept = match kept.is_empty() {
+        true => Vec::new(),
+        false => set_where_different(bootstrap, &kept, RETENTION_MS)
+            .await
+            .context("set how long the topics keep their records")?,
+    };
     let resized = resized.iter().map(|changed| sentence(MAX_MESSAGE_BYTES, changed));
     let restamped = restamped.iter().map(|changed| sentence(TIMESTAMP_TYPE, changed));
-    let changed = resized.chain(restamped).collect();
+    let rekept = rekept.iter().map(|changed| sentence(RETENTION_MS, changed));
+    let changed = resized.chain(restamped).chain(rekept).collect();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let found = describe(bootstrap.clone(), names).await?;
     let problems = differing(&connection.names, &specs, &found);

@@ -1,5 +1,6 @@
 //! The topics of the pipeline with their settings.
 
+use service::settings::Retention;
 use service::{Names, Settings};
 use stream::kafka::admin::TopicSpec;
 use stream::kafka::settings::{MAX_RAW_BYTES, MAX_SENT_BYTES};
@@ -12,6 +13,32 @@ fn largest(names: &Names, topic: &str) -> usize {
     } else {
         MAX_SENT_BYTES
     }
+}
+
+/// Kafka's setting for the time after which a topic may remove a record, in milliseconds.
+pub(super) const RETENTION_MS: &str = "retention.ms";
+const HOUR_MS: u64 = 3_600_000;
+
+/// How long a topic keeps its records; `None` if it keeps the newest record of each key.
+fn retention(names: &Names, settings: &Settings, topic: &str) -> Option<Retention> {
+    let kept = &settings.retention;
+    if topic == names.state || topic == names.control {
+        None
+    } else if names.raw.iter().any(|raw| raw == topic) {
+        Some(kept.raw)
+    } else if topic == names.legs {
+        Some(kept.legs)
+    } else if topic == names.dlq {
+        Some(kept.dlq)
+    } else {
+        Some(kept.stages)
+    }
+}
+
+/// The topics whose retention somebody has chosen. That of the others may have been set by hand, and a shorter one removes records.
+pub(super) fn with_chosen_retention(names: &Names, settings: &Settings, specs: &[TopicSpec]) -> Vec<TopicSpec> {
+    let is_chosen = |spec: &&TopicSpec| retention(names, settings, &spec.name).is_some_and(|kept| kept.is_set);
+    specs.iter().filter(is_chosen).cloned().collect()
 }
 
 /// Every topic of the pipeline with its settings.
@@ -27,11 +54,12 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .chain([(MAX_MESSAGE_BYTES.to_owned(), largest(names, name).to_string())])
+            .chain(
+                retention(names, settings, name)
+                    .map(|kept| (RETENTION_MS.to_owned(), (kept.hours * HOUR_MS).to_string())),
+            )
             .collect(),
     };
-    let week = ("retention.ms", "604800000");
-    // Stages of aggregation read legs again after a restart: quotes of curves count for a week, and are held for up to four days more.
-    let two_weeks = ("retention.ms", "1209600000");
     let state = [
         ("cleanup.policy", "compact"),
         // A restore that runs during compaction must still find the records that it expects.
@@ -45,7 +73,7 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
     let mut specs: Vec<TopicSpec> = names
         .raw
         .iter()
-        .map(|name| spec(name, partitions, &[(TIMESTAMP_TYPE, APPEND_TIME), week]))
+        .map(|name| spec(name, partitions, &[(TIMESTAMP_TYPE, APPEND_TIME)]))
         .collect();
     let keyed = [
         &names.normalized,
@@ -56,13 +84,14 @@ pub fn specs(names: &Names, settings: &Settings, replication: Option<i32>) -> Ve
         &names.late,
         &names.invalidation,
     ];
-    specs.extend(keyed.into_iter().map(|name| spec(name, partitions, &[week])));
-    specs.push(spec(&names.legs, partitions, &[two_weeks]));
+    specs.extend(keyed.into_iter().map(|name| spec(name, partitions, &[])));
+    // Stages of aggregation read legs again after a restart: quotes of curves count for a week, and are held for up to four days more.
+    specs.push(spec(&names.legs, partitions, &[]));
     specs.push(spec(&names.state, partitions, &state));
     // Compacted: it keeps the newest order of each stage. With one partition, a reader at its end has every order.
     specs.push(spec(&names.control, 1, &[("cleanup.policy", "compact")]));
     // One partition keeps dead letters in the order of their failure; a month leaves time to look at them.
-    specs.push(spec(&names.dlq, 1, &[("retention.ms", "2592000000")]));
+    specs.push(spec(&names.dlq, 1, &[]));
     specs
 }
 
@@ -125,6 +154,46 @@ mod tests {
                 .map(|spec| largest(&spec.name))
                 .all(|size| size == Some("75497472"))
         );
+    }
+
+    #[test]
+    fn a_topic_keeps_its_records_as_configured_and_one_that_exists_is_changed_only_if_that_is_chosen() {
+        let topics = [
+            "ingestion.market.raw.v1",
+            "aggregation.bars.v1",
+            "aggregation.legs.v1",
+            "dlq",
+            "aggregation.state.v1",
+        ];
+        let kept = |pairs: &[(&str, &str)]| {
+            let specs = specs_for(pairs);
+            topics.map(|topic| setting(&specs, topic, RETENTION_MS).map(str::to_owned))
+        };
+        let periods = |periods: [Option<&str>; 5]| periods.map(|period| period.map(str::to_owned));
+        let (week, two_weeks, month) = (Some("604800000"), Some("1209600000"), Some("2592000000"));
+        assert_eq!(kept(&[]), periods([week, week, two_weeks, month, None]));
+        let chosen = [
+            ("DATA_PROC_RETENTION_RAW_HOURS", "48"),
+            ("DATA_PROC_RETENTION_LEGS_HOURS", "720"),
+        ];
+        assert_eq!(kept(&chosen), periods([Some("172800000"), week, month, month, None]));
+
+        let corrected = |pairs: &[(&str, &str)]| {
+            let settings = settings_for(pairs);
+            let names = Names::new(&settings);
+            let chosen = with_chosen_retention(&names, &settings, &specs(&names, &settings, None));
+            chosen.into_iter().map(|spec| spec.name).collect::<Vec<_>>()
+        };
+        assert_eq!(corrected(&[]), Vec::<String>::new());
+        assert_eq!(corrected(&chosen), [topics[0], topics[2]]);
+        for (name, wrong) in [
+            ("DATA_PROC_RETENTION_LEGS_HOURS", "335"),
+            ("DATA_PROC_RETENTION_RAW_HOURS", "23"),
+        ] {
+            let env = Env::from([(name.to_owned(), wrong.to_owned())]);
+            let problems = load(&env, 8080, |_| ()).unwrap_err().problems;
+            assert!(problems.iter().any(|problem| problem.starts_with(name)), "{problems:?}");
+        }
     }
 
     fn has_one_partition(spec: &TopicSpec) -> bool {

@@ -4,12 +4,21 @@ use std::time::Duration;
 
 use stream::Compression;
 
-use super::{BreakerSettings, Environment, Kind, Reader, Settings, http, kafka, log, refused, servers, traces};
+use super::{
+    BreakerSettings, Environment, Kind, Reader, Retention, RetentionSettings, Settings, http, kafka, log, refused,
+    servers, traces,
+};
 use crate::names::is_internal;
 use security::Trust;
 
 /// The raw topic if none is configured.
 const RAW_TOPIC: &str = "ingestion.market.raw.v1";
+
+const DAY_HOURS: u64 = 24;
+/// A leg may be read again for 13.5 days (docs/derived.md).
+const LEGS_HOURS: u64 = 14 * DAY_HOURS;
+/// Ten years.
+const LONGEST_HOURS: u64 = 3_650 * DAY_HOURS;
 
 /// The shared settings; problems are noted in the reader.
 pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
@@ -55,6 +64,7 @@ pub(super) fn read(r: &mut Reader<'_>, default_port: u16) -> Settings {
             1..=10_000,
             "number of partitions of every topic after the raw ones",
         ) as i32,
+        retention: retention(r),
         workers: r.number("DATA_PROC_WORKERS", 1, 1..=256, "number of threads of the main stage") as usize,
         generation: generation(r),
         instance_id: kafka::instance_id(r),
@@ -187,6 +197,39 @@ fn raw_topics(r: &mut Reader<'_>) -> Vec<String> {
         }
     }
     topics
+}
+
+fn retention(r: &mut Reader<'_>) -> RetentionSettings {
+    let mut of = |name: &str, days: u64, shortest: u64, meaning: &'static str| Retention {
+        hours: r.number(name, days * DAY_HOURS, shortest..=LONGEST_HOURS, meaning),
+        is_set: r.is_set(name),
+    };
+    RetentionSettings {
+        raw: of(
+            "DATA_PROC_RETENTION_RAW_HOURS",
+            7,
+            DAY_HOURS,
+            "how long raw topics keep messages; `dp topics create` sets it, for an existing topic only if it is given here",
+        ),
+        stages: of(
+            "DATA_PROC_RETENTION_STAGES_HOURS",
+            7,
+            DAY_HOURS,
+            "the same of the topics between the stages",
+        ),
+        legs: of(
+            "DATA_PROC_RETENTION_LEGS_HOURS",
+            14,
+            LEGS_HOURS,
+            "the same of aggregation.legs.v1, which may be read again for 13.5 days",
+        ),
+        dlq: of(
+            "DATA_PROC_RETENTION_DLQ_HOURS",
+            30,
+            DAY_HOURS,
+            "the same of the dead letters",
+        ),
+    }
 }
 
 fn generation(r: &mut Reader<'_>) -> String {

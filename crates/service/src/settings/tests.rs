@@ -68,6 +68,9 @@ fn an_empty_environment_gives_the_documented_defaults() {
     assert_eq!(settings.processing_timeout, Duration::from_secs(30));
     assert_eq!(settings.raw_topics, ["ingestion.market.raw.v1"]);
     assert_eq!(settings.topic_partitions, 4);
+    let kept = settings.retention;
+    let hours = [kept.raw, kept.stages, kept.legs, kept.dlq].map(|kept| (kept.hours, kept.is_set));
+    assert_eq!(hours, [(168, false), (168, false), (336, false), (720, false)]);
     assert_eq!(settings.breaker.max_timeout, Duration::from_secs(300));
 }
 

@@ -107,6 +107,7 @@ impl Variable {
         let units = [
             ("_MS", "milliseconds"),
             ("_S", "seconds"),
+            ("_HOURS", "hours"),
             ("_MB", "MiB"),
             ("_BYTES", "bytes"),
         ];
