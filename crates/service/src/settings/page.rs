@@ -52,9 +52,12 @@ start. If a setting is invalid, the program lists all problems at once and exits
 This page is generated from the declarations in the code: `cargo run -p e2e --example configuration-page > docs/configuration.md`;
 a test compares it.
 
+```sh local
+dp config env                                   # every variable, its value in effect and where the value comes from → DATA_PROC_WORKERS
+dp config env --service aggregation --set       # only what is set for one service → DATA_PROC_KAFKA_BOOTSTRAP
 ```
-dp config env                                   # every variable, its value in effect and where the value comes from
-dp config env --service aggregation --set       # only what is set for one service
+
+```
 dp config check --file pipeline.toml            # the checks of a start, without a start: exit code 0 or 2
 dp config check --env-file prod.env --env-file secrets.env --service projection
 ```
