@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stream::dead_letter::header;
+use stream::dead_letter::{RowReason, header};
 
 use crate::message::{Shown, shortened};
 use ops::present::{iso, printable};
@@ -10,7 +10,7 @@ use ops::present::{iso, printable};
 /// Characters of the payload that are shown.
 const PAYLOAD_CHARACTERS: usize = 200;
 /// Headers that the block shows elsewhere, or that repeat those in Kafka Connect's terms.
-const SHOWN_ELSEWHERE: [&str; 12] = [
+const SHOWN_ELSEWHERE: [&str; 14] = [
     header::TOPIC,
     header::PARTITION,
     header::OFFSET,
@@ -23,6 +23,8 @@ const SHOWN_ELSEWHERE: [&str; 12] = [
     header::ATTEMPTS,
     header::FAILED_AT,
     header::REJECTED_ROWS,
+    header::REJECTED_REASONS,
+    header::REJECTED_REASONS_LEFT_OUT,
 ];
 
 /// The block of a dead letter; `None` if the message has no error code.
@@ -70,6 +72,22 @@ pub fn block(shown: &Shown, payload: &str) -> Option<String> {
     Some(lines.join("\n"))
 }
 
+/// Each rejected row of the letter with its code and reason, as far as the letter contains them; `None` if it contains none.
+pub fn reasons(shown: &Shown) -> Option<String> {
+    let listed: Vec<RowReason> = serde_json::from_str(shown.headers.get(header::REJECTED_REASONS)?).ok()?;
+    let left_out = shown.headers.get(header::REJECTED_REASONS_LEFT_OUT);
+    let rows = listed.iter().map(|row| {
+        format!(
+            "  row {}: {}: {}",
+            row.row,
+            printable(&row.code),
+            printable(&row.reason)
+        )
+    });
+    let more = left_out.map(|count| format!("  {} more row(s)", printable(count)));
+    Some(rows.chain(more).collect::<Vec<_>>().join("\n"))
+}
+
 fn line(name: &str, value: &str) -> String {
     format!("  {name:<12}{value}")
 }
@@ -92,5 +110,47 @@ fn beginning(payload: &str) -> String {
             payload.len()
         ),
         None => payload.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn each_rejected_row_has_its_reason_and_what_is_missing_is_said() {
+        let shown = |headers: &[(&str, &str)]| Shown {
+            topic: "dlq".to_owned(),
+            partition: 0,
+            offset: 17,
+            timestamp: String::new(),
+            key: None,
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            format: "text",
+            value: Value::Null,
+        };
+        let listed = r#"[{"row":1,"code":"invalid_price","reason":"line 3: LMP is \"\u001b\""},{"row":4,"code":"invalid_time","reason":"line 6"}]"#;
+        let all = [(header::CODE, "invalid_price"), (header::REJECTED_REASONS, listed)];
+        let text = reasons(&shown(&all)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("  row 1: invalid_price: line 3: LMP is ") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+        assert_eq!(lines[1..], ["  row 4: invalid_time: line 6"]);
+        let cut = [all[0], all[1], (header::REJECTED_REASONS_LEFT_OUT, "98")];
+        assert!(
+            reasons(&shown(&cut))
+                .unwrap_or_default()
+                .ends_with("\n  98 more row(s)")
+        );
+        assert_eq!(reasons(&shown(&all[..1])), None);
+        let block = block(&shown(&cut), "").unwrap_or_default();
+        assert!(!block.contains("line 6") && !block.contains("98"), "{block}");
     }
 }

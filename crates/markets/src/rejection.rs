@@ -148,8 +148,8 @@ pub struct RejectedRows {
     pub rows: RowRanges,
     /// The first rows with their reasons.
     pub first: Vec<RejectedRow>,
-    /// Each code once, in the order of first occurrence.
-    pub codes: Vec<RejectCode>,
+    /// Each code once with the number of its rows, in the order of first occurrence.
+    pub codes: Vec<(RejectCode, u64)>,
     count: u64,
 }
 
@@ -170,8 +170,9 @@ impl RejectedRows {
     pub(crate) fn push(&mut self, index: i32, rejection: Rejection) {
         self.count += 1;
         self.rows.push(index);
-        if !self.codes.contains(&rejection.code) {
-            self.codes.push(rejection.code);
+        match self.codes.iter_mut().find(|(code, _)| *code == rejection.code) {
+            Some((_, rows)) => *rows += 1,
+            None => self.codes.push((rejection.code, 1)),
         }
         if self.first.len() < RejectedRows::REASONS {
             self.first.push(RejectedRow { index, rejection });

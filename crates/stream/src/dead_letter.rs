@@ -1,7 +1,8 @@
 //! A dead letter: the refused record and the description of its failure, within the size that can be sent.
 //!
 //! Invariants: INV-9: a letter never exceeds its limit, for a record of any size. The end of the value is cut first,
-//! then headers, then the end of the key. A header states the cut, and the origin locates the whole record.
+//! then headers, then the end of the key. A header states the cut, and the origin locates the whole record. Of the reasons of rejected
+//! rows it contains as many as fit into [`REASONS_TO`], and states how many are missing.
 
 pub mod ledger;
 #[cfg(test)]
@@ -9,6 +10,7 @@ pub mod ledger;
 mod replay_model;
 
 use domain::RowRanges;
+use serde::{Deserialize, Serialize};
 
 use crate::Message;
 use crate::record_size;
@@ -26,12 +28,25 @@ pub struct DeadLetter<'a> {
     pub message: &'a str,
     /// Refused rows of a document whose other rows were used; empty means the whole message.
     pub rejected_rows: &'a RowRanges,
+    /// Why the first of these rows were refused.
+    pub reasons: &'a [RowReason],
     /// How often it has been tried (1 = first time).
     pub attempts: u32,
     /// Copied from the message, if it could be read.
     pub correlation_id: &'a str,
     /// The tenant of the message, if that is why it is kept; else empty.
     pub tenant: &'a str,
+}
+
+/// Why one row of a document was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowReason {
+    /// Number of the row in the document, from 0, as in [`DeadLetter::rejected_rows`].
+    pub row: i32,
+    /// Code from the closed set of the stage.
+    pub code: String,
+    /// The line or element of the document, and what is wrong there.
+    pub reason: String,
 }
 
 /// Header names: those of this project and of Kafka Connect, which existing tools look for.
@@ -53,6 +68,10 @@ pub mod header {
     pub const TENANT: &str = "dp.error.tenant";
     /// Number of refused rows; only if their list had to be cut.
     pub const REJECTED_ROWS_COUNT: &str = "dp.rejected_rows_count";
+    /// Why the first refused rows were refused: a JSON array of [`RowReason`](super::RowReason); only if rows were refused.
+    pub const REJECTED_REASONS: &str = "dp.rejected_reasons";
+    /// Number of refused rows that this array lacks; only if it lacks some.
+    pub const REJECTED_REASONS_LEFT_OUT: &str = "dp.rejected_reasons_left_out";
     /// `true` if the letter contains less than the record.
     pub const TRUNCATED: &str = "dp.truncated";
     /// Bytes of the record's value. This and the next two are present only if the letter is truncated.
@@ -60,7 +79,7 @@ pub mod header {
     pub const ORIGINAL_KEY_SIZE: &str = "dp.original_key_size";
     pub const ORIGINAL_HEADERS: &str = "dp.original_headers";
 
-    pub(super) const OURS: [&str; 12] = [
+    pub(super) const OURS: [&str; 14] = [
         CODE,
         TENANT,
         SERVICE,
@@ -69,6 +88,8 @@ pub mod header {
         FAILED_AT,
         REJECTED_ROWS,
         REJECTED_ROWS_COUNT,
+        REJECTED_REASONS,
+        REJECTED_REASONS_LEFT_OUT,
         TRUNCATED,
         ORIGINAL_SIZE,
         ORIGINAL_KEY_SIZE,
@@ -78,6 +99,8 @@ pub mod header {
 
 /// Bytes of the value that a truncated letter contains, and the limit of its headers and of its key if they must be cut too.
 pub const TRUNCATED_TO: usize = 1 << 20;
+/// Bytes of the reasons of refused rows that a letter contains.
+pub const REASONS_TO: usize = 64 << 10;
 /// Space for the headers that describe the cut.
 const STATEMENTS: usize = 512;
 
@@ -144,7 +167,37 @@ fn statements(
     if is_cut {
         ours.push((header::REJECTED_ROWS_COUNT, letter.rejected_rows.len().to_string()));
     }
+    if !letter.reasons.is_empty() {
+        let (reasons, listed) = listed(letter.reasons, (limit / 16).min(REASONS_TO));
+        ours.push((header::REJECTED_REASONS, reasons));
+        let left_out = letter.rejected_rows.len().saturating_sub(listed);
+        if left_out > 0 {
+            ours.push((header::REJECTED_REASONS_LEFT_OUT, left_out.to_string()));
+        }
+    }
     ours.into_iter().map(stated).collect()
+}
+
+/// The first reasons as a JSON array of at most `most` bytes, and their number. It is never cut inside a reason.
+fn listed(reasons: &[RowReason], most: usize) -> (String, u64) {
+    let (mut text, mut count) = ("[".to_owned(), 0);
+    for reason in reasons {
+        // Numbers and strings can always be written.
+        let Ok(entry) = serde_json::to_string(reason) else {
+            break;
+        };
+        // A comma before it, and the bracket at the end.
+        if text.len() + entry.len() + 2 > most {
+            break;
+        }
+        if count > 0 {
+            text.push(',');
+        }
+        text.push_str(&entry);
+        count += 1;
+    }
+    text.push(']');
+    (text, count)
 }
 
 fn stated((name, value): (&str, String)) -> (String, Option<Vec<u8>>) {
@@ -223,6 +276,7 @@ mod tests {
             code: "broken_json",
             message: "line 1 column 2: end of input",
             rejected_rows: &[1, 5].into_iter().collect(),
+            reasons: &reasons(1),
             attempts: 2,
             correlation_id: "c-7",
             tenant: "acme",
@@ -247,9 +301,23 @@ mod tests {
             ("dp.failed_at", "1700000000000000"),
             ("dp.rejected_rows", "1,5"),
             ("dp.error.tenant", "acme"),
+            (
+                "dp.rejected_reasons",
+                r#"[{"row":0,"code":"invalid_price","reason":"line 2: LMP is \"oops\""}]"#,
+            ),
+            ("dp.rejected_reasons_left_out", "1"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(headers, expected);
+    }
+
+    fn reasons(count: i32) -> Vec<RowReason> {
+        let reason = |row: i32| RowReason {
+            row: 2 * row,
+            code: "invalid_price".to_owned(),
+            reason: format!("line {}: LMP is \"oops\"", 2 * row + 2),
+        };
+        (0..count).map(reason).collect()
     }
 
     const LETTER: DeadLetter<'_> = DeadLetter {
@@ -258,6 +326,7 @@ mod tests {
         code: "oversize",
         message: "",
         rejected_rows: RowRanges::NONE,
+        reasons: &[],
         attempts: 1,
         correlation_id: "",
         tenant: "",
@@ -291,8 +360,15 @@ mod tests {
                 headers: Some(headers.as_borrowed()),
             };
             // Every other row: the longest list.
+            let row_reasons = reasons(rows.min(100) as i32);
             let (rows, reason): (RowRanges, String) = ((0..rows as i32).map(|row| 2 * row).collect(), "é".repeat(reason));
-            let letter = DeadLetter { message: &reason, correlation_id: &reason, rejected_rows: &rows, ..LETTER };
+            let letter = DeadLetter {
+                message: &reason,
+                correlation_id: &reason,
+                rejected_rows: &rows,
+                reasons: &row_reasons,
+                ..LETTER
+            };
             let sealed = seal(&message, &letter, 0, limit);
             let size = |sealed: &Sealed<'_>| {
                 record_size::record(sealed.key, sealed.payload, record_size::headers(&sealed.headers))
@@ -304,6 +380,13 @@ mod tests {
             let counted = text(&sealed, header::REJECTED_ROWS_COUNT);
             prop_assert_eq!(counted.is_some(), is_cut);
             prop_assert_eq!(counted.map_or(listed.len(), |count| count.parse().unwrap()), rows.len());
+            let told = text(&sealed, header::REJECTED_REASONS).unwrap_or_else(|| "[]".to_owned());
+            prop_assert!(told.len() <= (limit / 16).min(REASONS_TO));
+            let told: Vec<RowReason> = serde_json::from_str(&told).unwrap();
+            prop_assert!(row_reasons.starts_with(&told));
+            let left_out = text(&sealed, header::REJECTED_REASONS_LEFT_OUT);
+            let left_out: u64 = left_out.map_or(0, |count| count.parse().unwrap());
+            prop_assert_eq!(told.len() as u64 + left_out, rows.len());
             let own = sealed.headers.iter().filter(|(name, _)| name == "h").count();
             if text(&sealed, header::TRUNCATED).is_some() {
                 prop_assert_eq!(text(&sealed, header::ORIGINAL_SIZE).unwrap(), payload.len().to_string());
@@ -314,6 +397,21 @@ mod tests {
                 prop_assert_eq!((sealed.key, sealed.payload, own), (Some(&key[..]), Some(&payload[..]), sizes.len()));
             }
         }
+    }
+
+    #[test]
+    fn a_list_of_reasons_ends_at_an_entry() {
+        let long: Vec<RowReason> = reasons(100)
+            .into_iter()
+            .map(|reason| RowReason {
+                reason: "\"".repeat(1_000),
+                ..reason
+            })
+            .collect();
+        let (text, count) = listed(&long, REASONS_TO);
+        let read: Vec<RowReason> = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.as_slice(), count), (&long[..32], 32), "{} bytes", text.len());
+        assert_eq!(listed(&long, 100), ("[]".to_owned(), 0));
     }
 
     #[test]

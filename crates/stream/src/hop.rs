@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use domain::{Micros, RowRanges};
 
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, RowReason};
 use crate::kafka::producer::Output;
 use crate::kafka::reader::LogReader;
 use crate::kafka::settings::MAX_SENT_BYTES;
@@ -108,6 +108,8 @@ pub struct Rejected {
     pub message: String,
     /// The refused rows of a document whose other rows were emitted; empty means the whole message.
     pub rows: RowRanges,
+    /// Why the first of these rows were refused.
+    pub reasons: Vec<RowReason>,
     /// Of the message, if it could be read.
     pub correlation_id: String,
     /// The tenant of the message, if that is why it is kept; else empty.
@@ -125,6 +127,7 @@ impl Rejected {
             code: Rejected::OVERSIZE,
             message: format!("one of its outputs has {size} bytes; a topic accepts at most {MAX_SENT_BYTES}"),
             rows: RowRanges::default(),
+            reasons: Vec::new(),
             correlation_id: String::new(),
             tenant: String::new(),
             attempts: 1,
@@ -364,6 +367,7 @@ fn process<S: Stage>(
                 code: rejected.code,
                 message: &rejected.message,
                 rejected_rows: &rejected.rows,
+                reasons: &rejected.reasons,
                 attempts: rejected.attempts,
                 correlation_id: &rejected.correlation_id,
                 tenant: &rejected.tenant,

@@ -6,10 +6,12 @@
 
 use ::metrics::{Counter, Histogram, counter, gauge, histogram};
 use domain::{Micros, QualityFlag, QualityFlags};
+use markets::RejectCode;
 use service::metrics::{Declared, Kind, counter_exists};
 
 const MESSAGES: &str = "normalization_messages_total";
 const TICKS: &str = "normalization_ticks_total";
+const ROWS_REJECTED: &str = "normalization_rows_rejected_total";
 const FLAGS: &str = "quality_flags_total";
 const EVENTS_FORGOTTEN: &str = "normalization_events_forgotten_total";
 /// Gauge `{topic}`: dead letters that are neither replayed nor expired.
@@ -29,6 +31,13 @@ pub const DECLARED: &[Declared] = &[
             &[("outcome", "duplicate")],
             &[("outcome", "rejected")],
         ]),
+    Declared::new(
+        ROWS_REJECTED,
+        Kind::Counter,
+        "rows",
+        "Rejected rows of documents whose other rows were used, by code; a document's dead letter has only the code of its first one.",
+    )
+    .labels(&["code"]),
     Declared::new(FLAGS, Kind::Counter, "flags", "Quality flags set on emitted ticks.").labels(&["flag", "market"]),
     Declared::new(
         EVENTS_FORGOTTEN,
@@ -84,6 +93,20 @@ pub fn flags_exist<'a>(markets: impl Iterator<Item = &'a str>) {
                 &[("flag", flag.name().to_owned()), ("market", market.to_owned())],
             );
         }
+    }
+}
+
+/// Registers the counters of rejected rows, so that they are exported as 0 from the start.
+pub(crate) fn rejected_rows_exist() {
+    for code in RejectCode::ALL {
+        counter_exists(ROWS_REJECTED, &[("code", code.name().to_owned())]);
+    }
+}
+
+/// Counts the rejected rows of a document by code. That is rare, so there are no handles for it.
+pub(crate) fn rejected_rows(codes: &[(RejectCode, u64)]) {
+    for (code, rows) in codes {
+        counter!(ROWS_REJECTED, "code" => code.name()).increment(*rows);
     }
 }
 

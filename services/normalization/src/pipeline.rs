@@ -35,6 +35,7 @@ const PACE: Pace = Pace::Prompt(Duration::from_millis(36));
 /// A client cannot be created.
 pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let config = ctx.own.normalizer(&ctx.settings.tenant_id, ctx.wire.clone());
+    metrics::rejected_rows_exist();
     metrics::flags_exist(config.venues.iter().map(|venue| venue.name.as_str()));
     let forgotten = Arc::new(AtomicU64::new(0));
     stage(ctx, config.clone(), Arc::clone(&forgotten));

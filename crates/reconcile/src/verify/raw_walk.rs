@@ -185,7 +185,12 @@ fn reasons(
     });
     counts.emitted = emitted;
     counts.rejected_rows = rejected.count() + elsewhere;
-    (!rejected.is_empty()).then(|| (rejected.codes.iter().map(|code| code.name()).collect(), rejected.rows))
+    (!rejected.is_empty()).then(|| {
+        (
+            rejected.codes.iter().map(|(code, _)| code.name()).collect(),
+            rejected.rows,
+        )
+    })
 }
 
 #[cfg(test)]

@@ -199,6 +199,7 @@ impl<'s> Io<'s> {
             code,
             message: reason,
             rejected_rows: RowRanges::NONE,
+            reasons: &[],
             attempts: 1,
             correlation_id,
             tenant: "",

@@ -101,6 +101,7 @@ fn rejected(code: &'static str, message: String) -> Verdict {
         code,
         message,
         rows: domain::RowRanges::default(),
+        reasons: Vec::new(),
         correlation_id: String::new(),
         tenant: String::new(),
         attempts: 1,

@@ -167,6 +167,7 @@ fn refused(code: &'static str, message: String) -> Verdict {
         code,
         message,
         rows: RowRanges::default(),
+        reasons: Vec::new(),
         // A message that cannot be decoded has no correlation id.
         correlation_id: String::new(),
         tenant: String::new(),

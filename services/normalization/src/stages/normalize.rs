@@ -12,7 +12,7 @@
 //! given (orders that cannot be read, or a frozen process in its first moments after it wakes) emits what it should hold; if these messages are read again
 //! before their commit, they are held as well, and a replay doubles them.
 //! Failure: a message that cannot be parsed becomes a dead letter. The rows of a document that cannot be parsed become one
-//! dead letter that lists them; the other rows are emitted. A repeated event is only counted. The stage waits for a schema
+//! dead letter that lists them with the reasons of the first 100; the other rows are emitted. A repeated event is only counted. The stage waits for a schema
 //! that the registry cannot return at present.
 
 mod event_windows;
@@ -28,10 +28,12 @@ use domain::instrument::KEY_SEPARATOR;
 use domain::routing::partition_of;
 use domain::{Classified, ErrorClass, Micros, RowRanges, Tick};
 use markets::{
-    Normalizer, NormalizerConfig, Parsed, RawMessage, RejectCode, RejectedRows, Rejection, Replay, header_text,
+    Normalizer, NormalizerConfig, Parsed, RawMessage, RejectCode, RejectedRow, RejectedRows, Rejection, Replay,
+    header_text,
 };
 use service::control::order::tenant_argument;
 use service::control::tenants::HeldTenants;
+use stream::dead_letter::RowReason;
 use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
@@ -42,7 +44,7 @@ use event_windows::EventWindows;
 
 /// Name in metrics and dead letters.
 pub const NAME: &str = "normalize";
-/// Rejected rows whose errors a dead letter spells out.
+/// Rejected rows whose errors the message of a dead letter spells out; a header has more of them.
 const SPELLED_OUT: usize = 5;
 
 /// Codes of this stage's dead letters.
@@ -147,6 +149,7 @@ impl Normalize {
             meters.flags(tick.market, tick.quality_flags);
         });
         meters.batch().rejected += rejected.count();
+        crate::metrics::rejected_rows(&rejected.codes);
         meters.batch().emitted += rows.saturating_sub(rejected.count());
         if rejected.is_empty() {
             Verdict::Done
@@ -315,6 +318,7 @@ fn whole(rejection: Rejection, attempts: u32) -> Verdict {
         code: rejection.code(),
         message: rejection.message,
         rows: RowRanges::default(),
+        reasons: Vec::new(),
         correlation_id: rejection.correlation_id.unwrap_or_default(),
         tenant: String::new(),
         attempts,
@@ -332,6 +336,7 @@ fn held(parsed: &Parsed<'_>, attempts: u32) -> Verdict {
              `dp dlq replay --code {code} {argument}` sends it again"
         ),
         rows: parsed.selected_rows(),
+        reasons: Vec::new(),
         correlation_id: parsed.correlation_id().to_owned(),
         tenant: tenant.to_owned(),
         attempts,
@@ -351,17 +356,29 @@ fn some_rows(rejected: RejectedRows, rows: u64, correlation_id: String, attempts
         ""
     };
     Verdict::DeadLetter(Rejected {
-        code: rejected.codes.first().map_or("schema_violation", |code| code.name()),
+        code: rejected
+            .codes
+            .first()
+            .map_or("schema_violation", |(code, _)| code.name()),
         message: format!(
             "{} of {rows} rows rejected: {}{more}",
             rejected.count(),
             spelled_out.join("; ")
         ),
         rows: rejected.rows,
+        reasons: rejected.first.into_iter().map(reason_of).collect(),
         correlation_id,
         tenant: String::new(),
         attempts,
     })
+}
+
+fn reason_of(rejected: RejectedRow) -> RowReason {
+    RowReason {
+        row: rejected.index,
+        code: rejected.rejection.code.name().to_owned(),
+        reason: rejected.rejection.message,
+    }
 }
 
 #[cfg(test)]

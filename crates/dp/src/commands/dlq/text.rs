@@ -4,20 +4,25 @@ use ops::dead_letters::{By, Group, Letter, Passed};
 use ops::present::{printable, table};
 
 use crate::cells::{count, shortened, to_second};
-use crate::letter::block;
+use crate::letter::{block, reasons};
 use crate::message::Shown;
 
 /// Characters of a reason in a table; `dp dlq show` and `--json` show all.
 const SHOWN_CHARACTERS: usize = 80;
 
-/// The letter as a block, then its whole payload.
+/// The letter as a block, then the reasons of its rows, then its whole payload.
 pub(super) fn whole(letter: &Shown) -> String {
     let payload = match &letter.value {
         serde_json::Value::String(text) => text.clone(),
         value => serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string()),
     };
     match block(letter, "") {
-        Some(block) => format!("{block}\n\n{payload}"),
+        Some(block) => {
+            let reasons = reasons(letter)
+                .map(|reasons| format!("\n\n{reasons}"))
+                .unwrap_or_default();
+            format!("{block}{reasons}\n\n{payload}")
+        }
         None => payload,
     }
 }

@@ -314,6 +314,56 @@ fn the_rejected_rows_of_a_document_become_one_dead_letter_and_the_others_ticks()
     );
 }
 
+#[test]
+fn a_dead_letter_has_the_line_code_and_reason_of_each_rejected_row() {
+    let (mut stage, mut out) = (stage(), StageOutput::default());
+    let header = "Time Stamp,Name,PTID,LBMP ($/MWHr),Marginal Cost Losses ($/MWHr),Marginal Cost Congestion ($/MWHr)";
+    let rows: Vec<String> = (0..12)
+        .map(|row| {
+            let (time, price) = match row {
+                1 | 4 | 9 => ("10/01/2026 00:05:00", "oops"),
+                2 | 5 | 6 => ("10/01/2026 25:05:00", "30.00"),
+                7 => ("10/01/2026 00:05:00", ""),
+                _ => ("10/01/2026 00:05:00", "30.00"),
+            };
+            format!("\"{time}\",\"ZONE {row}\",{},{price},1.00,0.00", 61_752 + row)
+        })
+        .collect();
+    let payload = format!("{header}\n{}\n", rows.join("\n"));
+    let message = RawMessage {
+        format: Some("nyiso.realtime_zone.csv"),
+        ..raw(payload.as_bytes(), 3)
+    };
+    let Verdict::DeadLetter(rejected) = stage.record(&message, &mut out, NOON) else {
+        panic!("nothing rejected")
+    };
+    assert_eq!((rejected.rows.text(100).as_str(), out.len()), ("1-2,4-7,9", 5));
+    let reasons: Vec<(i32, &str)> = rejected
+        .reasons
+        .iter()
+        .map(|row| (row.row, row.code.as_str()))
+        .collect();
+    let (price, time, missing) = ("invalid_price", "invalid_time", "missing_price");
+    assert_eq!(
+        reasons,
+        [
+            (1, price),
+            (2, time),
+            (4, price),
+            (5, time),
+            (6, time),
+            (7, missing),
+            (9, price)
+        ]
+    );
+    for row in &rejected.reasons {
+        // The header is line 1.
+        let line = format!("line {}: ", row.row + 2);
+        assert!(row.reason.starts_with(&line), "{row:?}");
+    }
+    assert!(rejected.reasons[0].reason.contains("oops"), "{:?}", rejected.reasons[0]);
+}
+
 /// The flags of the ticks of the last message.
 fn flags(out: &StageOutput<'_>) -> Vec<String> {
     let wire = Wire::single_object();
