@@ -1,7 +1,7 @@
 //! The registry: one row for each market, and in it one row for each format of its documents.
 //!
 //! Role: the facts that the venues of ticks, `GET /markets`, the detection of formats and `dp ingest` are made from. A market
-//! is added by its folder and one line of [`MARKETS`].
+//! is added by its folder, `mod` in `lib.rs` and one line of [`MARKETS`].
 //! Invariants: names of formats are unique; the rows are constants, so that they never fail.
 
 use domain::{Decimal, Micros};
@@ -9,19 +9,19 @@ use serde::Serialize;
 
 use crate::document::Open;
 use crate::format::Head;
+use crate::settlements;
 use crate::venue::{PriceBounds, Scope, Venue};
-use crate::{caiso, ercot, gas, isone, miso, nyiso, pjm, settlements, spp};
 
 /// Every market whose documents are known, in the order in which users see them.
 pub(crate) const MARKETS: &[&Market] = &[
-    &miso::MARKET,
-    &caiso::MARKET,
-    &ercot::MARKET,
-    &pjm::MARKET,
-    &nyiso::MARKET,
-    &isone::MARKET,
-    &spp::MARKET,
-    &gas::MARKET,
+    &crate::miso::MARKET,
+    &crate::caiso::MARKET,
+    &crate::ercot::MARKET,
+    &crate::pjm::MARKET,
+    &crate::nyiso::MARKET,
+    &crate::isone::MARKET,
+    &crate::spp::MARKET,
+    &crate::gas::MARKET,
 ];
 
 /// Formats whose rows name their market.

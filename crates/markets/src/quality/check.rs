@@ -63,7 +63,7 @@ checks! {
     ComponentSum, "component_sum", ComponentMismatch, true,
         "energy, congestion, loss and greenhouse gas do not add up to the price, or the derived energy price differs within an interval (MISO, NYISO)";
     IntervalGrid, "interval_grid", OffGrid, true,
-        "the start of an interval is not a multiple of its length (MISO, CAISO, PJM, ISO-NE web service, SPP)";
+        "the start of an interval is not a multiple of its length, in documents whose stamps are on a grid";
     KnownNode, "known_node", UnknownNode, true,
         "a document's row is of a hub or zone that the list of its market does not have (GET /markets)";
     NewInstruments, "new_instruments", UnknownNode, false,
