@@ -1,15 +1,17 @@
-//! The daily bar of one hub of each market, from the example documents, against values that were added up by hand from the file.
+//! The daily bar of one hub of each market, from the example documents, against values that were added up by hand from the file; and one
+//! bar of each market, from the real documents, against a second reading of the file that shares no code with the services.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use aggregation::config;
 use aggregation::core::instrument::Arrived;
 use aggregation::core::partition_state::{PartitionState, Writer};
 use aggregation::core::records::WriterId;
 use aggregation::core::window_state::Shown;
-use domain::{Decimal, Interval, Micros, Origin, Tick};
+use domain::{Decimal, Interval, Kind, Micros, Origin, Tick};
 use markets::{Normalizer, NormalizerConfig, RawMessage, detect_format};
 use service::{Env, Reader};
 
@@ -94,29 +96,67 @@ fn bars_of(file: &str) -> Bars {
     bars_of_document(file, &payload, MIDNIGHT - 7 * HOUR)
 }
 
-/// All bars of a document that was appended at this time, after their windows have closed.
-fn bars_of_document(file: &str, payload: &[u8], appended_at: Micros) -> Bars {
-    let env = Env::new();
-    let writer = Writer {
-        id: WriterId { ordinal: 1, random: 1 },
-        topic_id: "id".to_owned(),
-    };
-    let rules = config::read(&mut Reader::new(&env)).rules;
-    let mut state = PartitionState::new(rules, writer, Vec::new(), appended_at);
-    let (mut bars, mut offset) = (BTreeMap::new(), 0);
-    let mut apply = |tick: &Tick<'_>| {
-        offset += 1;
-        let now = tick.appended_at;
-        state.apply(&Arrived { tick, offset, now }, &mut |shown| match shown {
+/// One partition, and the newest version of each of its bars.
+struct Partition {
+    state: PartitionState,
+    offset: i64,
+    bars: Bars,
+}
+
+impl Partition {
+    fn new(now: Micros) -> Partition {
+        let env = Env::new();
+        let rules = config::read(&mut Reader::new(&env)).rules;
+        let writer = Writer {
+            id: WriterId { ordinal: 1, random: 1 },
+            topic_id: "id".to_owned(),
+        };
+        Partition {
+            state: PartitionState::new(rules, writer, Vec::new(), now),
+            offset: 0,
+            bars: BTreeMap::new(),
+        }
+    }
+
+    fn apply(&mut self, tick: &Tick<'_>) {
+        let Partition { state, offset, bars } = self;
+        *offset += 1;
+        let arrived = Arrived {
+            tick,
+            offset: *offset,
+            now: tick.appended_at,
+        };
+        _ = state.apply(&arrived, &mut |shown| match shown {
             Shown::Bar(bar) => {
                 let key = (bar.instrument_id.to_owned(), bar.window.interval, bar.window.start);
                 let prices = [bar.open, bar.high, bar.low, bar.close];
                 let weighted = bar.time_weighted;
                 bars.insert(key, (prices, weighted.price_seconds, weighted.seconds, bar.trade_count));
             }
-            Shown::Closing(closing) => panic!("{file}: left to the table: {closing:?}"),
-        })
-    };
+            Shown::Closing(closing) => panic!("left to the table: {closing:?}"),
+        });
+    }
+
+    /// The bars, after the clock of the log has moved past all windows.
+    fn close(mut self, later: Micros, offset: i64) -> Bars {
+        self.apply(&Tick {
+            origin: Origin {
+                feed: FEED,
+                partition: 0,
+                offset,
+                index: 0,
+            },
+            appended_at: later,
+            event_time: later,
+            instrument_id: "LATER",
+            ..domain::fixtures::tick()
+        });
+        self.bars
+    }
+}
+
+/// Passes the ticks of a document that was appended at this time.
+fn normalize(file: &str, payload: &[u8], appended_at: Micros, emit: &mut dyn FnMut(&Tick<'_>)) {
     let message = RawMessage {
         feed: FEED,
         partition: 0,
@@ -129,23 +169,15 @@ fn bars_of_document(file: &str, payload: &[u8], appended_at: Micros) -> Bars {
         replay: None,
     };
     let mut normalizer = Normalizer::new(NormalizerConfig::default());
-    let outcome = normalizer.normalize(&message, 5, &mut |tick| _ = apply(tick));
+    let outcome = normalizer.normalize(&message, 5, &mut |tick| emit(tick));
     assert!(outcome.unwrap().rejected.is_empty(), "{file}");
-    // Moves the clock of the log past all windows.
-    let later = MIDNIGHT + 96 * HOUR;
-    _ = apply(&Tick {
-        origin: Origin {
-            feed: FEED,
-            partition: 0,
-            offset: 2,
-            index: 0,
-        },
-        appended_at: later,
-        event_time: later,
-        instrument_id: "LATER",
-        ..domain::fixtures::tick()
-    });
-    bars
+}
+
+/// All bars of a document that was appended at this time, after their windows have closed.
+fn bars_of_document(file: &str, payload: &[u8], appended_at: Micros) -> Bars {
+    let mut partition = Partition::new(appended_at);
+    normalize(file, payload, appended_at, &mut |tick| partition.apply(tick));
+    partition.close(MIDNIGHT + 96 * HOUR, 2)
 }
 
 #[test]
@@ -215,6 +247,275 @@ fn a_price_of_a_short_interval_counts_for_its_seconds() {
             of(interval, start),
             Some(&(prices, unscaled(13_825), 646, 3)),
             "{interval:?}"
+        );
+    }
+}
+
+/// The price of one interval as its file writes it, and its seconds.
+type Priced = (String, i64);
+
+/// A bar of a real document.
+struct Real {
+    file: &'static str,
+    instrument: &'static str,
+    interval: Interval,
+    start: &'static str,
+    /// Its prices in the order of time.
+    prices: fn(&str) -> Vec<Priced>,
+    /// Open, high, low and close.
+    expected: [&'static str; 4],
+    /// Price times seconds, added up, and the seconds.
+    sum: (&'static str, i64),
+}
+
+/// The cells of one column of the lines that begin and continue so.
+fn cells(text: &str, begin: &str, part: &str, column: usize) -> Vec<String> {
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with(begin) && line.contains(part));
+    let cell = |line: &str| line.split(',').nth(column).unwrap().trim_matches('"').to_owned();
+    lines.map(cell).collect()
+}
+
+/// The values that follow this text.
+fn values(text: &str, before: &str) -> Vec<String> {
+    let value = |rest: &str| {
+        rest.trim_start()
+            .split([',', '}', ']'])
+            .next()
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    text.split(before).skip(1).map(value).collect()
+}
+
+fn each(prices: Vec<String>, seconds: i64) -> Vec<Priced> {
+    prices.into_iter().map(|price| (price, seconds)).collect()
+}
+
+/// Stamps are the end of an interval, which begins at the stamp before it.
+fn new_york(text: &str) -> Vec<Priced> {
+    let seconds = |stamp: &str| {
+        let (_, time) = stamp.split_once(' ').unwrap();
+        let parts = time.split(':').map(|part| part.parse::<i64>().unwrap());
+        parts.fold(0, |sum, part| sum * 60 + part)
+    };
+    let (begin, part) = ("\"07/18/2022 1", "\"N.Y.C.\"");
+    let mut before = 16 * 3_600;
+    let stamps = cells(text, begin, part, 0).into_iter().map(|stamp| {
+        let end = seconds(&stamp);
+        end - std::mem::replace(&mut before, end)
+    });
+    cells(text, begin, part, 3).into_iter().zip(stamps).collect()
+}
+
+/// The sums were computed with a calculator of exact decimals: in comments what is added.
+const REAL: [Real; 8] = [
+    // (26.16 + 29.51 + 56.98) × 300; the stamps are the end in EST, so the first interval begins at 04:55 UTC.
+    Real {
+        file: "miso/GetRealTimeFiveMinExPost_Previous_20261001_0000_0010.json",
+        instrument: "MISO.INDIANA.HUB.RT5",
+        interval: Interval::OneDay,
+        start: "2026-10-01T00:00:00Z",
+        prices: |text| {
+            let rows = text.split('[').filter(|row| row.contains("\"INDIANA.HUB\""));
+            let price = |row: &str| row.split('"').nth(5).unwrap().to_owned();
+            each(rows.map(price).collect(), 300)
+        },
+        expected: ["26.16", "56.98", "26.16", "56.98"],
+        sum: ("33795", 900),
+    },
+    // (23.9984 + 30.78788 + 38.6902 + 62.83352) × 900
+    Real {
+        file: "caiso/PRC_RTPD_LMP_CAS_PP_GNODE7_20230917.csv",
+        instrument: "CAISO.CAS_PP_GNODE7.RT15",
+        interval: Interval::OneHour,
+        start: "2023-09-18T00:00:00Z",
+        prices: |text| each(cells(text, "2023-09-18T00:", ",LMP,", 13), 900),
+        expected: ["23.9984", "62.83352", "23.9984", "62.83352"],
+        sum: ("140679", 3_600),
+    },
+    // The day has 25 hours and begins at 05:00 UTC: the first 19 of them are in the day of UTC. 593.27 × 3600
+    Real {
+        file: "ercot/np4-190_dam_spp_hubavg_dst_fall_20251102.json",
+        instrument: "ERCOT.HB_HUBAVG.DA",
+        interval: Interval::OneDay,
+        start: "2025-11-02T00:00:00Z",
+        prices: |text| each(values(text, "\"HB_HUBAVG\",").into_iter().take(19).collect(), 3_600),
+        expected: ["56.16", "76.42", "6.08", "76.42"],
+        sum: ("2135772", 68_400),
+    },
+    // Twelve prices of 300 seconds: 201.373139 × 300
+    Real {
+        file: "pjm/rt_fivemin_hrl_lmps_rto_20250901_0000_0200.csv",
+        instrument: "PJM.PJM-RTO.RT5",
+        interval: Interval::OneHour,
+        start: "2025-09-01T04:00:00Z",
+        prices: |text| each(cells(text, "9/1/2025 4:", ",PJM-RTO,", 9), 300),
+        expected: ["16.501561", "19.805603", "15.251576", "15.256474"],
+        sum: ("60411.9417", 3_600),
+    },
+    // 160.95 × 300 + 160.93 × 300 + 187.21 × 46 + 160.99 × (254 + 46 + 246) + 156.99 × (8 + 4 × 300 + 11) + 137.29 × 89
+    //   + 114.76 × (200 + 300) + 111.17 × 300 + 111.43 × 245 + 107.04 × 55
+    Real {
+        file: "nyiso/realtime_zone_20220718_1605_1700_offgrid.csv",
+        instrument: "NYISO.N.Y.C..RT5",
+        interval: Interval::OneHour,
+        start: "2022-07-18T20:00:00Z",
+        prices: new_york,
+        expected: ["160.95", "187.21", "107.04", "107.04"],
+        sum: ("520584.37", 3_600),
+    },
+    // As ERCOT's, but from 04:00 UTC on: 20 hours. 797.06 × 3600
+    Real {
+        file: "isone/ws_hourlylmp_da_final_hub_dst_fall_20251102.json",
+        instrument: "ISONE..H.INTERNAL_HUB.DA",
+        interval: Interval::OneDay,
+        start: "2025-11-02T00:00:00Z",
+        prices: |text| each(values(text, "\"LmpTotal\":").into_iter().take(20).collect(), 3_600),
+        expected: ["32.34", "77.02", "31.49", "75.64"],
+        sum: ("2869416", 72_000),
+    },
+    // 399.6101 × 3600
+    Real {
+        file: "spp/DA-LMP-SL-202511020100_dst_fall_part.csv",
+        instrument: "SPP.SPPNORTH_HUB.DA",
+        interval: Interval::OneDay,
+        start: "2025-11-02T00:00:00Z",
+        prices: |text| {
+            each(
+                cells(text, "11/0", ",SPPNORTH_HUB,", 4).into_iter().take(19).collect(),
+                3_600,
+            )
+        },
+        expected: ["27.5121", "27.5273", "15.2846", "23.6512"],
+        sum: ("1438596.36", 68_400),
+    },
+    // The gas day begins at 15:00 UTC and is longer than a bar's price may count: one minute. 23.86 × 60
+    Real {
+        file: "gas/henry_hub_daily_spot_2021.csv",
+        instrument: "GAS.HENRY_HUB.SPOT",
+        interval: Interval::OneDay,
+        start: "2021-02-17T00:00:00Z",
+        prices: |text| each(cells(text, "2021-02-17,", "", 1), 60),
+        expected: ["23.86", "23.86", "23.86", "23.86"],
+        sum: ("1431.6", 60),
+    },
+];
+
+/// A decimal number in units of 10^-8.
+fn units(text: &str) -> i128 {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let number = |digits: &str| digits.parse::<i128>().unwrap();
+    sign * (number(whole) * 100_000_000 + number(&format!("{fraction:0<8}")))
+}
+
+/// The folder of real documents next to the project; `None`, with a line that names the test, if it is missing.
+fn samples_or_skip(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
+        PathBuf::from,
+    );
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    // Past the capture of the test harness, which would hide it since the test passes.
+    let mut stderr = std::io::stderr();
+    writeln!(
+        stderr,
+        "SKIPPED {test}: {} is missing; set DATA_PROC_SAMPLE_DATA",
+        folder.display()
+    )
+    .unwrap();
+    None
+}
+
+/// A price of one instrument, kept until all have been read.
+struct Kept {
+    market: String,
+    product: String,
+    start: Micros,
+    end: Option<Micros>,
+    price: Decimal,
+}
+
+/// The bars of one instrument of a document, as if each price had been published at the start of its interval.
+fn live_bars(file: &str, payload: &[u8], instrument: &str) -> Bars {
+    let mut prices = Vec::new();
+    // After all samples.
+    normalize(file, payload, MIDNIGHT + 10_000 * HOUR, &mut |tick| {
+        if tick.instrument_id == instrument {
+            prices.push(Kept {
+                market: tick.market.to_owned(),
+                product: tick.product.to_owned(),
+                start: tick.event_time,
+                end: tick.interval_end,
+                price: tick.price,
+            });
+        }
+    });
+    prices.sort_by_key(|kept| kept.start);
+    let first = prices
+        .first()
+        .unwrap_or_else(|| panic!("{file} has no {instrument}"))
+        .start;
+    let (mut partition, mut last, mut offset) = (Partition::new(first), first, 0);
+    for kept in &prices {
+        (last, offset) = (kept.start, offset + 1);
+        partition.apply(&Tick {
+            origin: Origin {
+                feed: FEED,
+                partition: 0,
+                offset,
+                index: 0,
+            },
+            appended_at: kept.start,
+            event_time: kept.start,
+            interval_end: kept.end,
+            instrument_id: instrument,
+            market: &kept.market,
+            product: &kept.product,
+            kind: Kind::Interval,
+            price: kept.price,
+            ..domain::fixtures::tick()
+        });
+    }
+    partition.close(last + 96 * HOUR, offset + 1)
+}
+
+#[test]
+fn a_bar_of_a_real_document_of_each_market_is_the_one_computed_from_its_text() {
+    let Some(folder) = samples_or_skip("a_bar_of_a_real_document_of_each_market_is_the_one_computed_from_its_text")
+    else {
+        return;
+    };
+    for real in REAL {
+        let file = real.file;
+        let payload = std::fs::read(folder.join(file)).unwrap();
+        let prices = (real.prices)(std::str::from_utf8(&payload).unwrap());
+        let read = || prices.iter().map(|(price, _)| units(price));
+        let computed = [prices.first(), prices.last()].map(|edge| units(&edge.unwrap().0));
+        let computed = [computed[0], read().max().unwrap(), read().min().unwrap(), computed[1]];
+        let sum: i128 = prices
+            .iter()
+            .map(|(price, seconds)| units(price) * i128::from(*seconds))
+            .sum();
+        let seconds: i64 = prices.iter().map(|(_, seconds)| seconds).sum();
+        // Two readings of the file outside of the services agree.
+        assert_eq!(computed, real.expected.map(units), "{file}");
+        assert_eq!((sum, seconds), (units(real.sum.0), real.sum.1), "{file}");
+        let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+        let bars = live_bars(name, &payload, real.instrument);
+        let start: jiff::Timestamp = real.start.parse().unwrap();
+        let bar = bars.get(&(real.instrument.to_owned(), real.interval, start.as_microsecond()));
+        let (shown, price_seconds, of, count) = bar.unwrap_or_else(|| panic!("{file}: no bar"));
+        assert_eq!(shown.map(|price| i128::from(price.unscaled())), computed, "{file}");
+        assert_eq!(
+            (*price_seconds, *of, *count),
+            (sum, seconds, prices.len() as i64),
+            "{file}"
         );
     }
 }
