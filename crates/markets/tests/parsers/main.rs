@@ -10,6 +10,7 @@ mod diagnosis;
 mod documents;
 mod documents_of_the_load;
 mod equal_energy;
+mod ercot_pages;
 mod ercot_pjm;
 mod events;
 mod guide;
