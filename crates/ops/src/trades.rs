@@ -312,6 +312,7 @@ fn bitmex(line: &str) -> Option<Trade<'_>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::io::Write as _;
     use std::path::PathBuf;
 
     use markets::{Normalizer, NormalizerConfig, RawMessage, Venue};
@@ -534,27 +535,124 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_trade_of_the_real_captures_is_read() {
+    /// The real captures next to the project, with the number of their trades. A line names the test for each that is missing.
+    fn real_captures(test: &str) -> Vec<(&'static str, Capture, usize, Vec<u8>)> {
         let folder = std::env::var_os("DATA_PROC_SAMPLE_DATA").map_or_else(
             || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
             PathBuf::from,
         );
-        for (file, capture, count) in [
+        let captures = [
             ("kraken_xbtusdt_trades_20251110_a.json", Capture::Kraken, 600),
             ("coinbase_ws_matches_20210417_a.txt", Capture::Coinbase, 70),
             ("bitmex_xbtusd_trades_tardis_20200301.csv", Capture::BitMex, 10),
-        ] {
-            let Ok(content) = std::fs::read(folder.join("trades").join(file)) else {
-                println!(
-                    "every_trade_of_the_real_captures_is_read: skipped, {file} is missing (DATA_PROC_SAMPLE_DATA)"
-                );
-                continue;
-            };
+        ];
+        let read = |(file, capture, count)| match std::fs::read(folder.join("trades").join(file)) {
+            Ok(content) => Some((file, capture, count, content)),
+            Err(_) => {
+                // Past the capture of the test harness, which would hide it since the test passes.
+                let mut stderr = std::io::stderr();
+                writeln!(stderr, "SKIPPED {test}: {file} is missing; set DATA_PROC_SAMPLE_DATA").unwrap();
+                None
+            }
+        };
+        captures.into_iter().filter_map(read).collect()
+    }
+
+    /// Id, price and size of each trade: a second reading, which takes the text apart at fixed places of a line.
+    fn second_reading(capture: Capture, text: &str) -> Vec<[String; 3]> {
+        let between = |line: &str, before: &str, after: char| {
+            let (_, rest) = line.split_once(before).unwrap();
+            rest.split(after).next().unwrap().to_owned()
+        };
+        let cell = |line: &str, number: usize| {
+            let cell = line.split(',').nth(number).unwrap();
+            cell.trim_matches(['[', ']', '"']).to_owned()
+        };
+        let trade = |line: &str| match capture {
+            Capture::Kraken => line
+                .starts_with("[\"")
+                .then(|| [6, 0, 1].map(|number| cell(line, number))),
+            Capture::Coinbase => Some([
+                between(line, "\"trade_id\":", ','),
+                between(line, "\"price\":\"", '"'),
+                between(line, "\"size\":\"", '"'),
+            ]),
+            Capture::BitMex => line
+                .starts_with("bitmex,")
+                .then(|| [4, 6, 7].map(|number| cell(line, number))),
+        };
+        text.lines().filter_map(trade).collect()
+    }
+
+    /// Id, price and size as a message states them.
+    fn stated(message: &TradeMessage) -> [String; 3] {
+        let payload: Value = serde_json::from_slice(&message.payload).unwrap();
+        let raw: Value = serde_json::from_str(payload["payload"]["raw_payload"].as_str().unwrap()).unwrap();
+        let event = payload["event_id"].as_str().unwrap();
+        let id = event.strip_prefix(&format!("{}.", message.instrument_id)).unwrap();
+        let text = |name: &str| raw[name].as_str().unwrap().to_owned();
+        [id.to_owned(), text("price"), text("volume")]
+    }
+
+    /// A number without the zeros at the end of its decimals.
+    fn trimmed(number: &str) -> &str {
+        match number.contains('.') {
+            true => number.trim_end_matches('0').trim_end_matches('.'),
+            false => number,
+        }
+    }
+
+    #[test]
+    fn every_trade_of_the_real_captures_is_read() {
+        for (file, capture, count, content) in real_captures("every_trade_of_the_real_captures_is_read") {
             assert_eq!(Capture::detect(&content), Some(capture), "{file}");
+            let messages = capture.messages(&content, "t").into_iter();
+            let messages: Vec<TradeMessage> = messages.map(Result::unwrap).collect();
+            let expected = second_reading(capture, std::str::from_utf8(&content).unwrap());
+            assert_eq!(expected.len(), count, "{file}");
+            let told: Vec<[String; 3]> = messages.iter().map(stated).collect();
+            assert_eq!(told, expected, "{file}: id, price and size as written");
             let (ticks, problems) = read(capture, &content);
             assert_eq!((ticks.len(), problems), (count, Vec::new()), "{file}");
-            assert!(ticks.iter().all(|tick| tick.5), "{file}: years old");
+            for ((_, sequence, _, price, volume, is_late), [id, of, size]) in ticks.iter().zip(&expected) {
+                assert_eq!(*sequence, id.parse::<i64>().ok(), "{file}");
+                assert_eq!(
+                    (price.as_str(), volume.as_str()),
+                    (trimmed(of), trimmed(size)),
+                    "{file}: {id}"
+                );
+                assert!(is_late, "{file}: years old");
+            }
+        }
+    }
+
+    #[test]
+    fn a_real_capture_that_is_cut_has_no_trade_that_the_whole_lacks() {
+        for (file, capture, count, content) in
+            real_captures("a_real_capture_that_is_cut_has_no_trade_that_the_whole_lacks")
+        {
+            let read = |content: &[u8]| -> Vec<Vec<u8>> {
+                let messages = capture.messages(content, "t").into_iter().flatten();
+                messages.map(|message| message.payload).collect()
+            };
+            let whole: std::collections::HashSet<Vec<u8>> = read(&content).into_iter().collect();
+            assert_eq!(whole.len(), count, "{file}");
+            let mut most = 0;
+            for end in (0..content.len()).step_by(97) {
+                let cut = &content[..end];
+                assert!(
+                    Capture::detect(cut).is_none_or(|found| found == capture),
+                    "{file} cut at byte {end}"
+                );
+                let trades = read(cut);
+                most = most.max(trades.len());
+                assert!(
+                    trades.iter().all(|trade| whole.contains(trade)),
+                    "{file} cut at byte {end} has another trade"
+                );
+            }
+            // Of JSON nothing is read unless it is whole; of lines those before the cut.
+            assert_eq!(most > 0, capture != Capture::Kraken, "{file}");
         }
     }
 }
