@@ -45,7 +45,7 @@ test-faults: bootstrap ## Kill processes at random under load: KILLS=n, SEED=s (
 	cargo build --release --workspace --bins
 	$(BIN)/faults $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) $(if $(DIR),--dir "$(DIR)")
 
-test-outages: bootstrap ## Test outages under load: each server down for SECONDS_DOWN (180), a slow ClickHouse, a full disk
+test-outages: bootstrap ## Test outages under load: each server, and both stores of reference data, down for SECONDS_DOWN (180), a slow ClickHouse, a full disk
 	cargo build --release --workspace --bins
 	cargo test --release --workspace --test outages
 	$(BIN)/outages $(if $(SECONDS_DOWN),--seconds $(SECONDS_DOWN))

@@ -1,18 +1,20 @@
-//! Long outages under load: each server down for minutes, a slow ClickHouse, a full disk.
+//! Long outages under load: each server down for minutes, PostgreSQL and Redis down together, a slow ClickHouse, a full disk.
 //!
 //! Invariants: outputs that do not need the server continue, memory is bounded, the lag is gone within a minute after the
-//! outage, and nothing is lost or doubled.
+//! outage, nothing is lost or doubled, and instruments with reference data keep it.
 //! Failure: a violated invariant is a finding of its outage; the other outages still run.
 
 mod disk;
 mod kind;
+mod reference;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use localstack::{Name, Service, Temporary};
+use localstack::{Name, Server, Service, Temporary};
 use serde::Serialize;
 use testkit::kafka;
 use testkit::load::{Load, LoadPlan};
@@ -48,6 +50,8 @@ pub struct OutageResult {
     /// Highest resident memory of each service, in MB.
     pub resident_mb: BTreeMap<String, u64>,
     pub ticks: u64,
+    /// Ticks during the outage of instruments with reference data; all of them have it.
+    pub with_reference: u64,
     pub lost: u64,
     pub doubled: u64,
     pub findings: Vec<String>,
@@ -57,8 +61,15 @@ impl fmt::Display for OutageResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<21} {:>4.0} s  lag gone after {:>4.1} s  ticks {}  lost {}  doubled {}  memory {:?}",
-            self.outage, self.seconds, self.lag_gone_seconds, self.ticks, self.lost, self.doubled, self.resident_mb
+            "{:<23} {:>4.0} s  lag gone after {:>4.1} s  ticks {}  with reference data {}  lost {}  doubled {}  memory {:?}",
+            self.outage,
+            self.seconds,
+            self.lag_gone_seconds,
+            self.ticks,
+            self.with_reference,
+            self.lost,
+            self.doubled,
+            self.resident_mb
         )?;
         write!(
             f,
@@ -110,6 +121,7 @@ impl<'a> Outages<'a> {
             rate: self.rate,
             extras: false,
         };
+        reference::insert(self.pipeline)?;
         let load = Load::start(&self.pipeline.bootstrap(), plan)?;
         let mut judge = Judge::new(u64::MAX)?;
         let mut all = Vec::new();
@@ -130,7 +142,7 @@ impl<'a> Outages<'a> {
         judge: &mut Judge,
     ) -> anyhow::Result<OutageResult> {
         let pulse = Pulse::default();
-        let mut result = std::thread::scope(|scope| {
+        let (mut result, during) = std::thread::scope(|scope| {
             scope.spawn(|| pulse.watch(self.pipeline));
             let result = self.under_load(outage, length, &pulse);
             pulse.end();
@@ -140,6 +152,11 @@ impl<'a> Outages<'a> {
         let check = judge.check(self.pipeline, 0, Some(ledger.ticks))?;
         (result.ticks, result.lost, result.doubled) = (check.ticks, check.lost, check.doubled);
         result.findings.extend(check.findings);
+        // While Kafka is down, no tick arrives.
+        let arrives = outage != Outage::Down(Server::Kafka);
+        let classified = reference::classified(self.pipeline, &during, arrives)?;
+        result.with_reference = classified.with_row;
+        result.findings.extend(classified.findings);
         let services = pulse.peaks().resident_mb;
         result.resident_mb = SERVICES
             .iter()
@@ -152,15 +169,23 @@ impl<'a> Outages<'a> {
         Ok(result)
     }
 
-    fn under_load(&self, outage: Outage, length: Duration, pulse: &Pulse) -> anyhow::Result<OutageResult> {
+    /// The result so far, and when the outage was, in microseconds of the clock.
+    fn under_load(
+        &self,
+        outage: Outage,
+        length: Duration,
+        pulse: &Pulse,
+    ) -> anyhow::Result<(OutageResult, Range<i64>)> {
         let going = Instant::now();
         let moves = Output::of(Name::from(Service::Normalization));
         pulse.wait_until_it_moves(&pulse.values_since(moves, going))?;
         let was = self.pids();
         self.begin(outage)?;
         let begun = Instant::now();
+        let first = jiff::Timestamp::now().as_microsecond();
         let (still, tables_stood) = self.watch(outage, begun, length, pulse)?;
         let seconds = begun.elapsed().as_secs_f64();
+        let during = first..jiff::Timestamp::now().as_microsecond();
         let back = Instant::now();
         self.end(outage)?;
         let ready_seconds = back.elapsed().as_secs_f64();
@@ -185,7 +210,7 @@ impl<'a> Outages<'a> {
                 self.pids()
             ));
         }
-        Ok(OutageResult {
+        let result = OutageResult {
             outage: outage.to_string(),
             seconds,
             stood_still_seconds: still,
@@ -193,10 +218,12 @@ impl<'a> Outages<'a> {
             lag_gone_seconds,
             resident_mb: BTreeMap::new(),
             ticks: 0,
+            with_reference: 0,
             lost: 0,
             doubled: 0,
             findings,
-        })
+        };
+        Ok((result, during))
     }
 
     fn pids(&self) -> Vec<(Service, Option<i32>)> {
@@ -207,6 +234,11 @@ impl<'a> Outages<'a> {
     fn begin(&self, outage: Outage) -> anyhow::Result<()> {
         match outage {
             Outage::Down(server) => self.pipeline.stack().kill9(server)?,
+            Outage::ReferenceDown => {
+                for server in Outage::REFERENCE {
+                    self.pipeline.stack().kill9(server)?;
+                }
+            }
             Outage::SlowClickHouse => self.proxy.delay(SLOW),
             Outage::FullDisk => self.disk.context("no small disk was given")?.fill()?,
         }
@@ -219,6 +251,14 @@ impl<'a> Outages<'a> {
             Outage::Down(server) => {
                 stack.start(server)?;
                 stack.wait_ready(server, PATIENCE)?;
+            }
+            Outage::ReferenceDown => {
+                for server in Outage::REFERENCE {
+                    stack.start(server)?;
+                }
+                for server in Outage::REFERENCE {
+                    stack.wait_ready(server, PATIENCE)?;
+                }
             }
             Outage::SlowClickHouse => self.proxy.delay(Duration::ZERO),
             Outage::FullDisk => self.disk.context("no small disk was given")?.empty()?,

@@ -11,6 +11,8 @@ use crate::fault_run::pulse::{Output, TOPICS};
 pub enum Outage {
     /// The server is killed, and restarted at the end.
     Down(Server),
+    /// Both stores of reference data are killed, and restarted at the end.
+    ReferenceDown,
     /// Each request to ClickHouse takes two additional seconds.
     SlowClickHouse,
     /// The disk of ClickHouse is full.
@@ -19,14 +21,18 @@ pub enum Outage {
 
 impl Outage {
     /// Every outage.
-    pub const ALL: [Outage; 6] = [
+    pub const ALL: [Outage; 7] = [
         Outage::Down(Server::Kafka),
         Outage::Down(Server::ClickHouse),
         Outage::Down(Server::Postgres),
         Outage::Down(Server::Redis),
+        Outage::ReferenceDown,
         Outage::SlowClickHouse,
         Outage::FullDisk,
     ];
+
+    /// The stores of reference data.
+    pub(super) const REFERENCE: [Server; 2] = [Server::Postgres, Server::Redis];
 
     /// The outputs that must advance during the outage.
     pub(super) fn must_continue(self) -> &'static [Output] {
@@ -59,6 +65,7 @@ impl Outage {
                 Output::NewestPrice,
             ],
             Outage::Down(Server::Redis) => &[STREAM[0], STREAM[1], STREAM[2], TABLES[0], TABLES[1], Output::Positions],
+            Outage::ReferenceDown => &[STREAM[0], STREAM[1], STREAM[2], TABLES[0], TABLES[1]],
             Outage::SlowClickHouse => &ALL,
         }
     }
@@ -68,6 +75,7 @@ impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outage::Down(server) => f.pad(&format!("{} down", server.name())),
+            Outage::ReferenceDown => f.pad("postgres and redis down"),
             Outage::SlowClickHouse => f.pad("clickhouse slow"),
             Outage::FullDisk => f.pad("clickhouse disk full"),
         }
