@@ -3,6 +3,7 @@
 //! Role: one program for all of them, since linking a test program takes longer than most of these tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clock_rules;
 mod common;
 mod contradictions;
 mod cuts;
