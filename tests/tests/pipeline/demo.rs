@@ -84,6 +84,17 @@ const QUOTED: [(&str, &str); 4] = [
     ("2026-03", "3.9120"),
 ];
 
+/// The market days of the example documents as the table shows them: hours, prices, and their mean, computed from the files.
+const MARKET_DAYS: [[&str; 4]; 7] = [
+    ["CAISO", "25 of 25", "50", "31.79"],
+    ["ERCOT", "25 of 25", "75", "24.78"],
+    ["ISONE", "25 of 25", "75", "40.79"],
+    ["MISO", "24 of 24", "48", "29.16"],
+    ["NYISO", "25 of 25", "75", "38.38"],
+    ["PJM", "25 of 25", "50", "34.78"],
+    ["SPP", "25 of 25", "50", "22.83"],
+];
+
 /// Tenant, time and value of each row of a series, in the order of time.
 type Values = BTreeMap<&'static str, Vec<Row>>;
 
@@ -196,6 +207,13 @@ fn assert_series_are_shown(printed: &str, values: &Values) {
             assert_eq!(*unit, "USD/MWh", "{name}");
         }
     }
+}
+
+/// The table has the market day of each market, complete, and of no other.
+fn assert_market_days_are_shown(printed: &str) {
+    let is_day = |cells: &Vec<&str>| cells.len() == 4 && cells[1].contains(" of ");
+    let days: Vec<Vec<&str>> = printed.lines().map(cells).filter(is_day).collect();
+    assert_eq!(days, MARKET_DAYS, "{printed}");
 }
 
 /// The price and first place of the drawing of a line of the chart.
@@ -383,6 +401,7 @@ fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_correctio
     assert_same(&stored(&pipeline, "derived_prices_latest"), &of_demo);
     assert_values(&of_demo);
     assert_series_are_shown(&printed, &of_demo);
+    assert_market_days_are_shown(&printed);
     assert_curve_is_drawn(&pipeline, &printed);
     let clock = "SELECT toString(max(log_clock)) FROM derived_prices";
     let clock = pipeline.clickhouse.rows(clock).unwrap()[0][0].clone();
