@@ -15,7 +15,8 @@ pub enum QualityFlag {
     MissingVolume,
     Duplicate,
     ComponentMismatch,
-    /// A new instrument of a tenant that has had very many new instruments within the hour.
+    /// A hub or zone that its market does not have, an id that names another product than the tick, or a new instrument of a tenant that has
+    /// had very many new instruments within the hour.
     UnknownNode,
     OffGrid,
     /// Binary-float noise beyond 8 decimals was rounded.

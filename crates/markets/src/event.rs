@@ -99,6 +99,8 @@ impl Event<'_> {
 
 /// The product of a tick that names none.
 pub(crate) const TRADE: &str = "trade";
+/// The product of gas hubs, whose ids have it, too.
+const SPOT: &str = "spot";
 /// Products whose prices apply to intervals.
 const INTERVAL_PRODUCTS: [&str; 5] = ["rt5", "rt15", "rth", "da", "exante"];
 
@@ -136,6 +138,15 @@ fn known_product<'a>(name: &str, venue: &'a Venue) -> Option<&'a str> {
         return venue.real_time_product.as_deref();
     }
     INTERVAL_PRODUCTS.into_iter().chain([TRADE]).find(|product| is(product))
+}
+
+/// Whether the last part of an instrument id is the name of a product in upper case, as ids have it, but not of this one.
+pub(crate) fn names_another_product(suffix: &str, product: &str) -> bool {
+    let is = |known: &str| {
+        let letters = known.bytes().map(|byte| byte.to_ascii_uppercase());
+        letters.eq(suffix.bytes())
+    };
+    !is(product) && INTERVAL_PRODUCTS.into_iter().chain([SPOT]).any(is)
 }
 
 fn kind_of(product: &str) -> Kind {

@@ -68,6 +68,8 @@ checks! {
         "a document's row is of a hub or zone that the list of its market does not have (GET /markets)";
     NewInstruments, "new_instruments", UnknownNode, false,
         "the tenant has more new instruments than this within an hour of append time; set on the first tick of each additional one";
+    ProductOfId, "product_of_id", UnknownNode, true,
+        "the id of a single tick of an interval product ends with another product (MARKET.node.DA with product rt5), so it enters the series of that one; a tick that names no product is a trade, and not compared";
     RowRepeated, "row_repeated", Duplicate, false,
         "the row repeats the price that counts in its interval among the earlier rows of its raw partition: nothing that is shown of a price differs; the last 32,768 intervals of a partition are known";
     EventIdUnique, "event_id_unique", EventIdReused, false,

@@ -20,6 +20,7 @@ pub(crate) use history::{Earlier, Histories, Middle};
 pub use rules::{Rule, rules};
 
 use crate::contract::SETTLEMENT;
+use crate::event::names_another_product;
 use crate::rejection::{RejectCode, Rejection};
 use crate::venue::Venue;
 
@@ -102,6 +103,7 @@ pub(crate) fn findings(settings: &QualitySettings, venue: &Venue, tick: &Tick<'_
         tick.interval_end.is_some() && venue.misses(tick.node, tick.hub, tick.zone),
         Check::KnownNode,
     );
+    found.note(is_of_another_product(tick), Check::ProductOfId);
     let is_crossed = tick.bid.zip(tick.ask).is_some_and(|(bid, ask)| bid > ask);
     found.note(is_crossed, Check::QuoteOrder);
     if !remarks.is_empty() {
@@ -190,6 +192,20 @@ fn is_late(settings: &QualitySettings, tick: &Tick<'_>) -> bool {
 fn lacks_place(venue: &Venue, tick: &Tick<'_>) -> bool {
     let second = if venue.placed_by_hub { tick.hub } else { tick.zone };
     tick.node.is_none() || (second.is_none() && tick.interval_end.is_none())
+}
+
+// The ids of document rows are made from their product, and a trade may be of any instrument.
+fn is_of_another_product(tick: &Tick<'_>) -> bool {
+    if tick.interval_end.is_some() || tick.kind != domain::Kind::Interval {
+        return false;
+    }
+    let Some((location, suffix)) = tick.instrument_id.rsplit_once('.') else {
+        return false;
+    };
+    let node = location
+        .strip_prefix(tick.market)
+        .and_then(|rest| rest.strip_prefix('.'));
+    node.is_some_and(|node| !node.is_empty()) && names_another_product(suffix, tick.product)
 }
 
 fn components_differ(settings: &QualitySettings, tick: &Tick<'_>) -> bool {

@@ -69,6 +69,7 @@ fn threshold(settings: &QualitySettings, check: Check) -> Option<String> {
         | Check::MetadataPresent
         | Check::IntervalGrid
         | Check::KnownNode
+        | Check::ProductOfId
         | Check::RowRepeated
         | Check::EventIdUnique
         | Check::QuoteOrder

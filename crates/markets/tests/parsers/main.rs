@@ -20,6 +20,7 @@ mod joined;
 mod miso_caiso;
 mod nyiso_isone_spp_gas;
 mod out_of_range;
+mod product_of_id;
 mod properties;
 mod real_documents;
 mod repeated_hour;
