@@ -1,7 +1,8 @@
-//! A row deleted, doubled or changed manually, in each store: `dp verify` finds and names it.
+//! A row deleted, doubled or changed manually, in each store, or a view defined otherwise: `dp verify` finds and names it.
 
-use e2e::{PATIENCE, Pipeline, Verified};
+use e2e::{PATIENCE, Pipeline, RAW, Verified, eventually};
 use localstack::Service;
+use testkit::kafka::{Outgoing, Publisher};
 use testkit::stores::Row;
 
 /// The shared pipeline with enough ticks that every table has rows, including late ticks, whatever ran before.
@@ -173,6 +174,58 @@ fn a_bar_deleted_doubled_or_changed_is_named() {
         "{:?}",
         verified.differences()
     );
+    pipeline.agree().unwrap();
+}
+
+/// A message with the price of five minutes, at 11 o'clock of a Thursday in the zone of the market's contracts.
+const PRICE_BY_DAY: &str = r#"{"envelope":{"event_type":"tick","event_id":"merged-1","timestamp":"2026-10-01T15:00:00Z","tenant_id":"default","source":"merged","version":"1.0"},"payload":{"market":"MISO","instrument_id":"MERGED.HUB.RT5","raw_data":{"timestamp":"2026-10-01T15:00:00Z","price":31.5,"volume":2}}}"#;
+
+// A view has no rows that could be changed, but its definition can.
+#[test]
+fn a_view_of_blocks_with_another_peak_hour_is_named() {
+    let pipeline = Pipeline::shared();
+    let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
+    let message = Outgoing {
+        partition: Some(1),
+        key: Some("MERGED.HUB.RT5".to_owned()),
+        payload: PRICE_BY_DAY.as_bytes().to_vec(),
+        headers: Vec::new(),
+    };
+    publisher.send(&message).unwrap();
+    publisher.finish().unwrap();
+    let block = "SELECT count() FROM bars_blocks WHERE instrument_id = 'MERGED.HUB.RT5' AND block = '5x16'";
+    eventually(block, || Ok(pipeline.clickhouse.number(block)? == 1)).unwrap();
+    pipeline.agree().unwrap();
+    let definition =
+        "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = 'market_hours'";
+    let rows = pipeline.clickhouse.rows(definition).unwrap();
+    let replaces = rows[0][0].replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1);
+    // Of this instrument only, since a report names the first differences.
+    let other = replaces.replace(
+        "hour < 23",
+        "if(instrument_id = 'MERGED.HUB.RT5', hour < 11, hour < 23)",
+    );
+    assert_ne!(other, replaces);
+    pipeline.clickhouse.run(&other).unwrap();
+    let verified = pipeline.verify().unwrap();
+    // As the report says.
+    pipeline.clickhouse.run("DROP VIEW market_hours").unwrap();
+    pipeline.dp_ok(&["migrate"]).unwrap();
+    assert_eq!(verified.code, 1, "{}", verified.report);
+    assert_eq!(verified.failed(), ["bars_blocks: rows match the bars of their hours"]);
+    let of_day = "MERGED.HUB.RT5/2026-10-01";
+    assert!(
+        verified.names(&[&format!("{of_day}/5x16"), "is missing"]),
+        "{:?}",
+        verified.differences()
+    );
+    assert!(
+        verified.names(&[&format!("{of_day}/7x8"), "no bar of an hour is merged into it"]),
+        "{:?}",
+        verified.differences()
+    );
+    let notes = verified.report["notes"].to_string();
+    assert!(notes.contains("DROP VIEW"), "{notes}");
     pipeline.agree().unwrap();
 }
 

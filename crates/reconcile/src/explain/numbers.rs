@@ -87,7 +87,7 @@ fn price(tick: &TickRow) -> anyhow::Result<Decimal> {
 }
 
 /// `value / 10^scale` without trailing zeros.
-fn digits(value: i128, scale: usize) -> String {
+pub(crate) fn digits(value: i128, scale: usize) -> String {
     let padded = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
     let (whole, fraction) = padded.split_at(padded.len() - scale);
     let sign = if value < 0 { "-" } else { "" };

@@ -121,7 +121,7 @@ impl Findings {
             Subject::Curves => self.add_versions("curve_snapshots", rows(), unseen),
             Subject::Postgres => self.postgres = rows(),
             Subject::Redis => self.redis = rows(),
-            Subject::Log | Subject::Positions(_) => self.others.push(Other {
+            Subject::Log | Subject::Positions(_) | Subject::View => self.others.push(Other {
                 subject: check.subject,
                 check: check.name.clone(),
                 total: found.total,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::findings::{Findings, OfTable, OfVersions};
 use crate::verify::blocks::BlockKey;
+use crate::verify::merged::CURE;
 use crate::verify::{Subject, Wrong, WrongRow};
 
 /// The stores that are reported and repaired.
@@ -36,6 +37,7 @@ impl Stores {
             | Subject::SourceRows(_)
             | Subject::Positions(_)
             | Subject::Bars
+            | Subject::View
             | Subject::Derived
             | Subject::Curves => self.clickhouse,
             Subject::Postgres => self.postgres,
@@ -147,6 +149,7 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
     for other in findings.others.iter().filter(|other| stores.contain(other.subject)) {
         let why = match other.subject {
             Subject::Log => "a repair writes to stores, never to the log",
+            Subject::View => CURE,
             _ if findings.in_flight => UNDECIDED,
             _ => SURPLUS_TICK,
         };
@@ -484,5 +487,15 @@ mod tests {
         };
         assert_eq!(plan(&findings, only_redis).left.len(), 1);
         assert_eq!(plan(&findings, Stores::ALL).left.len(), 2);
+        let of_a_view = Findings {
+            others: vec![other(Subject::View)],
+            in_flight: true,
+            ..Findings::default()
+        };
+        let left = plan(&of_a_view, Stores::ALL).left;
+        assert!(
+            left.iter().all(|left| left.why.contains("DROP VIEW")) && left.len() == 1,
+            "{left:?}"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! `derived` and `curves` share `versions`.
+//! [`merged`] compares the views of four hours, market days and blocks with the bars of an hour.
 //! `valid_now` tells letters that wait for their replay from those of messages that have rows.
 //! `venues` tells differences that follow from a setting of this shell.
 //! `refill` tells rows that are lost from rows that are still being written again.
@@ -23,6 +24,7 @@ pub(crate) mod derived;
 pub mod gaps;
 mod lane;
 pub mod logs;
+pub mod merged;
 mod outside;
 pub mod passed;
 mod range;
@@ -153,6 +155,8 @@ async fn compare(
         let compares = format!("comparing {}", table.name);
         waiting(&compares, checks.all_of(table, &raw, &expected, &mut report)).await?;
     }
+    let merges = "comparing bars of four hours, market days and blocks";
+    waiting(merges, merged::check(&clickhouse, names, &mut report)).await?;
 
     prices(connection, clients, &gaps, &mut report).await?;
     gaps.report(&mut report);

@@ -24,6 +24,8 @@ pub enum Subject {
     Positions(&'static str),
     /// Bars, compared with their ticks.
     Bars,
+    /// Rows of a view, compared with the bars that they are merged from.
+    View,
     /// Derived prices, compared with the ticks of their legs.
     Derived,
     /// Snapshots of curves, compared with the ticks of their quotes.

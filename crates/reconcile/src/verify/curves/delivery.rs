@@ -236,7 +236,7 @@ fn year(text: &str) -> Option<i16> {
 }
 
 /// The six holidays of NERC. One of a date is kept on Monday if it is a Sunday.
-fn is_holiday(day: Date) -> bool {
+pub(in crate::verify) fn is_holiday(day: Date) -> bool {
     let (month, number, weekday) = (day.month(), day.day(), day.weekday());
     let is_monday = weekday == Weekday::Monday;
     let is_kept = |of: i8, date: i8| month == of && (number == date || (number == date + 1 && is_monday));
