@@ -149,6 +149,104 @@ fn a_bar_of_months_ago_is_traced_to_its_late_ticks_their_messages_and_the_repeti
 }
 
 #[test]
+fn a_block_a_market_day_and_four_hours_are_traced_to_their_hours_and_each_hour_has_its_command() {
+    let pipeline = Pipeline::shared();
+    let instrument = "EXPLAIN.MERGED.RT5";
+    // 11:00, 12:00 and 23:00 Eastern of a Thursday; the last hour is by night.
+    let prices = [("01T15", "30"), ("01T16", "-10.5"), ("02T03", "7")];
+    let payloads = prices.map(|(hour, price)| {
+        let time = format!("2026-10-{hour}:00:00Z");
+        event(&format!("explain-m{hour}"), instrument, &time, price, 2)
+    });
+    publish(&pipeline, 1, instrument, &payloads);
+    let hours = format!("SELECT sum(hours) FROM bars_blocks WHERE instrument_id = '{instrument}'");
+    wait_for(&pipeline, &hours, 3);
+
+    let asked = |interval: &str, start: &str| {
+        let asked = [
+            "bar",
+            "--instrument",
+            instrument,
+            "--interval",
+            interval,
+            "--start",
+            start,
+        ];
+        let (trace, code) = explain(&pipeline, &asked);
+        assert_eq!((code, &trace["agrees"]), (Some(0), &Value::Bool(true)), "{trace:#}");
+        trace
+    };
+    let block = asked("blocks", "2026-10-01T15:30:00Z");
+    assert_eq!(
+        (&block["interval"], &block["view"]),
+        (&"5x16".into(), &"bars_blocks".into())
+    );
+    assert_eq!(
+        texts(&block["hours"], "/window_start"),
+        ["2026-10-01T15:00:00Z", "2026-10-01T16:00:00Z"]
+    );
+    assert_eq!(block["missing"].as_array().unwrap().len(), 14);
+    let numbers = block["numbers"].as_array().unwrap();
+    let number = |name: &str| numbers.iter().find(|number| number["name"] == name).unwrap()["stored"].clone();
+    assert_eq!((number("high"), number("low")), ("30".into(), "-10.5".into()));
+    let night = asked("blocks", "2026-10-02T03:00:00Z");
+    assert_eq!(
+        (&night["interval"], texts(&night["hours"], "/window_start")),
+        (&"7x8".into(), vec!["2026-10-02T03:00:00Z"])
+    );
+    // Days of MISO are in EST.
+    let day = asked("1d-local", "2026-10-01T15:00:00Z");
+    assert_eq!(
+        (&day["window_start"], &day["window_end"]),
+        (&"2026-10-01T05:00:00Z".into(), &"2026-10-02T05:00:00Z".into())
+    );
+    assert_eq!(day["hours"].as_array().unwrap().len(), 3);
+    let four = asked("4h", "2026-10-01T15:00:00Z");
+    assert_eq!(texts(&four["hours"], "/window_start"), ["2026-10-01T15:00:00Z"]);
+
+    let command = block["hours"][0]["explain"].as_str().unwrap();
+    let arguments: Vec<&str> = command.split(' ').skip(2).collect();
+    let (hour, code) = explain(&pipeline, &arguments);
+    assert_eq!(
+        (code, &hour["versions"][0]["numbers"]["high"]),
+        (Some(0), &"30".into()),
+        "{hour:#}"
+    );
+    let words = pipeline
+        .dp_ok(&[
+            "explain",
+            "bar",
+            "--instrument",
+            instrument,
+            "--interval",
+            "blocks",
+            "--start",
+            "2026-10-01T15:00Z",
+        ])
+        .unwrap();
+    assert!(
+        words.contains("merged from: 2 of 16") && words.contains("2026-10-01T16:00:00Z"),
+        "{words}"
+    );
+    let elsewhere = [
+        "bar",
+        "--instrument",
+        instrument,
+        "--interval",
+        "1d-local",
+        "--start",
+        "2026-09-01T00:00Z",
+    ];
+    let output = pipeline.dp(&[&["explain"], &elsewhere[..]].concat()).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        words.contains("the nearest bars of an hour start at 2026-10-01T15:00:00Z"),
+        "{words}"
+    );
+}
+
+#[test]
 fn a_dropped_repetition_has_no_row_and_names_the_message_that_was_emitted() {
     let pipeline = Pipeline::shared();
     let instrument = "EXPLAIN.REPEATED.RT5";

@@ -9,6 +9,7 @@ use domain::Interval;
 use localstack::Stack;
 use serde::Serialize;
 use service::writer::TABLES;
+use stores::clickhouse::Merged;
 
 use ops::connection::Connection;
 use ops::place::Place as StackPlace;
@@ -19,7 +20,7 @@ use reconcile::explain::content::SHOWN;
 use reconcile::explain::curve::Snapshot;
 use reconcile::explain::session::{Session, own_settings};
 use reconcile::explain::tables::Instrument;
-use reconcile::explain::{Place, curve_text, derived_text, served, text};
+use reconcile::explain::{Place, curve_text, derived_text, merged_text, served, text};
 
 /// Trace a bar, a price, a derived price, a curve or a row back to its raw messages.
 ///
@@ -64,16 +65,20 @@ enum What {
 /// after the window was forgotten or the price of an interval is published again. Then the bar is computed from the rows of
 /// enriched_ticks, and these ticks are listed with their origins. A tick that arrives after the bar has closed creates a new
 /// revision. A repeated event has no row; it is listed with the message that it repeats.
+///
+/// Bars of four hours, of a market day and of a block are merged from bars of an hour: these are listed, each with the command
+/// that explains it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1h --start 2026-10-01T00:00:00Z\n  \
-    dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1d --start 2026-10-01T00:00Z --limit 500 --bytes\n\n\
+    dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval 1d --start 2026-10-01T00:00Z --limit 500 --bytes\n  \
+    dp explain bar --instrument MISO.INDIANA.HUB.RT5 --interval blocks --start 2026-10-01T15:00Z   # hours of the block\n\n\
     To list the bars of an instrument: dp sql \"SELECT interval, window_start FROM bars_latest WHERE instrument_id = '…'\"")]
 struct BarArgs {
     /// Instrument id
     #[arg(long)]
     instrument: String,
-    /// 1m, 5m, 15m, 1h or 1d
+    /// 1m, 5m, 15m, 1h, 4h, 1d, 1d-local or blocks (the block that counts the hour of --start)
     #[arg(long)]
     interval: String,
     /// Start of the bar, or any time inside it
@@ -204,15 +209,7 @@ async fn trace(
     session: &Session<'_>,
 ) -> anyhow::Result<ExitCode> {
     let is_right = match &args.what {
-        What::Bar(bar) => {
-            let Some(interval) = Interval::from_name(&bar.interval) else {
-                bail!("unknown interval {}: use one of 1m, 5m, 15m, 1h, 1d", bar.interval);
-            };
-            let instrument = instrument(connection, &bar.instrument, &bar.tenant);
-            let trace = session.bar(instrument, interval, bar.start.as_microsecond()).await?;
-            print(connection, &trace, || text::bar(&trace))?;
-            trace.agrees
-        }
+        What::Bar(bar) => explain_bar(connection, bar, session).await?,
         What::Price(price) => {
             let instrument = instrument(connection, &price.instrument, &price.tenant);
             let trace = session
@@ -248,6 +245,26 @@ async fn trace(
         }
     };
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Whether the numbers of the bar follow from its ticks, or from its hours.
+async fn explain_bar(connection: &Connection, bar: &BarArgs, session: &Session<'_>) -> anyhow::Result<bool> {
+    let instrument = instrument(connection, &bar.instrument, &bar.tenant);
+    let time = bar.start.as_microsecond();
+    if let Some(kind) = Merged::from_name(&bar.interval) {
+        let trace = session.merged(instrument, kind, time).await?;
+        print(connection, &trace, || merged_text::merged(&trace))?;
+        return Ok(trace.agrees);
+    }
+    let Some(interval) = Interval::from_name(&bar.interval) else {
+        bail!(
+            "unknown interval {}: use one of 1m, 5m, 15m, 1h, 4h, 1d, 1d-local, blocks",
+            bar.interval
+        );
+    };
+    let trace = session.bar(instrument, interval, time).await?;
+    print(connection, &trace, || text::bar(&trace))?;
+    Ok(trace.agrees)
 }
 
 fn instrument<'a>(connection: &'a Connection, id: &'a str, tenant: &'a Option<String>) -> Instrument<'a> {

@@ -2,7 +2,7 @@
 //!
 //! Role: [`numbers`], [`bar`], [`follow`] and [`text`] are pure: they recompute a bar, find out what became of a message, and
 //! format a trace; [`steps`] times the path of a tick. [`tables`], [`logs`] and [`served`] query the stores and the log. [`session`]
-//! assembles the traces, [`derived`] those of derived prices, [`curve`] those of curve snapshots, [`trace`] those of an event id, a correlation id or a trace id, [`recent`] the newest messages. A raw message is
+//! assembles the traces, [`derived`] those of derived prices, [`merged`] those of bars that are merged from hours, [`curve`] those of curve snapshots, [`trace`] those of an event id, a correlation id or a trace id, [`recent`] the newest messages. A raw message is
 //! read with normalization's own parser and event-id window (INV-1), so the trace shows what the pipeline decided.
 //! Failure: data that a store no longer has (expired messages, merged versions) is reported as gone, never guessed.
 
@@ -14,6 +14,8 @@ pub mod derived;
 pub mod derived_text;
 pub mod follow;
 pub mod logs;
+pub mod merged;
+pub mod merged_text;
 pub mod numbers;
 pub mod recent;
 pub mod row;

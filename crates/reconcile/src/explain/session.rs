@@ -317,7 +317,7 @@ impl<'a> Session<'a> {
             .context("read the dead letters")
     }
 
-    async fn unknown(&self, instrument: Instrument<'_>) -> anyhow::Result<anyhow::Error> {
+    pub(super) async fn unknown(&self, instrument: Instrument<'_>) -> anyhow::Result<anyhow::Error> {
         let alike = self.tables().alike(instrument).await?;
         let names: Vec<String> = alike
             .iter()

@@ -35,7 +35,7 @@ pub struct Instrument<'a> {
 }
 
 impl Instrument<'_> {
-    fn is(&self) -> String {
+    pub(super) fn is(&self) -> String {
         format!(
             "tenant_id = {} AND instrument_id = {}",
             literal(self.tenant_id),
@@ -189,7 +189,7 @@ impl Tables<'_> {
         Ok(bars)
     }
 
-    async fn bars(&self, is: &str, limit: &str) -> anyhow::Result<Vec<BarRow>> {
+    pub(super) async fn bars(&self, is: &str, limit: &str) -> anyhow::Result<Vec<BarRow>> {
         let edge = |edge: &str| {
             format!(
                 "concat({edge}_feed, '/', toString({edge}_partition), '/', toString({edge}_offset), '/', toString({edge}_index))"

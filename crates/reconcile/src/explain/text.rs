@@ -155,7 +155,7 @@ impl Lines {
         }
     }
 
-    fn block(&mut self, text: &str) {
+    pub(super) fn block(&mut self, text: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }

@@ -94,29 +94,35 @@ impl Calendars {
 
     /// The time of a merged bar.
     pub(super) fn extent(&self, kind: Merged, market: &str, name: Name) -> Option<Extent> {
-        if kind == Merged::FourHours {
-            return Some(Extent {
-                start: name.time,
-                end: name.time + FOUR_HOURS,
-                hours: 4,
-            });
-        }
-        let calendar = self.0.get(market)?;
-        let date = local(&TimeZone::UTC, name.time)?.date();
-        let zone = match kind {
-            Merged::Blocks => &calendar.delivery,
-            _ => &calendar.day,
-        };
-        let (start, end) = (midnight(zone, date)?, midnight(zone, date.tomorrow().ok()?)?);
-        let all = std::iter::successors(Some(start), |hour| Some(hour + HOUR)).take_while(|hour| *hour < end);
-        let is_its = |hour: &Micros| {
-            kind != Merged::Blocks || local(zone, *hour).is_some_and(|local| calendar.block(local) == name.block)
-        };
+        let (start, end) = self.window(kind, market, name)?;
+        let hours = self.hours(kind, market, name)?.len();
         Some(Extent {
             start,
             end,
-            hours: i64::try_from(all.filter(is_its).count()).ok()?,
+            hours: i64::try_from(hours).ok()?,
         })
+    }
+
+    /// When each hour of a merged bar begins.
+    pub(super) fn hours(&self, kind: Merged, market: &str, name: Name) -> Option<Vec<Micros>> {
+        let (start, end) = self.window(kind, market, name)?;
+        let all = std::iter::successors(Some(start), |hour| Some(hour + HOUR)).take_while(|hour| *hour < end);
+        if kind != Merged::Blocks {
+            return Some(all.collect());
+        }
+        let calendar = self.0.get(market)?;
+        let block = |hour: Micros| Some(calendar.block(local(&calendar.delivery, hour)?));
+        Some(all.filter(|hour| block(*hour) == Some(name.block)).collect())
+    }
+
+    fn window(&self, kind: Merged, market: &str, name: Name) -> Option<(Micros, Micros)> {
+        let zone = match kind {
+            Merged::FourHours => return Some((name.time, name.time + FOUR_HOURS)),
+            Merged::MarketDays => &self.0.get(market)?.day,
+            Merged::Blocks => &self.0.get(market)?.delivery,
+        };
+        let date = local(&TimeZone::UTC, name.time)?.date();
+        Some((midnight(zone, date)?, midnight(zone, date.tomorrow().ok()?)?))
     }
 }
 
@@ -190,6 +196,8 @@ mod tests {
             let extent = calendars.extent(Merged::Blocks, market, name).unwrap();
             assert_eq!(extent.hours, hours, "{market} {hour}");
             assert!((extent.start..extent.end).contains(&at(hour)), "{market} {hour}");
+            let all = calendars.hours(Merged::Blocks, market, name).unwrap();
+            assert!(all.contains(&at(hour)), "{market} {hour}");
         }
         assert_eq!(calendars.name(Merged::Blocks, "ICE", at("2026-10-01T11:00:00Z")), None);
     }

@@ -10,7 +10,7 @@ use ops::present::iso;
 use stores::clickhouse::Merged;
 
 use super::calendar::{Calendars, Extent, Name};
-use super::rules::{Column, Hour, NULL, wanted};
+use super::rules::{Column, Hour, wanted};
 use crate::verify::report::Wrong;
 
 /// How far apart a query may read the clock.
@@ -35,13 +35,23 @@ pub(super) struct Stored {
 /// A bar among those of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    instrument: String,
-    market: String,
-    time: Micros,
-    block: String,
+    pub instrument: String,
+    /// Empty for a bar of four hours.
+    pub market: String,
+    pub time: Micros,
+    pub block: String,
 }
 
 impl Key {
+    pub(super) fn of(row: &Stored) -> Key {
+        Key {
+            instrument: row.instrument.clone(),
+            market: row.market.clone(),
+            time: row.time,
+            block: row.block.clone(),
+        }
+    }
+
     fn shown(&self, kind: Merged) -> String {
         let time = iso(self.time);
         match kind {
@@ -59,8 +69,8 @@ impl Key {
 /// What hours are merged into.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Group<'h> {
-    name: Name,
-    hours: Vec<&'h Hour>,
+    pub name: Name,
+    pub hours: Vec<&'h Hour>,
 }
 
 /// A bar that is wrong.
@@ -145,12 +155,7 @@ pub(super) fn compare(
             compared.unknown += 1;
             continue;
         }
-        let key = Key {
-            instrument: row.instrument.clone(),
-            market: row.market.clone(),
-            time: row.time,
-            block: row.block.clone(),
-        };
+        let key = Key::of(&row);
         compared.found += 1;
         if rows.insert(key.clone(), row).is_some() {
             compared.add(kind, key, Wrong::Surplus, "has more than one row");
@@ -185,34 +190,48 @@ pub(super) fn compare(
 
 /// What differs; `None` if nothing does.
 fn difference(kind: Merged, group: &Group<'_>, extent: Extent, row: &Stored) -> Option<String> {
+    let Some(columns) = beside(kind, group, extent, row) else {
+        return Some("has hours whose sums have more digits than a bar can hold".to_owned());
+    };
+    let changed: Vec<String> = columns
+        .into_iter()
+        .filter(|beside| beside.expected != beside.found)
+        .map(|beside| format!("{} is {} instead of {}", beside.name, beside.found, beside.expected))
+        .collect();
+    (!changed.is_empty()).then(|| format!("differs: {}", changed.join(", ")))
+}
+
+/// A value that the hours give, and that of the view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Beside {
+    pub name: &'static str,
+    pub expected: String,
+    pub found: String,
+}
+
+/// All columns of a row; `None` if a sum has more digits than a bar can hold.
+pub(super) fn beside(kind: Merged, group: &Group<'_>, extent: Extent, row: &Stored) -> Option<Vec<Beside>> {
     // Of hours of several markets, the view may show any.
     let shown = row.content.first().filter(|_| kind == Merged::FourHours);
     let market = shown.filter(|shown| group.hours.iter().any(|hour| hour.market == **shown));
     let market = market.or(group.hours.first().map(|hour| &hour.market))?;
     let at = |asked: Micros| wanted(kind, &group.hours, (extent, group.name.block), market, asked);
-    let Some(expected) = at(row.asked) else {
-        return Some("has hours whose sums have more digits than a bar can hold".to_owned());
-    };
-    let around = [row.asked - MOMENT, row.asked + MOMENT];
-    if expected == row.content || around.into_iter().any(|asked| at(asked).as_ref() == Some(&row.content)) {
-        return None;
+    let mut expected = at(row.asked)?;
+    if expected != row.content {
+        let around = [row.asked - MOMENT, row.asked + MOMENT];
+        let right = around
+            .into_iter()
+            .filter_map(at)
+            .find(|expected| *expected == row.content);
+        expected = right.unwrap_or(expected);
     }
-    let null = |value: &str| {
-        if value == NULL {
-            "null".to_owned()
-        } else {
-            value.to_owned()
-        }
-    };
-    let changed: Vec<String> = Column::of(kind)
-        .into_iter()
-        .zip(expected.iter().zip(&row.content))
-        .filter(|(_, (expected, found))| expected != found)
-        .map(|(column, (expected, found))| {
-            format!("{} is {} instead of {}", column.name(), null(found), null(expected))
-        })
-        .collect();
-    Some(format!("differs: {}", changed.join(", ")))
+    let columns = Column::of(kind).into_iter().zip(expected.iter().zip(&row.content));
+    let shown = columns.map(|(column, (expected, found))| Beside {
+        name: column.name(),
+        expected: column.shown(expected),
+        found: column.shown(found),
+    });
+    Some(shown.collect())
 }
 
 #[cfg(test)]

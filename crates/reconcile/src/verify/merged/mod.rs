@@ -1,16 +1,18 @@
 //! Compares the bars that are views over the bars of an hour (four hours, market days, blocks) with those hours.
 //!
-//! Role: `calendar` says which hours are merged, `rules` what they give; here both sides are read. That the hours follow from their ticks is
+//! Role: `calendar` says which hours are merged, `rules` what they give; here both sides are read; `one` reads a single bar, for `dp explain bar`. That the hours follow from their ticks is
 //! another check (`bars`).
 //! Invariants: a bar is wrong only if its hours were the same before and after the view was read. Neighbouring instruments are read together, at most
 //! [`HOURS_AT_ONCE`] hours (or one instrument), which bounds the memory.
 //! Failure: a view that cannot be read is an error; a difference never is.
 
 mod calendar;
-mod compare;
+pub(crate) mod compare;
+mod one;
 mod rules;
 
 use anyhow::Context as _;
+use domain::Micros;
 use ops::rows::{number, text};
 use serde::Deserialize;
 use service::Names;
@@ -19,9 +21,12 @@ use stores::clickhouse::{Merged, literal};
 
 use super::report::{Check, Differences, Subject, VerifyReport};
 use super::versions;
+use crate::sql::moment;
 use calendar::Calendars;
 use compare::{Compared, Stored, compare, grouped};
 use rules::{Column, Hour};
+
+pub(crate) use one::{MergedBar, merged_bar};
 
 /// Hours that are compared together: about 15 MB.
 const HOURS_AT_ONCE: u64 = 20_000;
@@ -99,12 +104,18 @@ struct Part {
     tenant: String,
     first: String,
     last: String,
+    /// Only what begins from one time to another, exclusive.
+    within: Option<(Micros, Micros)>,
 }
 
 impl Part {
-    fn sql(&self) -> String {
+    /// The condition on rows that begin at this expression.
+    fn sql(&self, begins: &str) -> String {
+        let within = self.within.map_or_else(String::new, |(from, to)| {
+            format!(" AND {begins} >= {} AND {begins} < {}", moment(from), moment(to))
+        });
         format!(
-            "tenant_id = {} AND instrument_id >= {} AND instrument_id <= {}",
+            "tenant_id = {} AND instrument_id >= {} AND instrument_id <= {}{within}",
             literal(&self.tenant),
             literal(&self.first),
             literal(&self.last)
@@ -160,6 +171,7 @@ impl Asked<'_> {
                         tenant: tenant.to_owned(),
                         first: instrument.to_owned(),
                         last: instrument.to_owned(),
+                        within: None,
                     });
                 }
             }
@@ -181,7 +193,7 @@ impl Asked<'_> {
             open_time = micros("open_time"),
             close_time = micros("close_time"),
             bars = self.names.table("bars"),
-            is = part.sql(),
+            is = part.sql("window_start"),
         );
         let rows = self.clickhouse.query_rows(&sql).await;
         let rows: Vec<HourRow> = rows.context("read the bars of an hour")?;
@@ -195,14 +207,15 @@ impl Asked<'_> {
             Merged::MarketDays => ("day", "toString(market)", "''"),
             Merged::Blocks => ("delivery_day", "toString(market)", "toString(block)"),
         };
+        let begins = format!("toDateTime64({begins}, 6, 'UTC')");
         let columns: Vec<String> = Column::of(kind).into_iter().map(Column::sql).collect();
         let view = self.view(kind);
         let sql = format!(
             "SELECT toString(instrument_id) AS instrument, {market} AS of_market, {block} AS of_block, \
-             toString(toUnixTimestamp64Micro(toDateTime64({begins}, 6, 'UTC'))) AS time, \
+             toString(toUnixTimestamp64Micro({begins})) AS time, \
              toString(toUnixTimestamp64Micro(now64(6))) AS asked, [{columns}] AS content FROM {view} WHERE {is}",
             columns = columns.join(", "),
-            is = part.sql(),
+            is = part.sql(&begins),
         );
         let rows = self.clickhouse.query_rows(&sql).await;
         let rows: Vec<ViewRow> = rows.with_context(|| {

@@ -4,6 +4,7 @@
 //! Failure: `None`: a sum has more digits than a bar can hold.
 
 use domain::Micros;
+use ops::present::iso;
 use stores::clickhouse::Merged;
 
 use super::calendar::{Extent, HOUR};
@@ -134,6 +135,15 @@ impl Column {
             Column::IsPeak | Column::Closed | Column::IsComplete => format!("toString(toUInt8({name}))"),
             Column::Flags => format!("arrayStringConcat({name}, ' ')"),
             _ => format!("ifNull(toString({name}), '\\\\N')"),
+        }
+    }
+
+    /// The value as people read it.
+    pub(super) fn shown(self, value: &str) -> String {
+        match (self, value.parse()) {
+            (Column::FirstHour | Column::Ends | Column::FirstTime, Ok(time)) => iso(time),
+            _ if value == NULL => "null".to_owned(),
+            _ => value.to_owned(),
         }
     }
 }
