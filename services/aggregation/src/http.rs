@@ -111,20 +111,20 @@ async fn intervals(shown: web::Data<Shown>) -> HttpResponse {
     let intervals: Vec<Value> = kept
         .map(|interval| json!({"interval": interval.name(), "seconds": interval.micros() / 1_000_000}))
         .collect();
-    let has_hours = shown.rules.intervals >> Interval::OneHour.index() & 1 == 1;
-    let merged: Vec<&str> = Merged::ALL
-        .iter()
-        .filter(|_| has_hours)
-        .map(|merged| merged.name())
-        .collect();
     HttpResponse::Ok().json(json!({
         "intervals": intervals,
-        "merged_from_hours": merged,
+        "merged_from_hours": merged_from_hours(&shown.rules),
         "alignment": "windows [start, end) in UTC, aligned to the interval itself",
         "clock": "the largest append time of the raw messages so far, of each partition",
         "products": products(&shown.rules),
         "idle_close_ms": shown.rules.idle_close / 1000,
     }))
+}
+
+/// The bars that are views over those of an hour: none if bars of an hour are not made.
+fn merged_from_hours(rules: &WindowRules) -> Vec<&'static str> {
+    let merged = Merged::ALL.into_iter().filter(|_| rules.makes(Interval::OneHour));
+    merged.map(Merged::name).collect()
 }
 
 /// When bars close and how long the stream accepts ticks, by product.
@@ -172,6 +172,8 @@ async fn windows(tenant: Tenant, shown: web::Data<Shown>) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "tenant_id": tenant.id(),
         "windows": by_interval(&sum),
+        // They have no windows: each is as open as its hours.
+        "merged_from_hours": merged_from_hours(&shown.rules),
         "partitions": partitions,
         "silent_workers": asked.silent_workers,
     }))
@@ -331,6 +333,17 @@ mod tests {
             ["PJM.WESTERN HUB.RTH", "PJM.WESTERN%20HUB.RTH"]
         );
         assert_eq!(spellings("MISO.INDIANA.HUB.RT5"), ["MISO.INDIANA.HUB.RT5"]);
+    }
+
+    #[test]
+    fn bars_are_merged_from_hours_only_where_hours_have_bars() {
+        let merged = |intervals: &str| {
+            let env = service::Env::from([("AGGREGATION_BAR_INTERVALS".to_owned(), intervals.to_owned())]);
+            let rules = crate::config::read(&mut service::Reader::new(&env)).rules;
+            merged_from_hours(&rules)
+        };
+        assert_eq!(merged("5m,1h"), ["4h", "1d-local", "blocks"]);
+        assert!(merged("5m,1d").is_empty());
     }
 
     #[test]

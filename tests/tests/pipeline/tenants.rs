@@ -443,7 +443,8 @@ fn is_own(
         (Service::Aggregation, "/windows") => {
             let partitions = answer["partitions"].as_array().into_iter().flatten();
             let instruments = partitions.filter_map(|partition| partition["instruments"].as_u64());
-            instruments.sum::<u64>() == count as u64
+            let merged = answer["merged_from_hours"] == json!(["4h", "1d-local", "blocks"]);
+            merged && instruments.sum::<u64>() == count as u64
         }
         (Service::Enrichment, "/taxonomy/{instrument_id}" | "/enrich") => {
             answer["tenant_id"] == *tenant
