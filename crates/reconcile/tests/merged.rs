@@ -71,6 +71,18 @@ impl Setup {
         self.clickhouse.exec(&sql).await.unwrap();
     }
 
+    /// Prices of every product over 67 days, of which some intervals have none, one or several, and some only a part of a document.
+    async fn fill_prices(&self, market: &str) {
+        let sql = format!(
+            "INSERT INTO market_data.market_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, market_status, \
+             src_offset, ingested_at) SELECT 't', '{market}.HUB', \
+             toDateTime64({FIRST} + number * 290, 6, 'UTC') + toIntervalMicrosecond(number % 1000000), '{market}', \
+             arrayElement(['rt5', 'rt15', 'da', 'rth', 'exante'], cityHash64(number) % 5 + 1), 'interval', 1, \
+             if(number % 7 = 0, 'part', NULL), number, now64(6) FROM numbers(20000)"
+        );
+        self.clickhouse.exec(&sql).await.unwrap();
+    }
+
     async fn checks(&self) -> (Vec<Check>, Vec<String>) {
         let mut report = VerifyReport::default();
         merged::check(&self.clickhouse, &self.names, &mut report).await.unwrap();
@@ -102,17 +114,21 @@ async fn the_views_and_the_check_agree_on_every_hour_and_another_definition_is_n
         for version in [1, 2] {
             setup.fill(market, version).await;
         }
+        setup.fill_prices(market).await;
     }
     let (checks, notes) = setup.checks().await;
     let found: Vec<_> = checks.iter().map(|check| (&*check.name, check.ok)).collect();
-    let names =
-        ["bars_4h", "bars_1d_local", "bars_blocks"].map(|view| format!("{view}: rows match the bars of their hours"));
-    let expected: Vec<_> = names.iter().map(|name| (&**name, true)).collect();
+    let expected = [
+        ("bars_4h: rows match the bars of their hours", true),
+        ("bars_1d_local: rows match the bars of their hours", true),
+        ("bars_blocks: rows match the bars of their hours", true),
+        ("completeness: days match the intervals of market_ticks", true),
+    ];
     assert_eq!(found, expected, "{checks:?}");
     assert!(notes.is_empty(), "{notes:?}");
     let days = HOURS / 24 * (markets.len() as i64 - 1);
     assert!(
-        checks[1].expected > days - 20 && checks[2].expected > 2 * days - 50,
+        checks[1].expected > days - 20 && checks[2].expected > 2 * days - 50 && checks[3].expected > 2_000,
         "{checks:?}"
     );
 
@@ -120,13 +136,23 @@ async fn the_views_and_the_check_agree_on_every_hour_and_another_definition_is_n
     setup.redefine("market_hours", "hour < 23", "hour < 22").await;
     let (checks, notes) = setup.checks().await;
     let is_right: Vec<bool> = checks.iter().map(|check| check.ok).collect();
-    assert_eq!(is_right, [true, true, false], "{checks:?}");
+    assert_eq!(is_right, [true, true, false, true], "{checks:?}");
     let named = &checks[2].differences.named;
     assert!(
         named[0].starts_with("bars_blocks t/") && named[0].contains(" differs: "),
         "{named:?}"
     );
     assert!(notes.iter().any(|note| note.contains("DROP VIEW")), "{notes:?}");
+
+    // Days of another zone.
+    let (zone, other) = ("America/Los_Angeles", "America/Denver");
+    setup.redefine("market_intervals", zone, other).await;
+    let (checks, _) = setup.checks().await;
+    let named = &checks[3].differences.named;
+    assert!(
+        named.iter().all(|words| words.starts_with("completeness t/CAISO/")) && !named.is_empty(),
+        "{named:?}"
+    );
 
     for (part, by) in [
         ("max(high)", "min(high)"),
@@ -145,6 +171,6 @@ async fn the_views_and_the_check_agree_on_every_hour_and_another_definition_is_n
         setup.redefine("bars_4h", part, by).await;
         let (checks, _) = setup.checks().await;
         let is_right: Vec<bool> = checks.iter().map(|check| check.ok).collect();
-        assert_eq!(is_right, [false, true, true], "{part}: {checks:?}");
+        assert_eq!(is_right, [false, true, true, true], "{part}: {checks:?}");
     }
 }

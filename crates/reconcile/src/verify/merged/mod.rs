@@ -1,13 +1,15 @@
 //! Compares the bars that are views over the bars of an hour (four hours, market days, blocks) with those hours.
 //!
-//! Role: `calendar` says which hours are merged, `rules` what they give; here both sides are read; `one` reads a single bar, for `dp explain bar`. That the hours follow from their ticks is
-//! another check (`bars`).
+//! Role: `calendar` says which hours are merged, `rules` what they give; here both sides are read; `one` reads a single bar, for
+//! `dp explain bar`. `completeness` compares another view over the clocks of markets. That the hours follow from their ticks is another
+//! check (`bars`).
 //! Invariants: a bar is wrong only if its hours were the same before and after the view was read. Neighbouring instruments are read together, at most
 //! [`HOURS_AT_ONCE`] hours (or one instrument), which bounds the memory.
 //! Failure: a view that cannot be read is an error; a difference never is.
 
 mod calendar;
 pub(crate) mod compare;
+mod completeness;
 mod one;
 mod rules;
 
@@ -35,7 +37,7 @@ const HOURS_AT_ONCE: u64 = 20_000;
 pub(crate) const CURE: &str = "a view has no rows of its own, so its definition in ClickHouse is another one than that of this release: drop the view \
     (DROP VIEW with clickhouse-client), then `dp migrate` creates it again, with those that it reads";
 
-/// Compares the three views.
+/// Compares the three views, and that of completeness.
 ///
 /// # Errors
 /// ClickHouse does not answer, or a view is missing.
@@ -55,7 +57,7 @@ pub async fn check(clickhouse: &ClickHouse, names: &Names, report: &mut VerifyRe
             outcome.add(&asked.view(*kind), &part.tenant, compared);
         }
     }
-    let is_wrong = outcomes.iter().any(|(_, outcome)| outcome.differences.total > 0);
+    let mut is_wrong = outcomes.iter().any(|(_, outcome)| outcome.differences.total > 0);
     for (kind, outcome) in outcomes {
         let view = asked.view(kind);
         report
@@ -71,6 +73,12 @@ pub async fn check(clickhouse: &ClickHouse, names: &Names, report: &mut VerifyRe
         let check = Check::new(title, outcome.expected, outcome.found, outcome.differences);
         report.checks.push(check.about(Subject::View));
     }
+    let (check, moved) = completeness::check(clickhouse, names, &calendars).await?;
+    is_wrong |= !check.ok;
+    report.checks.push(check);
+    report
+        .notes
+        .extend(versions::moved("market day(s) of view completeness", moved));
     report.notes.extend(is_wrong.then(|| CURE.to_owned()));
     Ok(())
 }
