@@ -39,4 +39,4 @@ pub use markets::contract::{
 pub use method::{Method, Shape};
 pub use quote::{Input, MOST_PRICE, Quote, State, is_plausible, too_large};
 pub use snapshot::{CurveSnapshot, Horizon, SnapshotInput, SnapshotPoint};
-pub use tenors::Tenors;
+pub use tenors::{TenorPrice, Tenors};

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::EnrichedTick;
+use domain::{EnrichedTick, Micros};
 use markets::contract::{Block, Contract, SETTLEMENT, Tenor};
 
 use crate::DeliveryCalendar;
@@ -17,42 +17,73 @@ use crate::DeliveryCalendar;
 const NATURAL_GAS: &str = "natural_gas";
 const GAS: &str = "GAS";
 
+/// A price of an instrument, and what reference data says of the instrument.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct TenorPrice<'t> {
+    pub instrument_id: &'t str,
+    pub product_tier: &'t str,
+    pub commodity: &'t str,
+    /// Of the tick.
+    pub market: &'t str,
+    pub event_time: Micros,
+}
+
 /// The calendars of the markets of such quotes; `None` for a market that has none.
 #[derive(Debug, Default)]
 pub struct Tenors(BTreeMap<String, Option<DeliveryCalendar>>);
 
 impl Tenors {
+    /// Whether a product tier is such a tenor.
+    pub fn has(product_tier: &str) -> bool {
+        tenor_of(product_tier).is_some()
+    }
+
     /// The market of the contract that this price quotes by the tenor of its instrument, and the instrument's id for the curve.
     pub fn contract<'t>(&mut self, enriched: &EnrichedTick<'t>) -> Option<(&'t str, String)> {
-        let tick = &enriched.tick;
-        let tenor = match enriched.enrichment.product_tier.parse() {
-            Ok(tenor @ (Tenor::Relative(_) | Tenor::BalanceOfMonth)) => tenor,
-            _ => return None,
-        };
-        let market = match enriched.enrichment.commodity {
+        self.contract_of(TenorPrice {
+            instrument_id: enriched.tick.instrument_id,
+            product_tier: enriched.enrichment.product_tier,
+            commodity: enriched.enrichment.commodity,
+            market: enriched.tick.market,
+            event_time: enriched.tick.event_time,
+        })
+    }
+
+    /// As [`Tenors::contract`], of a price that is not a tick of the log.
+    pub fn contract_of<'t>(&mut self, priced: TenorPrice<'t>) -> Option<(&'t str, String)> {
+        let tenor = tenor_of(priced.product_tier)?;
+        let market = match priced.commodity {
             NATURAL_GAS => GAS,
-            _ => tick.market,
+            _ => priced.market,
         };
         if !self.0.contains_key(market) {
             self.0.insert(market.to_owned(), DeliveryCalendar::of(market).ok());
         }
         let calendar = self.0.get(market)?.as_ref()?;
-        let period = tenor.resolve(calendar.day_at(tick.event_time)?, calendar.commodity());
+        let period = tenor.resolve(calendar.day_at(priced.event_time)?, calendar.commodity());
         let contract = Contract {
             period: period.ok()?,
             block: Block::Flat,
         };
         let mut id = String::new();
-        contract.write_key(tick.instrument_id, &mut id);
+        contract.write_key(priced.instrument_id, &mut id);
         id.extend([".", &SETTLEMENT.to_ascii_uppercase()]);
         Some((market, id))
+    }
+}
+
+fn tenor_of(product_tier: &str) -> Option<Tenor> {
+    match product_tier.parse() {
+        Ok(tenor @ (Tenor::Relative(_) | Tenor::BalanceOfMonth)) => Some(tenor),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use domain::{Classification, CurveSnapshot, Enrichment, LegPlace, LegPrice, LegPurpose, Micros, Tick};
+    use domain::{Classification, CurveSnapshot, Enrichment, LegPlace, LegPrice, LegPurpose, Tick};
 
     use super::*;
     use crate::snapshots::{Limits, Snapshots};
@@ -117,6 +148,16 @@ mod tests {
             let found = Tenors::default().contract(&enriched(time, of));
             let expected = expected.map(|(market, name)| (market, format!("NG_HH_M1.{name}.FLAT.SETTLEMENT")));
             assert_eq!(found, expected, "{time} {of:?}");
+            if found.is_some() {
+                assert!(Tenors::has(of.2), "{of:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_tiers_are_no_tenors() {
+        for tier in ["", "standard", "futures", "M25", "Q1-27"] {
+            assert!(!Tenors::has(tier), "{tier}");
         }
     }
 

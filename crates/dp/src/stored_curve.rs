@@ -1,13 +1,19 @@
 //! A curve of reference data, built from the quotes that the pipeline has stored: what `dp curve show` and `dp demo` show.
 //!
 //! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`), as known at a time: the
-//! append time in the raw log. Of one instrument the last trade date counts, and of one trade date the best vintage, then a price that
+//! append time in the raw log. Prices of instruments with a relative tenor come from [`tenors`]. Of one instrument the last trade date counts, and of one trade date the best vintage, then a price that
 //! states no time of the day, else the last time, as in snapshots. Quotes in another currency or unit than the last one are left out, and so are
 //! those whose trade date is longer before the day of the curve than the maximum age of aggregation.
 //! Failure: an unknown curve, or one without quotes, is an error that says what to do.
 
+mod tenors;
+
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, bail};
-use curves::{Builder, CurveSnapshot, Definition, DeliveryCalendar, Horizon, Month, PricedContract, Selected, Shape};
+use curves::{
+    Builder, CurveSnapshot, Definition, DeliveryCalendar, Horizon, Month, PricedContract, Selected, Shape, Tenors,
+};
 use domain::instrument::{IdPattern, market_of};
 use domain::{Decimal, Micros};
 use markets::contract::SETTLEMENT;
@@ -21,7 +27,8 @@ use serde_json::{Map, Value};
 use service::Reader;
 use stores::ReferenceStore;
 use stores::clickhouse::literal;
-use stores::postgres::CurveRow;
+use stores::postgres::{CurveRow, ReferenceInstrument};
+use tenors::Prices;
 
 /// Table `curve_metadata` keeps no history.
 const TODAYS_DEFINITION: &str = "the quotes are as known at that time; instruments, contract months, method and seasonal shape are those of today's row of curve_metadata";
@@ -68,17 +75,53 @@ pub async fn read(connection: &Connection, stores: &Stores, question: Question<'
     let row = rows.iter().find(|row| row.curve_id == curve_id);
     let row = row.with_context(|| unknown(tenant, curve_id, &rows))?;
     let as_of = question.as_of.unwrap_or_else(stream::status::wall_clock);
-    let definition = definition(row, max_age(connection)?)?;
+    let mut definition = definition(row, max_age(connection)?)?;
     let table = connection.names.table("enriched_ticks");
-    let sql = statement(&table, tenant, &definition, as_of);
-    let found_rows = stores
-        .clickhouse
-        .query_json(&sql)
-        .await
-        .context("read enriched_ticks: is ClickHouse running (`dp status`)?")?;
-    let quoted = Quoted::of(&found_rows)?;
+    let mut found = query(stores, &statement(&table, tenant, &definition, as_of)).await?;
+    let prices = Prices::new(&table, (tenant, curve_id), as_of);
+    let (of_tenors, ids) = of_tenors(stores, &prices, definition.max_age).await?;
+    found.extend(of_tenors);
+    // They are on the curve by their own rows, whatever its patterns are.
+    definition.instruments.extend(ids.iter().map(|id| IdPattern::new(id)));
+    let quoted = Quoted::of(&found)?;
     build(row, &definition, &quoted, as_of, question)
         .with_context(|| format!("build curve {curve_id} as known at {}", iso(as_of)))
+}
+
+async fn query(stores: &Stores, sql: &str) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let rows = stores.clickhouse.query_json(sql).await;
+    rows.context("read enriched_ticks: is ClickHouse running (`dp status`)?")
+}
+
+/// The prices of instruments with a relative tenor as rows of settlements, and the ids of their instruments.
+async fn of_tenors(
+    stores: &Stores,
+    prices: &Prices,
+    max_age: Micros,
+) -> anyhow::Result<(Vec<Map<String, Value>>, BTreeSet<String>)> {
+    let tiers = query(stores, &prices.tiers()).await?;
+    let tiers: Vec<String> = tiers
+        .iter()
+        .map(|row| text(row, "tier").map(str::to_owned))
+        .collect::<anyhow::Result<_>>()?;
+    match prices.statement(&tiers, max_age) {
+        Some(sql) => tenors::absolute(query(stores, &sql).await?),
+        None => Ok((Vec::new(), BTreeSet::new())),
+    }
+}
+
+/// The active instruments of a tenant whose prices are quotes by a relative tenor, by id.
+///
+/// # Errors
+/// Postgres does not answer.
+pub async fn tenor_instruments(stores: &Stores, tenant: &str) -> anyhow::Result<Vec<ReferenceInstrument>> {
+    let store = ReferenceStore::new(stores.postgres.clone());
+    let mut instruments = store
+        .of_curves(tenant)
+        .await
+        .context("read taxonomy_instruments: is Postgres running (`dp status`)?")?;
+    instruments.retain(|instrument| Tenors::has(&instrument.product_tier));
+    Ok(instruments)
 }
 
 /// The curves of a tenant.
@@ -137,6 +180,12 @@ fn definition(row: &CurveRow, max_age: Micros) -> anyhow::Result<Definition> {
     })
 }
 
+/// What is read of a price.
+const COLUMNS: &str = "instrument_id, market, toInt64(toUnixTimestamp64Micro(timestamp)) AS event_time, reinterpretAsInt64(price) AS unscaled, \
+    toString(if(isNull(volume), toInt64(-1), reinterpretAsInt64(assumeNotNull(volume)))) AS traded, tick_id AS origin, \
+    toInt64(toUnixTimestamp64Micro(appended_at)) AS appended, toString(currency) AS currency_, \
+    toString(ifNull(instrument_unit, unit)) AS unit_";
+
 /// The newest price of each instrument that fits the definition. What [`Quoted::of`] leaves out by its tick alone hides no other price.
 fn statement(table: &str, tenant: &str, definition: &Definition, as_of: Micros) -> String {
     let fits: Vec<String> = definition
@@ -145,34 +194,37 @@ fn statement(table: &str, tenant: &str, definition: &Definition, as_of: Micros) 
         .map(|pattern| format!("instrument_id LIKE {}", literal(&pattern.like())))
         .collect();
     format!(
-        "SELECT instrument_id, market, toInt64(toUnixTimestamp64Micro(timestamp)) AS event_time, reinterpretAsInt64(price) AS unscaled, \
-         toString(if(isNull(volume), toInt64(-1), reinterpretAsInt64(assumeNotNull(volume)))) AS traded, tick_id AS origin, \
-         toInt64(toUnixTimestamp64Micro(appended_at)) AS appended, toString(currency) AS currency_, \
-         toString(ifNull(instrument_unit, unit)) AS unit_ FROM {table} \
-         WHERE tenant_id = {tenant} AND product = {product} AND ({fits}) \
+        "SELECT {COLUMNS} FROM {table} WHERE tenant_id = {tenant} AND product = {product} AND ({fits}) \
          AND appended_at <= fromUnixTimestamp64Micro(toInt64({as_of}), 'UTC') \
-         ORDER BY instrument_id, {trade_date} DESC, {vintage} DESC, {is_dated} DESC, timestamp DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, \
-         raw_offset DESC, raw_index DESC \
-         LIMIT 1 BY instrument_id, market, abs(price) > {most}",
+         ORDER BY instrument_id, {ranked} LIMIT 1 BY instrument_id, market, abs(price) > {most}",
         most = curves::MOST_PRICE,
         tenant = literal(tenant),
         product = literal(SETTLEMENT),
         fits = fits.join(" OR "),
-        trade_date = by_zone("toYYYYMMDD(timestamp, ", ")"),
-        is_dated = by_zone("timestamp = toStartOfDay(timestamp, ", ")"),
+        ranked = ranked("market"),
+    )
+}
+
+/// The order of the prices of an instrument, best first. `market` is an expression with the market whose days count.
+fn ranked(market: &str) -> String {
+    format!(
+        "{trade_date} DESC, {vintage} DESC, {is_dated} DESC, timestamp DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, \
+         raw_offset DESC, raw_index DESC",
+        trade_date = by_zone(market, "toYYYYMMDD(timestamp, ", ")"),
+        is_dated = by_zone(market, "timestamp = toStartOfDay(timestamp, ", ")"),
         vintage = vintage_number(),
     )
 }
 
 /// An expression with the zone in which the market of a price delivers between its two parts.
-fn by_zone(before: &str, after: &str) -> String {
+fn by_zone(market_of: &str, before: &str, after: &str) -> String {
     let markets = markets::describe(&markets::iso_venues());
     let calendars = markets
         .iter()
         .filter_map(|market| DeliveryCalendar::of(&market.name).ok());
     let of_markets = calendars.filter_map(|calendar| {
         let (market, zone) = (literal(calendar.market()), literal(calendar.zone()?));
-        Some(format!("market = {market}, {before}{zone}{after}, "))
+        Some(format!("{market_of} = {market}, {before}{zone}{after}, "))
     });
     format!("multiIf({}{before}'UTC'{after})", of_markets.collect::<String>())
 }
@@ -216,7 +268,7 @@ impl Quoted {
             if *first != market {
                 bail!(
                     "the instruments of the curve are of {first} and {market}, whose hours differ: correct column instruments of \
-                     curve_metadata"
+                     curve_metadata, or curve_id of instruments with a relative tenor in taxonomy_instruments"
                 );
             }
             quoted.units.push(Unit {

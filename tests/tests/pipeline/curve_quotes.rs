@@ -153,6 +153,33 @@ fn prices_of_a_tenor_are_quotes_of_absolute_months(pipeline: &Pipeline) {
         &sql,
         &PRICES.map(|(_, price, month)| [month, INSTRUMENT, price]),
     );
+    dp_shows_them_too(pipeline, &snapshot);
+}
+
+/// `dp curve show` builds the curve of the snapshot, and `dp curve list` names the instrument.
+fn dp_shows_them_too(pipeline: &Pipeline, snapshot: &Value) {
+    let dp = |arguments: &[&str]| -> Value { serde_json::from_str(&pipeline.dp_ok(arguments).unwrap()).unwrap() };
+    let shown = dp(&["curve", "show", OF_TENOR, "--json"]);
+    for name in ["market", "day", "method", "points"] {
+        assert_eq!(shown[name], snapshot[name], "{name}: {shown}");
+    }
+    for (_, price, month) in PRICES {
+        let input = of_contract(inputs(&shown), month).unwrap();
+        let snapshot = of_contract(inputs(snapshot), month).unwrap();
+        assert_eq!(input["price"].as_f64(), price.parse().ok(), "{shown}");
+        assert_eq!(input["source"], snapshot["source"], "{shown}");
+    }
+    let listed = dp(&["curve", "list", "--json"]);
+    let curve = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["curve_id"] == OF_TENOR);
+    assert_eq!(
+        curve.unwrap()["tenor_instruments"],
+        json!([{"instrument_id": INSTRUMENT, "product_tier": "M1"}]),
+        "{listed}"
+    );
 }
 
 /// Waits until the tables have these rows: the routes show a snapshot before the writer has stored it.

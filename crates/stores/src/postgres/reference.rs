@@ -132,6 +132,21 @@ impl ReferenceStore {
         rows.iter().map(curve).collect()
     }
 
+    /// The active instruments of a tenant that are members of a curve, by id.
+    ///
+    /// # Errors
+    /// The error of the server.
+    pub async fn of_curves(&self, tenant_id: &str) -> Result<Vec<ReferenceInstrument>, StoreError> {
+        let client = self.postgres.client("read the instruments of curves").await?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM taxonomy_instruments WHERE active AND tenant_id = $1 AND curve_id IS NOT NULL ORDER BY instrument_id"
+        );
+        let parameters: [super::Parameter<'_>; 1] = [(&tenant_id, Type::TEXT)];
+        let call = client.query_typed(&sql, &parameters);
+        let rows = within("read the instruments of curves", CALL_TIMEOUT, call).await?;
+        rows.iter().map(instrument).collect()
+    }
+
     /// The active instruments among these `(tenant_id, instrument_id)`, found by id or alias. Unknown ones are omitted.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use ops::connection::Connection;
 use ops::migrations::stores;
 use ops::present::{found, moment, print_json, print_line, table};
 use serde::Serialize;
-use stores::postgres::CurveRow;
+use stores::postgres::{CurveRow, ReferenceInstrument};
 
 use super::report;
 use super::tolerance::check_tolerance;
@@ -25,7 +25,8 @@ const PATTERNS: usize = 32;
 
 /// Build a curve from its quotes in ClickHouse, as known at a time, and draw it
 ///
-/// Which instruments are quotes of the curve, its method and its seasonal shape are in table curve_metadata. Of each instrument the last trade date that was
+/// Which instruments are quotes of the curve, its method and its seasonal shape are in table curve_metadata. Prices of instruments that
+/// taxonomy_instruments gives the curve and a relative tenor (M1) are quotes of the month that it means on their trade date. Of each instrument the last trade date that was
 /// in the log by that time counts, with its last correction. The day of the curve is the last trade date of all. The table keeps no
 /// history: with --as-of the definition is today's, and the output says so.
 ///
@@ -58,7 +59,7 @@ pub(super) struct ShowArgs {
 
 /// List the curves of a tenant, and which instruments are their quotes
 ///
-/// They are the rows of table curve_metadata. A change of a row counts for `dp curve show` at once, and for the curve_id of new ticks
+/// They are the rows of table curve_metadata, and the instruments of taxonomy_instruments with a relative tenor. A change of a row counts for `dp curve show` at once, and for the curve_id of new ticks
 /// within seconds.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Exit codes: 0 success; 2 Postgres is unavailable\n\nExamples:\n  \
@@ -85,25 +86,36 @@ struct Listed<'r> {
     seasonal_spreads: &'r [f64],
     /// Curves before it by id that get the quotes that fit both.
     overlaps: Vec<&'r str>,
+    /// Instruments whose prices are quotes by the relative tenor of their row.
+    tenor_instruments: Vec<TenorInstrument<'r>>,
+}
+
+/// An instrument with a relative tenor.
+#[derive(Debug, Serialize)]
+struct TenorInstrument<'r> {
+    instrument_id: &'r str,
+    product_tier: &'r str,
 }
 
 pub(super) async fn list(connection: &Connection, args: &ListArgs) -> anyhow::Result<ExitCode> {
     let tenant = args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id);
-    let rows = stored_curve::rows(&stores(connection)?, tenant).await?;
+    let stores = stores(connection)?;
+    let rows = stored_curve::rows(&stores, tenant).await?;
+    let instruments = stored_curve::tenor_instruments(&stores, tenant).await?;
     if connection.json {
-        let listed: Vec<Listed<'_>> = rows.iter().map(|row| Listed::of(row, &rows)).collect();
+        let listed: Vec<Listed<'_>> = rows.iter().map(|row| Listed::of(row, &rows, &instruments)).collect();
         print_json(&listed)?;
     } else if rows.is_empty() {
         print_line(&format!(
             "tenant {tenant} has no curves; `dp migrate --seed` adds samples, docs/curves.md shows how to define one"
         ))?;
     } else {
-        print_line(&listing(&rows))?;
+        print_line(&listing(&rows, &instruments))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn listing(rows: &[CurveRow]) -> String {
+fn listing(rows: &[CurveRow], instruments: &[ReferenceInstrument]) -> String {
     let cells = rows.iter().map(|row| {
         vec![
             row.curve_id.clone(),
@@ -119,8 +131,23 @@ fn listing(rows: &[CurveRow]) -> String {
                 row.curve_id
             ));
         }
+        for instrument in of_curve(row, instruments) {
+            text.push_str(&format!(
+                "\n{}: prices of {} are quotes too\n  its product_tier is {}",
+                row.curve_id, instrument.instrument_id, instrument.product_tier
+            ));
+        }
     }
     text
+}
+
+/// The instruments of a curve.
+fn of_curve<'r>(
+    row: &CurveRow,
+    instruments: &'r [ReferenceInstrument],
+) -> impl Iterator<Item = &'r ReferenceInstrument> {
+    let of_curve = |instrument: &&ReferenceInstrument| instrument.curve_id.as_deref() == Some(&*row.curve_id);
+    instruments.iter().filter(of_curve)
 }
 
 /// The curves before this one by id that share instruments with it.
@@ -138,7 +165,11 @@ fn overlaps<'r>(row: &CurveRow, rows: &'r [CurveRow]) -> Vec<&'r str> {
 }
 
 impl<'r> Listed<'r> {
-    fn of(row: &'r CurveRow, rows: &'r [CurveRow]) -> Listed<'r> {
+    fn of(row: &'r CurveRow, rows: &'r [CurveRow], instruments: &'r [ReferenceInstrument]) -> Listed<'r> {
+        let tenor_instruments = of_curve(row, instruments).map(|instrument| TenorInstrument {
+            instrument_id: &instrument.instrument_id,
+            product_tier: &instrument.product_tier,
+        });
         Listed {
             curve_id: &row.curve_id,
             curve_name: &row.curve_name,
@@ -150,6 +181,7 @@ impl<'r> Listed<'r> {
             seasonal_ratios: &row.seasonal_ratios,
             seasonal_spreads: &row.seasonal_spreads,
             overlaps: overlaps(row, rows),
+            tenor_instruments: tenor_instruments.collect(),
         }
     }
 }
@@ -185,7 +217,7 @@ mod tests {
                 assert!(text.contains(expected), "{expected}: {text}");
             }
         }
-        assert!(listing(&[row()]).lines().all(|line| line.chars().count() <= 80));
+        assert!(listing(&[row()], &[]).lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]
@@ -201,9 +233,39 @@ mod tests {
             ..row()
         };
         let rows = [row(), peak, apart];
-        let named: Vec<Vec<&str>> = rows.iter().map(|row| Listed::of(row, &rows).overlaps).collect();
+        let named: Vec<Vec<&str>> = rows.iter().map(|row| Listed::of(row, &rows, &[]).overlaps).collect();
         assert_eq!(named, [vec![], vec!["P"], vec![]]);
-        let text = listing(&rows);
+        let text = listing(&rows, &[]);
         assert!(text.contains("Q and P overlap") && !text.contains("R and"), "{text}");
+    }
+
+    #[test]
+    fn instruments_with_a_tenor_are_listed_with_their_curve() {
+        let instrument = ReferenceInstrument {
+            tenant_id: "t".to_owned(),
+            instrument_id: "POWER_M1".to_owned(),
+            commodity: "electricity".to_owned(),
+            region: "northeast".to_owned(),
+            product_tier: "M1".to_owned(),
+            unit: None,
+            contract_size: None,
+            tick_size: None,
+            curve_id: Some("P".to_owned()),
+        };
+        let other = ReferenceInstrument {
+            instrument_id: "OTHER_M1".to_owned(),
+            curve_id: Some("Q".to_owned()),
+            ..instrument.clone()
+        };
+        let (rows, instruments) = ([row()], [instrument, other]);
+        let [first] = &rows;
+        let listed = Listed::of(first, &rows, &instruments).tenor_instruments;
+        let named: Vec<&str> = listed.iter().map(|instrument| instrument.instrument_id).collect();
+        assert_eq!(named, ["POWER_M1"]);
+        let text = listing(&rows, &instruments);
+        assert!(
+            text.contains("P: prices of POWER_M1") && !text.contains("OTHER_M1"),
+            "{text}"
+        );
     }
 }
