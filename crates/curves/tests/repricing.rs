@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 
 use common::{contract, hours_in, quote};
 use curves::{
-    Basis, Block, Builder, Commodity, Contract, Curve, CurveError, DeliveryCalendar, Method, Month, Quote, Shape,
-    State, Tenor,
+    Basis, Block, Builder, Commodity, Contract, Curve, DeliveryCalendar, Method, Month, Quote, Shape, State, Tenor,
 };
 use jiff::civil::{Date, date};
 use proptest::prelude::*;
@@ -18,9 +17,11 @@ use proptest::test_runner::{TestCaseResult, TestRunner};
 
 const MONTHS: i32 = 60;
 const EXACT: f64 = 1e-8;
-/// Random sets of consistent quotes; of how many of them at least a curve is made (in the others no quote can be used), and in how many of
-/// them at least some quotes imply another one.
-const CONSISTENT: (u32, u32, u32) = (10_000, 9_000, 4_000);
+/// Random sets of consistent quotes, of each of which a curve is made; in how many of them at least some quotes imply another one, and how
+/// many of their flat points at least are compared with those of the blocks.
+const CONSISTENT: (u32, u32, u32) = (10_000, 4_000, 50_000);
+/// Beyond it, binary numbers have too few decimals for [`EXACT`].
+const LARGE: f64 = 100_000.0;
 /// Random sets with one wrong quote, and in how many of them at least other quotes contradict it.
 const WITH_A_WRONG_ONE: (u32, u32) = (2_000, 1_800);
 
@@ -155,17 +156,15 @@ impl Case {
         (hours > 0.0).then(|| sum / hours)
     }
 
-    /// The curve; `None` only if no quote can be used.
-    fn build(&self, quotes: &[Quote]) -> Result<Option<Curve>, TestCaseError> {
-        let mut builder = Builder::new(self.calendar(), self.method, self.shape, EXACT);
-        match builder.build(self.as_of, Month::of(self.as_of).plus(MONTHS), quotes) {
-            Ok(curve) => Ok(Some(curve)),
-            Err(CurveError::NoQuotes(_)) => Ok(None),
-            Err(error) => Err(TestCaseError::fail(format!(
-                "{} is not built: {error}",
-                self.method.name()
-            ))),
+    /// The curve. A set of which no quote delivers after the day is no case: another one is drawn in its place.
+    fn build(&self, quotes: &[Quote]) -> Result<Curve, TestCaseError> {
+        let is_due = |quote: &Quote| quote.contract.period.first > self.as_of;
+        if !quotes.iter().any(is_due) {
+            return Err(TestCaseError::reject("no quote can be used"));
         }
+        let mut builder = Builder::new(self.calendar(), self.method, self.shape, EXACT);
+        let built = builder.build(self.as_of, Month::of(self.as_of).plus(MONTHS), quotes);
+        built.map_err(|error| TestCaseError::fail(format!("{} is not built: {error}", self.method.name())))
     }
 
     /// The mean of the curve's points over the hours of a contract.
@@ -214,28 +213,57 @@ fn count(counter: &Cell<u32>) {
 
 #[test]
 fn every_consistent_quote_is_the_mean_of_its_points() {
-    let (cases, least, least_implied) = CONSISTENT;
-    let (built, implied) = (Cell::new(0), Cell::new(0));
+    let (cases, least_implied, least_flat) = CONSISTENT;
+    let (built, implied, flat) = (Cell::new(0), Cell::new(0), Cell::new(0));
     let strategy = prop_oneof![case(), redundant().prop_map(|(case, _)| case)];
     for_cases(cases, &strategy, |case| {
-        let quotes = case.quotes();
-        prop_assume!(!quotes.is_empty());
-        let Some(curve) = case.build(&quotes)? else {
-            return Ok(());
-        };
+        let curve = case.build(&case.quotes())?;
         count(&built);
         if curve.inputs.iter().any(|input| input.state == State::Consistent) {
             count(&implied);
         }
         reprices(&case, &curve)?;
+        flat_points_are_means_of_their_blocks(&case, &curve, &flat)?;
         points_are_sound(&case, &curve)
     });
-    let (built, implied) = (built.get(), implied.get());
-    println!("{built} of {cases} sets make a curve, {implied} have a quote that others imply");
+    let (built, implied, flat) = (built.get(), implied.get(), flat.get());
+    println!("{built} sets make a curve, {implied} have a quote that others imply; {flat} flat points have blocks");
+    assert_eq!(built, cases);
     assert!(
-        built >= least && implied >= least_implied,
-        "of {cases} sets only {built} make a curve, {implied} with a quote that others imply"
+        implied >= least_implied && flat >= least_flat,
+        "of {cases} sets only {implied} have a quote that others imply, and {flat} flat points have blocks"
     );
+}
+
+/// flat · H = peak · Hp + off · Ho for every month whose blocks have prices, with hours that are counted one by one.
+fn flat_points_are_means_of_their_blocks(case: &Case, curve: &Curve, compared: &Cell<u32>) -> TestCaseResult {
+    let prices: BTreeMap<Contract, f64> = curve.points.iter().map(|point| (point.contract, point.price)).collect();
+    let flat = |(contract, _): &(&Contract, &f64)| contract.block == Block::Flat;
+    for (contract, price) in prices.iter().filter(flat) {
+        let of = |block| prices.get(&Contract { block, ..*contract }).copied();
+        let (peak, off) = (of(Block::Peak), of(Block::OffPeak));
+        if peak.is_none() && off.is_none() {
+            continue;
+        }
+        let hours = hours_in(case.market, contract.period.first, contract.period.end);
+        let (mut sum, mut size) = (0.0, LARGE);
+        for (hours, price) in [(hours.0, peak), (hours.1, off)] {
+            // What delivers no hour may have no price.
+            if hours > 0.0 {
+                prop_assert!(price.is_some(), "{contract} has a price, and a block of it has none");
+                let price = price.unwrap_or(f64::NAN);
+                sum += hours * price;
+                size = price.abs().max(size);
+            }
+        }
+        let expected = sum / (hours.0 + hours.1);
+        prop_assert!(
+            (price - expected).abs() < EXACT * size / LARGE,
+            "{contract} is {price} instead of {expected}"
+        );
+        count(compared);
+    }
+    Ok(())
 }
 
 /// Every quote that counts is the mean of its points.
@@ -282,9 +310,7 @@ fn a_wrong_quote_is_reported_and_the_others_keep_their_prices() {
     for_cases(cases, &redundant(), |(case, at)| {
         let mut quotes = case.quotes();
         quotes[at].price += 5.0;
-        let Some(curve) = case.build(&quotes)? else {
-            return Ok(());
-        };
+        let curve = case.build(&quotes)?;
         if curve.has_contradictions() {
             count(&contradictory);
         }
