@@ -1,5 +1,5 @@
 //! Settlements through the running pipeline, and the curve that is made from them: every quote is repriced, a correction and a change of the
-//! definition count while everything runs, a seasonal shape too, and the past stays as it was known. Snapshots of it are in the topic, the table and the route, while
+//! definition (instruments, method) count while everything runs, a seasonal shape too, and the past stays as it was known. Snapshots of it are in the topic, the table and the route, while
 //! aggregation is killed. A quote that comes late changes nothing that was known before. `dp verify` computes them again and names a changed row, `dp explain curve` leads to the bytes of the quotes.
 
 use codec::Wire;
@@ -140,6 +140,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
     a_correction_replaces_and_the_past_stays(&pipeline, &before);
     a_corrected_quote_makes_a_new_snapshot(&pipeline, &first);
     a_seasonal_shape_moves_the_months_of_the_next_snapshot(&pipeline);
+    other_instruments_and_another_method_count_from_the_next_snapshot(&pipeline);
     the_definition_changes_while_everything_runs(&pipeline);
     let verified = pipeline.verify().unwrap();
     assert_eq!(verified.code, 0, "{:?}", verified.differences());
@@ -358,7 +359,21 @@ fn snapshot_with(pipeline: &Pipeline, of_2026: f64) -> Value {
 
 /// Every quote is the mean of the points of its contract, by the clock of New York.
 fn check_repricing(snapshot: &Value) {
+    check_repricing_of(snapshot, &QUOTES.map(|(_, _, contract, ..)| contract));
+}
+
+/// Likewise, of a curve that has only the quotes of these contracts.
+fn check_repricing_of(snapshot: &Value, contracts: &[&str]) {
+    let inputs = snapshot["inputs"].as_array().unwrap();
+    let mut quoted: Vec<&str> = inputs.iter().map(|input| input["contract"].as_str().unwrap()).collect();
+    let mut expected = contracts.to_vec();
+    quoted.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(quoted, expected, "{snapshot}");
     for (_, _, contract, first, end) in QUOTES {
+        if !contracts.contains(&contract) {
+            continue;
+        }
         let difference = mean(snapshot, first.parse().unwrap(), end.parse().unwrap()) - price_of(snapshot, contract);
         assert!(difference.abs() <= 1e-8, "{contract}: {difference}");
     }
@@ -618,6 +633,42 @@ fn a_seasonal_shape_moves_the_months_of_the_next_snapshot(pipeline: &Pipeline) {
     set("NULL").unwrap();
     let after = snapshot_defined_as(pipeline, without, &mut prices);
     for name in ["points", "inputs", "day"] {
+        assert_eq!(after[name], before[name], "{name}");
+    }
+}
+
+/// The patterns leave two quotes out, then the months are priced by another method; each counts from the next quote on, without a restart.
+fn other_instruments_and_another_method_count_from_the_next_snapshot(pipeline: &Pipeline) {
+    const KEPT: [&str; 3] = ["2025-04", "Q2-25", "Q4-25"];
+    let set = |columns: &str| {
+        let sql = format!("UPDATE curve_metadata SET {columns} WHERE curve_id = '{CURVE}'");
+        pipeline.postgres.rows(&sql).unwrap();
+    };
+    let (_, before) = curve(pipeline, "").unwrap();
+    let whole = before["definition"].as_str().unwrap();
+    let mut prices = 2_000;
+
+    // The quote that brings the definition is of a month of 2025, too.
+    let narrow = "PJM.TEST%20WESTERN.2025-*.SETTLEMENT,PJM.TEST%20WESTERN.Q*.SETTLEMENT";
+    set(&format!("instruments = '{{{narrow}}}'"));
+    let narrowed = snapshot_defined_as(pipeline, &format!("smooth;;{narrow}"), &mut prices);
+    assert_eq!(narrowed["method"], "smooth", "{narrowed}");
+    check_repricing_of(&narrowed, &KEPT);
+    assert_eq!(narrowed["points"], shown(pipeline, &[])["points"]);
+
+    set("interpolation_method = 'linear'");
+    let linear = snapshot_defined_as(pipeline, &format!("linear;;{narrow}"), &mut prices);
+    assert_eq!(linear["method"], "linear", "{linear}");
+    check_repricing_of(&linear, &KEPT);
+    assert_eq!(linear["points"], shown(pipeline, &[])["points"]);
+    // May and June have one quote together, which both methods keep and divide in their own way.
+    let moved = month(&linear, "2025-05") - month(&narrowed, "2025-05");
+    assert!(moved.abs() > 1e-6, "{moved}");
+
+    set("interpolation_method = 'smooth', instruments = '{PJM.TEST%20WESTERN.*.SETTLEMENT}'");
+    let after = snapshot_defined_as(pipeline, whole, &mut prices);
+    check_repricing(&after);
+    for name in ["points", "inputs", "day", "method"] {
         assert_eq!(after[name], before[name], "{name}");
     }
 }
