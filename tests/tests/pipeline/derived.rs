@@ -231,10 +231,45 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     route(&pipeline);
     known_then(&pipeline);
     pipeline.agree().unwrap();
+    a_stale_leg_gives_no_value_and_is_counted(&pipeline, start);
     deleted_values_are_written_again(&pipeline);
     a_lost_null_is_found(&pipeline, start);
     wrong_values_are_named(&pipeline);
     explained(&pipeline);
+}
+
+/// What a running service counts for the reason that a leg is stale.
+fn stale(pipeline: &Pipeline) -> anyhow::Result<f64> {
+    let (_, scrape) = pipeline.get(Service::Aggregation, "/metrics")?;
+    let of_reason =
+        |line: &&str| line.starts_with("derived_values_skipped_total{") && line.contains("reason=\"stale\"");
+    let values = scrape
+        .lines()
+        .filter(of_reason)
+        .filter_map(|line| line.rsplit_once(' '));
+    Ok(values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum())
+}
+
+/// A trade two minutes after the last price of the other leg of the basis, which counts for one. The bid/ask spread of the same trade is in the
+/// table, so the writer has passed it.
+fn a_stale_leg_gives_no_value_and_is_counted(pipeline: &Pipeline, start: i64) {
+    let (before, time) = (stale(pipeline).unwrap(), start + 1_920 * SECOND);
+    publish(pipeline, &[message("STALE", "D.LOCAL", "trade", time, "41.5")]);
+    let mut counted = before;
+    let is_counted = eventually("the stale leg is counted", || {
+        counted = stale(pipeline)?;
+        Ok(counted > before)
+    });
+    assert!(is_counted.is_ok(), "{counted} after {before}");
+    let values = |series: &str| {
+        let sql = format!(
+            "SELECT count() FROM derived_prices WHERE tenant_id = '{TENANT}' AND series = '{series}' \
+             AND toUnixTimestamp64Micro(timestamp) >= {time}"
+        );
+        pipeline.clickhouse.number(&sql)
+    };
+    eventually("the trade has its bid/ask spread", || Ok(values("quote")? == 1)).unwrap();
+    assert_eq!((values("basis").unwrap(), values("mean").unwrap()), (0, 0));
 }
 
 /// Some values, and the newest of each partition, which the writer's position follows from.
