@@ -1,5 +1,5 @@
 //! Quotes of curves beyond settlements that agree. Prices of an instrument to which reference data gives a relative tenor become quotes of
-//! absolute months. Documents that contradict each other lead to a residual that is in the topic, the table and both routes, and in the metric of an
+//! absolute months, and so do the nearby contracts of a page of EIA's futures. Documents that contradict each other lead to a residual that is in the topic, the table and both routes, and in the metric of an
 //! alert, whose runbook names curve and contract. `dp verify` computes both curves again.
 
 use e2e::{Pipeline, RAW, eventually, root};
@@ -25,6 +25,17 @@ const CONTRADICTORY: &str = "TEST_CONTRADICTORY";
 const MONTHS: [(&str, f64); 3] = [("2025-04", 40.0), ("2025-05", 41.0), ("2025-06", 42.0)];
 const QUARTER: (&str, f64, f64) = ("Q2-25", 45.0, 41.0);
 const ALERT: &str = "CurveQuotesContradict";
+/// Of a page of futures of EIA. By id it is before the sample curve of Henry Hub, if there is one.
+const OF_EIA: &str = "EIA_FUTURES";
+/// The trade date of the page; July's contract of gas has its last trading day on 26 June.
+const TRADED: &str = "2025-06-10";
+/// Series of the page, its price, and the month that it is on the trade date.
+const FUTURES: [(&str, &str, &str); 4] = [
+    ("RNGC1", "3.517", "2025-07"),
+    ("RNGC2", "3.628", "2025-08"),
+    ("RNGC3", "3.661", "2025-09"),
+    ("RNGC4", "3.742", "2025-10"),
+];
 
 #[test]
 fn a_relative_tenor_is_an_absolute_month_and_a_contradiction_is_seen_wherever_its_curve_is() {
@@ -32,6 +43,7 @@ fn a_relative_tenor_is_an_absolute_month_and_a_contradiction_is_seen_wherever_it
     let pipeline = Pipeline::with_settings([interval]).unwrap();
     define(&pipeline);
     prices_of_a_tenor_are_quotes_of_absolute_months(&pipeline);
+    a_page_of_eia_is_a_curve_of_four_months(&pipeline);
     let snapshot = a_contradiction_has_its_residual_in_table_and_routes(&pipeline);
     the_alert_fires_and_its_runbook_names_the_quote(&pipeline, &snapshot);
     let verified = pipeline.verify().unwrap();
@@ -40,15 +52,17 @@ fn a_relative_tenor_is_an_absolute_month_and_a_contradiction_is_seen_wherever_it
     the_right_settlement_ends_it(&pipeline);
 }
 
-/// Both curves, and the instrument once enrichment knows its curve: a price before would carry no definition.
+/// All curves, and the instrument once enrichment knows its curve: a price before would carry no definition.
 fn define(pipeline: &Pipeline) {
     let curves = "INSERT INTO taxonomy_commodities (commodity) VALUES ('electricity'), ('natural_gas') ON CONFLICT DO NOTHING; \
          INSERT INTO taxonomy_regions (region) VALUES ('northeast'), ('texas') ON CONFLICT DO NOTHING; \
          INSERT INTO curve_metadata (tenant_id, curve_id, curve_name, commodity, region, interpolation_method, instruments) VALUES \
+         ('default', 'EIA_FUTURES', 'Test', 'natural_gas', 'texas', 'flat', '{GAS.HENRY_HUB.*.SETTLEMENT}'), \
          ('default', 'TEST_PROMPT', 'Test', 'natural_gas', 'texas', 'flat', '{GAS.TESTHUB.*.SETTLEMENT}'), \
          ('default', 'TEST_CONTRADICTORY', 'Test', 'electricity', 'northeast', 'flat', '{PJM.TESTCONTRA.*.SETTLEMENT}')";
     pipeline.postgres.rows(curves).unwrap();
     for (fits, curve) in [
+        ("GAS.HENRY_HUB.2026-03.FLAT.SETTLEMENT", OF_EIA),
         ("GAS.TESTHUB.2026-03.FLAT.SETTLEMENT", OF_TENOR),
         ("PJM.TESTCONTRA.2026-03.FLAT.SETTLEMENT", CONTRADICTORY),
     ] {
@@ -180,6 +194,57 @@ fn dp_shows_them_too(pipeline: &Pipeline, snapshot: &Value) {
         json!([{"instrument_id": INSTRUMENT, "product_tier": "M1"}]),
         "{listed}"
     );
+}
+
+/// A page as the API of EIA returns it.
+fn a_page_of_eia_is_a_curve_of_four_months(pipeline: &Pipeline) {
+    let row = |(series, price, _): (&str, &str, &str)| json!({"period": TRADED, "series": series, "value": price, "units": "$/MMBTU"});
+    let page = json!({
+        "response": {"total": FUTURES.len().to_string(), "dateFormat": "YYYY-MM-DD", "frequency": "daily", "data": FUTURES.map(row)},
+        "apiVersion": "2.1.14",
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("futures.json");
+    std::fs::write(&file, page.to_string()).unwrap();
+    pipeline
+        .dp_ok(&["ingest", "--as", "gas.eia_futures.json", &file.to_string_lossy()])
+        .unwrap();
+
+    let snapshot = snapshot(pipeline, OF_EIA, |shown| inputs(shown).len() == FUTURES.len());
+    assert_eq!(
+        (&snapshot["market"], &snapshot["day"]),
+        (&json!("GAS"), &json!(TRADED)),
+        "{snapshot}"
+    );
+    let points = snapshot["points"].as_array().unwrap();
+    assert_eq!(points.len(), FUTURES.len(), "{snapshot}");
+    for (series, price, month) in FUTURES {
+        let price: f64 = price.parse().unwrap();
+        let input = of_contract(inputs(&snapshot), month).unwrap();
+        let shown = (input["price"].as_f64(), &input["state"]);
+        assert_eq!(shown, (Some(price), &json!("repriced")), "{series}: {snapshot}");
+        let point = of_contract(points, month).unwrap();
+        assert_eq!(point["method"], "quoted", "{series}: {snapshot}");
+        assert!((point["price"].as_f64().unwrap() - price).abs() <= 1e-8, "{point}");
+        assert!(
+            point["delivery_start"]
+                .as_str()
+                .unwrap()
+                .starts_with(&format!("{month}-01T")),
+            "{point}"
+        );
+    }
+    let sql = format!(
+        "SELECT toString(i.contract), toString(t.instrument_id), toString(t.price) FROM curve_inputs AS i \
+         JOIN enriched_ticks AS t ON t.tick_id = i.source WHERE i.tenant_id = 'default' AND i.curve_id = '{OF_EIA}' ORDER BY i.contract"
+    );
+    let ids = FUTURES.map(|(_, _, month)| format!("GAS.HENRY_HUB.{month}.FLAT.SETTLEMENT"));
+    let rows: Vec<[&str; 3]> = FUTURES
+        .iter()
+        .zip(&ids)
+        .map(|((_, price, month), id)| [*month, id.as_str(), *price])
+        .collect();
+    has_rows(pipeline, &sql, &rows);
 }
 
 /// Waits until the tables have these rows: the routes show a snapshot before the writer has stored it.
