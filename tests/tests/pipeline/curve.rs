@@ -25,6 +25,8 @@ const QUOTES: [(&str, &str, &str, &str, &str); 5] = [
     ("CAL-26", "52.40", "CAL-26", "2026-01-01", "2027-01-01"),
 ];
 const CURVE: &str = "TEST_WESTERN";
+/// A tenant with a curve of the same id.
+const OTHER: &str = "second";
 const SNAPSHOTS: &str = "aggregation.curves.v1";
 const LEGS: &str = "aggregation.legs.v1";
 
@@ -33,10 +35,15 @@ pub(crate) fn document(rows: &[String]) -> String {
 }
 
 pub(crate) fn ingest(pipeline: &Pipeline, text: &str) {
+    ingest_with(pipeline, &[], text);
+}
+
+fn ingest_with(pipeline: &Pipeline, options: &[&str], text: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("curve.settlements.csv");
     std::fs::write(&file, text).unwrap();
-    pipeline.dp_ok(&["ingest", &file.to_string_lossy()]).unwrap();
+    let file = file.to_string_lossy();
+    pipeline.dp_ok(&[&["ingest", &*file], options].concat()).unwrap();
 }
 
 fn shown(pipeline: &Pipeline, arguments: &[&str]) -> Value {
@@ -139,6 +146,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
     let first = a_snapshot_is_in_the_topic_the_table_and_the_route(&pipeline, &before);
     a_correction_replaces_and_the_past_stays(&pipeline, &before);
     a_corrected_quote_makes_a_new_snapshot(&pipeline, &first);
+    another_tenant_has_a_curve_of_its_own(&pipeline);
     a_seasonal_shape_moves_the_months_of_the_next_snapshot(&pipeline);
     other_instruments_and_another_method_count_from_the_next_snapshot(&pipeline);
     the_definition_changes_while_everything_runs(&pipeline);
@@ -449,6 +457,58 @@ fn a_corrected_quote_makes_a_new_snapshot(pipeline: &Pipeline, first: &Value) {
     let differing = "SELECT count() FROM (SELECT 1 FROM curve_snapshots GROUP BY tenant_id, curve_id, horizon, as_of, version \
                      HAVING uniqExact(points, inputs, definition, revision, cause, origin, log_clock) > 1)";
     assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
+}
+
+/// With the same id, the same instruments and quotes of the same contracts, at other prices and by another method.
+fn another_tenant_has_a_curve_of_its_own(pipeline: &Pipeline) {
+    const QUOTED: [(&str, f64); 2] = [("2025-05", 61.5), ("CAL-26", 77.25)];
+    let (_, before) = curve(pipeline, "").unwrap();
+    let row = format!(
+        "INSERT INTO curve_metadata (tenant_id, curve_id, curve_name, commodity, region, interpolation_method, instruments) \
+         VALUES ('{OTHER}', '{CURVE}', 'Test', 'electricity', 'northeast', 'flat', '{{PJM.TEST%20WESTERN.*.SETTLEMENT}}')"
+    );
+    pipeline.postgres.rows(&row).unwrap();
+    let of_tenant = ["--tenant", OTHER];
+    let mut attempt = 0;
+    eventually("enrichment knows the curve of the other tenant", || {
+        attempt += 1;
+        // Its delivery is over when the other quotes are made.
+        let row = format!("2025-01-15,PJM.TEST WESTERN,2025-02,flat,{attempt},");
+        ingest_with(pipeline, &of_tenant, &document(&[row]));
+        let sql = format!("SELECT count() FROM enriched_ticks WHERE tenant_id = '{OTHER}' AND curve_id = '{CURVE}'");
+        Ok(pipeline.clickhouse.number(&sql)? > 0)
+    })
+    .unwrap();
+    let rows = QUOTED.map(|(contract, price)| format!("2025-03-05,PJM.TEST WESTERN,{contract},flat,{price},"));
+    ingest_with(pipeline, &of_tenant, &document(&rows));
+
+    let (query, mut other) = (format!("tenant_id={OTHER}"), Value::Null);
+    let found = eventually("the other tenant has its snapshot", || {
+        tick(pipeline);
+        let (status, body) = curve(pipeline, &query)?;
+        other = body;
+        Ok(status == 200 && other["inputs"].as_array().map(Vec::len) == Some(QUOTED.len()))
+    });
+    assert!(found.is_ok(), "{other}");
+    assert_eq!(other["method"], "flat", "{other}");
+    for (contract, price) in QUOTED {
+        assert_eq!(price_of(&other, contract), price, "{other}");
+    }
+    assert_eq!(other["points"], shown(pipeline, &of_tenant)["points"]);
+    // The first tenant has what it had.
+    assert_eq!(curve(pipeline, "").unwrap(), (200, before));
+    // In the table, each one's quotes are its own ticks. The writer may be behind the route.
+    let sql = format!(
+        "SELECT toString(i.tenant_id), toString(count()), toString(countIf(t.tenant_id = i.tenant_id)) FROM curve_inputs AS i \
+         JOIN enriched_ticks AS t ON t.tick_id = i.source WHERE i.curve_id = '{CURVE}' GROUP BY i.tenant_id ORDER BY i.tenant_id"
+    );
+    let row = |tenant: &str, quotes: usize| vec![tenant.to_owned(), quotes.to_string(), quotes.to_string()];
+    let (expected, mut last) = (vec![row("default", QUOTES.len()), row(OTHER, QUOTED.len())], Vec::new());
+    let same = eventually("the table has the quotes of both tenants", || {
+        last = pipeline.clickhouse.rows(&sql)?;
+        Ok(last == expected)
+    });
+    assert!(same.is_ok(), "{last:?} instead of {expected:?}");
 }
 
 fn time(snapshot: &Value, name: &str) -> jiff::Timestamp {

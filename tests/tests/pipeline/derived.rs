@@ -10,6 +10,8 @@ use testkit::times::iso;
 use crate::repair::deleted_versions_are_written_again;
 
 const TENANT: &str = "derived";
+/// A tenant with prices of the same legs.
+const OTHER: &str = "derived-too";
 const SECOND: i64 = 1_000_000;
 const SERIES: &str = "basis:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60s,\
                       spark:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m,\
@@ -20,9 +22,13 @@ const SERIES: &str = "basis:basis:local=D.LOCAL:reference=D.REFERENCE:max_age=60
                       score:spark_spread:power=D.POWER:gas=D.GAS:heat_rate=7.5:max_age=10m:rolling=z_score:window=10m";
 
 fn message(id: &str, instrument: &str, product: &str, time: i64, price: &str) -> Outgoing {
+    message_of(TENANT, (id, instrument, product), time, price)
+}
+
+fn message_of(tenant: &str, (id, instrument, product): (&str, &str, &str), time: i64, price: &str) -> Outgoing {
     let unit = if instrument == "D.GAS" { "MMBtu" } else { "MWh" };
     let payload = json!({
-        "envelope": {"event_type": "tick", "event_id": id, "timestamp": iso(time), "tenant_id": TENANT, "source": "s", "version": "1.0"},
+        "envelope": {"event_type": "tick", "event_id": id, "timestamp": iso(time), "tenant_id": tenant, "source": "s", "version": "1.0"},
         "payload": {"market": "MISO", "instrument_id": instrument,
             "raw_data": {"timestamp": iso(time), "product": product, "price": price, "volume": 1, "bid": price, "ask": "100", "unit": unit}},
     });
@@ -228,6 +234,7 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
                      GROUP BY tenant_id, series, timestamp, version HAVING uniqExact(concat(ifNull(toString(value), ''), '|', toString(revision), '|', cause, '|', \
                      ifNull(first_origin, ''), '|', ifNull(second_origin, ''))) > 1)";
     assert_eq!(pipeline.clickhouse.number(differing).unwrap(), 0);
+    another_tenant_has_values_of_its_own(&pipeline, start);
     route(&pipeline);
     known_then(&pipeline);
     pipeline.agree().unwrap();
@@ -236,6 +243,49 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     a_lost_null_is_found(&pipeline, start);
     wrong_values_are_named(&pipeline);
     explained(&pipeline);
+}
+
+/// The same series of the same legs, at prices that the first tenant never has.
+fn another_tenant_has_values_of_its_own(pipeline: &Pipeline, start: i64) {
+    let rows = |tenant: &str, condition: &str| {
+        let sql = format!(
+            "SELECT ifNull(toString(value), ''), toString(first_price), toString(second_price) FROM derived_prices_latest \
+             WHERE tenant_id = '{tenant}' AND series = 'basis' AND {condition} ORDER BY timestamp"
+        );
+        pipeline.clickhouse.rows(&sql)
+    };
+    let first = rows(TENANT, "true").unwrap();
+    let (local, reference) = (start + 60 * SECOND, start + 61 * SECOND);
+    let messages = [
+        message_of(OTHER, ("OTHER-LOCAL", "D.LOCAL", "trade"), local, "1000.25"),
+        message_of(OTHER, ("OTHER-REFERENCE", "D.REFERENCE", "trade"), reference, "400"),
+    ];
+    publish(pipeline, &messages);
+    let mut last = Vec::new();
+    let found = eventually("the other tenant has its basis", || {
+        last = rows(OTHER, "true")?;
+        Ok(last == [["600.25", "1000.25", "400"]])
+    });
+    assert!(found.is_ok(), "{last:?}");
+    assert_eq!(rows(TENANT, "true").unwrap(), first);
+    assert!(
+        rows(TENANT, "(first_price = 1000.25 OR second_price = 400)")
+            .unwrap()
+            .is_empty()
+    );
+    let answer = |tenant: &str| -> Value {
+        let (from, to) = (iso(local), iso(reference + 1));
+        let target = format!("/derived/basis?tenant_id={tenant}&from={from}&to={to}&limit=1000");
+        let (status, body) = pipeline.get(Service::Aggregation, &target).unwrap();
+        assert_eq!(status, 200, "{target}: {body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let other = answer(OTHER);
+    assert_eq!(other["values"].as_array().map(Vec::len), Some(1), "{other}");
+    assert_eq!(other["values"][0]["value"].as_f64(), Some(600.25), "{other}");
+    let own = answer(TENANT);
+    let is_foreign = |value: &Value| value["legs"].to_string().contains("1000.25");
+    assert!(!own["values"].as_array().unwrap().iter().any(is_foreign), "{own}");
 }
 
 /// What a running service counts for the reason that a leg is stale.
