@@ -1,7 +1,8 @@
-//! Quotes of instruments that reference data gives a relative tenor, such as `NG_HH_M1`.
+//! Quotes of instruments that reference data gives a tenor, such as `NG_HH_M1`.
 //!
 //! Role: an instrument of a curve whose product tier is `M1` to `M24`, `PROMPT` or `BALMO` quotes the contract that this tenor means on the
-//! trade date of the price, in the whole of its hours. Its id for the curve is absolute: `NG_HH_M1.2026-12.FLAT.SETTLEMENT`.
+//! trade date of the price, in the whole of its hours, or in those of a block (`M1 PEAK`). With a block the tenor may be absolute too
+//! (`Q1-27 PEAK`, `CAL-27 FLAT`). Its id for the curve is absolute: `NG_HH_M1.2026-12.FLAT.SETTLEMENT`.
 //! Invariants: a function of the tick alone, so that history does not change its meaning. A relative tenor has no meaning of its own: what
 //! was quoted before the expiry stays a quote of the contract that has expired.
 //! Failure: `None`: no such tenor, a market without contracts, or a day on which the tenor means none (a balance on the last of a month).
@@ -16,6 +17,7 @@ use crate::DeliveryCalendar;
 /// The commodity of reference data whose contracts are those of market [`GAS`], wherever they trade.
 const NATURAL_GAS: &str = "natural_gas";
 const GAS: &str = "GAS";
+const BLOCKS: [Block; 3] = [Block::Flat, Block::Peak, Block::OffPeak];
 
 /// A price of an instrument, and what reference data says of the instrument.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +54,7 @@ impl Tenors {
 
     /// As [`Tenors::contract`], of a price that is not a tick of the log.
     pub fn contract_of<'t>(&mut self, priced: TenorPrice<'t>) -> Option<(&'t str, String)> {
-        let tenor = tenor_of(priced.product_tier)?;
+        let (tenor, block) = tenor_of(priced.product_tier)?;
         let market = match priced.commodity {
             NATURAL_GAS => GAS,
             _ => priced.market,
@@ -64,7 +66,7 @@ impl Tenors {
         let period = tenor.resolve(calendar.day_at(priced.event_time)?, calendar.commodity());
         let contract = Contract {
             period: period.ok()?,
-            block: Block::Flat,
+            block,
         };
         let mut id = String::new();
         contract.write_key(priced.instrument_id, &mut id);
@@ -73,9 +75,17 @@ impl Tenors {
     }
 }
 
-fn tenor_of(product_tier: &str) -> Option<Tenor> {
-    match product_tier.parse() {
-        Ok(tenor @ (Tenor::Relative(_) | Tenor::BalanceOfMonth)) => Some(tenor),
+/// Tenor and block of a product tier. An absolute tenor alone names no quote: many a tier looks like the code of a month.
+fn tenor_of(product_tier: &str) -> Option<(Tenor, Block)> {
+    let mut words = product_tier.split(' ').filter(|word| !word.is_empty());
+    let (tenor, block, more) = (words.next()?, words.next(), words.next());
+    let tenor: Tenor = tenor.parse().ok()?;
+    match (block, more) {
+        (Some(name), None) => {
+            let block = BLOCKS.into_iter().find(|block| block.name().eq_ignore_ascii_case(name));
+            Some((tenor, block?))
+        }
+        (None, None) if matches!(tenor, Tenor::Relative(_) | Tenor::BalanceOfMonth) => Some((tenor, Block::Flat)),
         _ => None,
     }
 }
@@ -141,12 +151,29 @@ mod tests {
             // No day of the month is left.
             ("2026-11-30T18:00:00Z", ("MISO", "electricity", "BALMO"), None),
             (TRADED, ("NYMEX", "natural_gas", "standard"), None),
-            // It has an instrument of its own.
+            // It names no block.
             (TRADED, ("NYMEX", "natural_gas", "Q1-27"), None),
             (TRADED, ("ICE", "crude_oil", "M1"), None),
+            (
+                TRADED,
+                ("PJM", "electricity", "Q1-27 PEAK"),
+                Some(("PJM", "Q1-27.PEAK")),
+            ),
+            (
+                TRADED,
+                ("PJM", "electricity", "f27  off_peak"),
+                Some(("PJM", "2027-01.OFF_PEAK")),
+            ),
+            (TRADED, ("PJM", "electricity", "CAL-2027 flat"), Some(("PJM", "CAL-27"))),
+            (TRADED, ("PJM", "electricity", "M1 PEAK"), Some(("PJM", "2026-12.PEAK"))),
+            (TRADED, ("PJM", "electricity", "Q1-27 NIGHT"), None),
+            (TRADED, ("PJM", "electricity", "Q1-27 PEAK 5"), None),
         ] {
             let found = Tenors::default().contract(&enriched(time, of));
-            let expected = expected.map(|(market, name)| (market, format!("NG_HH_M1.{name}.FLAT.SETTLEMENT")));
+            let expected = expected.map(|(market, name)| {
+                let block = if name.contains('.') { "" } else { ".FLAT" };
+                (market, format!("NG_HH_M1.{name}{block}.SETTLEMENT"))
+            });
             assert_eq!(found, expected, "{time} {of:?}");
             if found.is_some() {
                 assert!(Tenors::has(of.2), "{of:?}");
@@ -156,7 +183,7 @@ mod tests {
 
     #[test]
     fn other_tiers_are_no_tenors() {
-        for tier in ["", "standard", "futures", "M25", "Q1-27"] {
+        for tier in ["", "standard", "futures", "M25", "Q1-27", "PEAK", "standard PEAK"] {
             assert!(!Tenors::has(tier), "{tier}");
         }
     }

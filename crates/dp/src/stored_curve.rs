@@ -1,7 +1,7 @@
 //! A curve of reference data, built from the quotes that the pipeline has stored: what `dp curve show` and `dp demo` show.
 //!
 //! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`), as known at a time: the
-//! append time in the raw log. Prices of instruments with a relative tenor come from [`tenors`]. Of one instrument the last trade date counts, and of one trade date the best vintage, then a price that
+//! append time in the raw log. Prices of instruments with a tenor come from [`tenors`]. Of one instrument the last trade date counts, and of one trade date the best vintage, then a price that
 //! states no time of the day, else the last time, as in snapshots. Quotes in another currency or unit than the last one are left out, and so are
 //! those whose trade date is longer before the day of the curve than the maximum age of aggregation.
 //! Failure: an unknown curve, or one without quotes, is an error that says what to do.
@@ -93,7 +93,7 @@ async fn query(stores: &Stores, sql: &str) -> anyhow::Result<Vec<Map<String, Val
     rows.context("read enriched_ticks: is ClickHouse running (`dp status`)?")
 }
 
-/// The prices of instruments with a relative tenor as rows of settlements, and the ids of their instruments.
+/// The prices of instruments with a tenor as rows of settlements, and the ids of their instruments.
 async fn of_tenors(
     stores: &Stores,
     prices: &Prices,
@@ -110,7 +110,7 @@ async fn of_tenors(
     }
 }
 
-/// The active instruments of a tenant whose prices are quotes by a relative tenor, by id.
+/// The active instruments of a tenant whose prices are quotes by a tenor, by id.
 ///
 /// # Errors
 /// Postgres does not answer.
@@ -268,7 +268,7 @@ impl Quoted {
             if *first != market {
                 bail!(
                     "the instruments of the curve are of {first} and {market}, whose hours differ: correct column instruments of \
-                     curve_metadata, or curve_id of instruments with a relative tenor in taxonomy_instruments"
+                     curve_metadata, or curve_id of instruments with a tenor in taxonomy_instruments"
                 );
             }
             quoted.units.push(Unit {

@@ -1,5 +1,5 @@
-//! Quotes of curves beyond settlements that agree. Prices of an instrument to which reference data gives a relative tenor become quotes of
-//! absolute months, and so do the nearby contracts of a page of EIA's futures. Documents that contradict each other lead to a residual that is in the topic, the table and both routes, and in the metric of an
+//! Quotes of curves beyond settlements that agree. Prices of an instrument to which reference data gives a tenor become quotes of
+//! absolute contracts, and so do the nearby contracts of a page of EIA's futures. Documents that contradict each other lead to a residual that is in the topic, the table and both routes, and in the metric of an
 //! alert, whose runbook names curve and contract. `dp verify` computes both curves again.
 
 use e2e::{Pipeline, RAW, eventually, root};
@@ -25,6 +25,11 @@ const CONTRADICTORY: &str = "TEST_CONTRADICTORY";
 const MONTHS: [(&str, f64); 3] = [("2025-04", 40.0), ("2025-05", 41.0), ("2025-06", 42.0)];
 const QUARTER: (&str, f64, f64) = ("Q2-25", 45.0, 41.0);
 const ALERT: &str = "CurveQuotesContradict";
+/// Of prices of an instrument with an absolute tenor and a block, and the tier of its row.
+const OF_STRIP: &str = "TEST_STRIP";
+const STRIP: (&str, &str) = ("TESTPOWER_Q1", "Q1-26 PEAK");
+/// Time and price of the instrument.
+const STRIP_PRICE: (&str, &str) = ("2025-11-25T18:00:00Z", "61.25");
 /// Of a page of futures of EIA. By id it is before the sample curve of Henry Hub, if there is one.
 const OF_EIA: &str = "EIA_FUTURES";
 /// The trade date of the page; July's contract of gas has its last trading day on 26 June.
@@ -43,6 +48,7 @@ fn a_relative_tenor_is_an_absolute_month_and_a_contradiction_is_seen_wherever_it
     let pipeline = Pipeline::with_settings([interval]).unwrap();
     define(&pipeline);
     prices_of_a_tenor_are_quotes_of_absolute_months(&pipeline);
+    a_price_of_a_strip_and_its_block_is_a_quote(&pipeline);
     a_page_of_eia_is_a_curve_of_four_months(&pipeline);
     let snapshot = a_contradiction_has_its_residual_in_table_and_routes(&pipeline);
     the_alert_fires_and_its_runbook_names_the_quote(&pipeline, &snapshot);
@@ -58,19 +64,25 @@ fn define(pipeline: &Pipeline) {
          INSERT INTO taxonomy_regions (region) VALUES ('northeast'), ('texas') ON CONFLICT DO NOTHING; \
          INSERT INTO curve_metadata (tenant_id, curve_id, curve_name, commodity, region, interpolation_method, instruments) VALUES \
          ('default', 'EIA_FUTURES', 'Test', 'natural_gas', 'texas', 'flat', '{GAS.HENRY_HUB.*.SETTLEMENT}'), \
+         ('default', 'TEST_STRIP', 'Test', 'electricity', 'northeast', 'flat', '{PJM.TESTSTRIP.*.SETTLEMENT}'), \
          ('default', 'TEST_PROMPT', 'Test', 'natural_gas', 'texas', 'flat', '{GAS.TESTHUB.*.SETTLEMENT}'), \
          ('default', 'TEST_CONTRADICTORY', 'Test', 'electricity', 'northeast', 'flat', '{PJM.TESTCONTRA.*.SETTLEMENT}')";
     pipeline.postgres.rows(curves).unwrap();
     for (fits, curve) in [
         ("GAS.HENRY_HUB.2026-03.FLAT.SETTLEMENT", OF_EIA),
+        ("PJM.TESTSTRIP.2026-03.FLAT.SETTLEMENT", OF_STRIP),
         ("GAS.TESTHUB.2026-03.FLAT.SETTLEMENT", OF_TENOR),
         ("PJM.TESTCONTRA.2026-03.FLAT.SETTLEMENT", CONTRADICTORY),
     ] {
         is_known(pipeline, fits, |known| known["curve_id"] == curve);
     }
     let instrument = "INSERT INTO taxonomy_instruments (tenant_id, instrument_id, commodity, region, product_tier, unit, curve_id) \
-         VALUES ('default', 'TESTGAS_M1', 'natural_gas', 'texas', 'M1', 'MMBtu', 'TEST_PROMPT')";
+         VALUES ('default', 'TESTGAS_M1', 'natural_gas', 'texas', 'M1', 'MMBtu', 'TEST_PROMPT'), \
+         ('default', 'TESTPOWER_Q1', 'electricity', 'northeast', 'Q1-26 PEAK', 'MWh', 'TEST_STRIP')";
     pipeline.postgres.rows(instrument).unwrap();
+    is_known(pipeline, STRIP.0, |known| {
+        known["curve_id"] == OF_STRIP && known["taxonomy"]["product_tier"] == STRIP.1
+    });
     is_known(pipeline, INSTRUMENT, |known| {
         known["curve_id"] == OF_TENOR && known["taxonomy"]["product_tier"] == "M1"
     });
@@ -89,15 +101,17 @@ fn is_known(pipeline: &Pipeline, instrument: &str, mut is_it: impl FnMut(&Value)
 
 fn publish_prices(pipeline: &Pipeline) {
     let mut publisher = Publisher::new(&pipeline.bootstrap(), RAW).unwrap();
-    for (time, price, _) in PRICES {
+    let of_tenor = PRICES.map(|(time, price, _)| (time, price, "GAS", INSTRUMENT));
+    let (time, price) = STRIP_PRICE;
+    for (time, price, market, instrument) in of_tenor.into_iter().chain([(time, price, "PJM", STRIP.0)]) {
         let payload = json!({
-            "envelope": {"event_type": "tick", "event_id": format!("{INSTRUMENT}-{time}"), "timestamp": time, "tenant_id": "default",
+            "envelope": {"event_type": "tick", "event_id": format!("{instrument}-{time}"), "timestamp": time, "tenant_id": "default",
                 "source": "s", "version": "1.0"},
-            "payload": {"market": "GAS", "instrument_id": INSTRUMENT,
+            "payload": {"market": market, "instrument_id": instrument,
                 "raw_data": {"timestamp": time, "product": "trade", "price": price, "volume": "1"}},
         });
         let outgoing = Outgoing {
-            key: Some(INSTRUMENT.to_owned()),
+            key: Some(instrument.to_owned()),
             payload: payload.to_string().into_bytes(),
             ..Outgoing::default()
         };
@@ -168,6 +182,22 @@ fn prices_of_a_tenor_are_quotes_of_absolute_months(pipeline: &Pipeline) {
         &PRICES.map(|(_, price, month)| [month, INSTRUMENT, price]),
     );
     dp_shows_them_too(pipeline, &snapshot);
+}
+
+/// The peak hours of a quarter, of an instrument whose row says so. Its three months have the price; other hours have none.
+fn a_price_of_a_strip_and_its_block_is_a_quote(pipeline: &Pipeline) {
+    let snapshot = snapshot(pipeline, OF_STRIP, |shown| inputs(shown).len() == 1);
+    let price: f64 = STRIP_PRICE.1.parse().unwrap();
+    let input = of_contract(inputs(&snapshot), "Q1-26").unwrap();
+    let shown = (input["price"].as_f64(), &input["block"], &input["state"]);
+    assert_eq!(shown, (Some(price), &json!("peak"), &json!("repriced")), "{snapshot}");
+    for month in ["2026-01", "2026-02", "2026-03"] {
+        let point = of_contract(snapshot["points"].as_array().unwrap(), month).unwrap();
+        assert_eq!(point["block"], "peak", "{snapshot}");
+        assert!((point["price"].as_f64().unwrap() - price).abs() <= 1e-8, "{point}");
+    }
+    let shown: Value = serde_json::from_str(&pipeline.dp_ok(&["curve", "show", OF_STRIP, "--json"]).unwrap()).unwrap();
+    assert_eq!(shown["points"], snapshot["points"], "{shown}");
 }
 
 /// `dp curve show` builds the curve of the snapshot, and `dp curve list` names the instrument.

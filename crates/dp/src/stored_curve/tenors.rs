@@ -1,4 +1,4 @@
-//! Quotes of instruments that reference data gives a relative tenor.
+//! Quotes of instruments that reference data gives a tenor.
 //!
 //! Role: their prices of each trade date from `enriched_ticks`, as settlements of the contracts that the tenors mean: the crate `curves` says
 //! which, for snapshots and here.

@@ -49,7 +49,7 @@ pub struct Shared {
     pub legs: Arc<LegIndex>,
     /// The interval of the snapshots of curves, in microseconds.
     pub curve_interval: Micros,
-    /// What the relative tenors of instruments mean.
+    /// What the tenors of instruments mean.
     pub tenors: Tenors,
     /// Counts since the last turn.
     pub tally: Tally,
@@ -206,7 +206,7 @@ impl<'a, 'io> Outbox<'a, 'io> {
     }
 
     /// Sends the tick to its curve, if it is a quote. Other prices may name a curve too: its quotes are settlements, and prices of instruments
-    /// with a relative tenor.
+    /// with a tenor.
     fn quote(&mut self, enriched: &EnrichedTick<'_>, curve_id: &str, place: LegPlace<'_>) -> Result<bool, StreamError> {
         let tick = &enriched.tick;
         let (role, instrument_id) = match tick.product {

@@ -26,7 +26,7 @@ const PATTERNS: usize = 32;
 /// Build a curve from its quotes in ClickHouse, as known at a time, and draw it
 ///
 /// Which instruments are quotes of the curve, its method and its seasonal shape are in table curve_metadata. Prices of instruments that
-/// taxonomy_instruments gives the curve and a relative tenor (M1) are quotes of the month that it means on their trade date. Of each instrument the last trade date that was
+/// taxonomy_instruments gives the curve and a tenor (M1) are quotes of the contract that it means on their trade date. Of each instrument the last trade date that was
 /// in the log by that time counts, with its last correction. The day of the curve is the last trade date of all. The table keeps no
 /// history: with --as-of the definition is today's, and the output says so.
 ///
@@ -59,7 +59,7 @@ pub(super) struct ShowArgs {
 
 /// List the curves of a tenant, and which instruments are their quotes
 ///
-/// They are the rows of table curve_metadata, and the instruments of taxonomy_instruments with a relative tenor. A change of a row counts for `dp curve show` at once, and for the curve_id of new ticks
+/// They are the rows of table curve_metadata, and the instruments of taxonomy_instruments with a tenor. A change of a row counts for `dp curve show` at once, and for the curve_id of new ticks
 /// within seconds.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Exit codes: 0 success; 2 Postgres is unavailable\n\nExamples:\n  \
@@ -86,11 +86,11 @@ struct Listed<'r> {
     seasonal_spreads: &'r [f64],
     /// Curves before it by id that get the quotes that fit both.
     overlaps: Vec<&'r str>,
-    /// Instruments whose prices are quotes by the relative tenor of their row.
+    /// Instruments whose prices are quotes by the tenor of their row.
     tenor_instruments: Vec<TenorInstrument<'r>>,
 }
 
-/// An instrument with a relative tenor.
+/// An instrument with a tenor.
 #[derive(Debug, Serialize)]
 struct TenorInstrument<'r> {
     instrument_id: &'r str,

@@ -61,7 +61,8 @@ impl Times {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Quote {
     pub instrument: String,
-    /// What reference data says that the instrument is, in upper case; `None` for a settlement, whose instrument is its contract.
+    /// What reference data says that the instrument is, in upper case, with its block if it names one; `None` for a settlement, whose
+    /// instrument is its contract.
     pub tenor: Option<String>,
     pub market: String,
     /// The log clock at its tick.
@@ -214,7 +215,7 @@ impl Quotes {
                     .market(&quote.market)
                     .and_then(|market| resolved(market, tenor, day));
                 let Some(contract) = contract else { continue };
-                quote.instrument = format!("{}.{contract}.FLAT.SETTLEMENT", quote.instrument);
+                quote.instrument = format!("{}.{contract}.SETTLEMENT", quote.instrument);
             }
             quote.is_dated = found
                 .market(&quote.market)
@@ -293,14 +294,22 @@ impl Quotes {
     }
 }
 
-/// What a relative tenor means on a day, as it is called in instrument ids.
-fn resolved(market: &Market, tenor: &str, day: Date) -> Option<String> {
-    let ahead: i32 = match tenor {
-        "BALMO" | "BOM" => return Some(format!("BALMO-{:04}-{:02}", day.year(), day.month())),
-        "PROMPT" => 1,
-        _ => tenor.strip_prefix('M')?.parse().ok()?,
+/// What a tenor and its block mean on a day, as they are called in instrument ids.
+fn resolved(market: &Market, tier: &str, day: Date) -> Option<String> {
+    let (tenor, block) = match tier.split_once(' ') {
+        Some((tenor, block)) => (tenor, block.trim_start()),
+        None => (tier, "FLAT"),
     };
-    Some(prompt(market, day)?.plus(ahead - 1).to_string())
+    let ahead: Option<i32> = match tenor {
+        "PROMPT" => Some(1),
+        _ => tenor.strip_prefix('M').and_then(|months| months.parse().ok()),
+    };
+    let contract = match (tenor, ahead) {
+        ("BALMO" | "BOM", _) => format!("BALMO-{:04}-{:02}", day.year(), day.month()),
+        (_, Some(ahead @ 1..=24)) => prompt(market, day)?.plus(ahead - 1).to_string(),
+        _ => market.named(tenor, &block.to_ascii_lowercase(), day)?.name,
+    };
+    Some(format!("{contract}.{block}"))
 }
 
 /// The month that `M1` means on a day. The expiry calendar is a fact of the exchange, as the zones are.
@@ -536,7 +545,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_quote_of_a_relative_tenor_is_one_of_the_contract_that_it_means_on_its_day() {
+    fn a_quote_of_a_tenor_is_one_of_the_contract_that_it_means_on_its_day() {
         let of = |tenor: &str, offset| Quote {
             instrument: "ELEC".to_owned(),
             tenor: Some(tenor.to_owned()),
@@ -549,6 +558,16 @@ pub(super) mod tests {
             ("BALMO", "BALMO"),
         ] {
             assert_eq!(shown(at(1, &[of(tenor, 1)])), [used(contract, 40)], "{tenor}");
+        }
+        for (tier, contract) in [
+            ("Q1-27 PEAK", "Q1-27 peak"),
+            ("F27  OFF_PEAK", "2027-01 off_peak"),
+            ("CAL-2028 FLAT", "CAL-28 flat"),
+            ("M27 FLAT", "2027-06 flat"),
+            ("M2 PEAK", "2027-02 peak"),
+        ] {
+            let expected = (contract.to_owned(), 40, Fate::Used);
+            assert_eq!(shown(at(1, &[of(tier, 1)])), [expected], "{tier}");
         }
         // As the last day of the month, on which no balance is left.
         let mut last = of("BALMO", 1);

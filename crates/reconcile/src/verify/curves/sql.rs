@@ -34,8 +34,10 @@ impl Lane {
     }
 }
 
-/// The relative tenors that reference data may give an instrument as its product tier.
-const TENOR: &str = "match(upper(trimBoth(product_tier)), '^(M(0?[1-9]|1[0-9]|2[0-4])|PROMPT|BALMO|BOM)$')";
+/// The tenors that reference data may give an instrument as its product tier: relative ones, and any with a block.
+const TENOR: &str = "match(upper(trimBoth(product_tier)), \
+    '^((M(0?[1-9]|1[0-9]|2[0-4])|PROMPT|BALMO|BOM)( +(FLAT|PEAK|OFF_PEAK))?\
+    |([FGHJKNQUVXZ][0-9]{2}|M(2[5-9]|[3-9][0-9])|20[0-9]{2}-(0[1-9]|1[0-2])|(Q[1-4]|SUM|WIN|CAL)-(20)?[0-9]{2}) +(FLAT|PEAK|OFF_PEAK))$')";
 /// The ticks that are quotes of curves: settlements, and prices of instruments with such a tenor.
 fn are_quotes() -> String {
     format!("isNotNull(curve_id) AND (product = 'settlement' OR {TENOR})")
