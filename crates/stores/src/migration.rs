@@ -107,6 +107,11 @@ pub(crate) const CLICKHOUSE: &[Migration] = &[
         name: "four_hours",
         sql: include_str!("../../../schemas/clickhouse/019_four_hours.sql"),
     },
+    Migration {
+        version: 20,
+        name: "curve_inputs_asof",
+        sql: include_str!("../../../schemas/clickhouse/020_curve_inputs_asof.sql"),
+    },
 ];
 
 pub(crate) const POSTGRES: &[Migration] = &[

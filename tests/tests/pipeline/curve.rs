@@ -413,10 +413,12 @@ fn a_snapshot_is_in_the_topic_the_table_and_the_route(pipeline: &Pipeline, shown
         );
         assert_eq!(number(&sql), points, "{view}");
     }
-    let repriced = format!(
-        "SELECT count() FROM curve_inputs {of} AND abs(residual) <= 1e-8 AND state = 'repriced' AND known_at < now64(6)"
-    );
-    assert_eq!(number(&repriced), QUOTES.len() as i128);
+    for view in ["curve_inputs", "curve_inputs_asof(at = '2100-01-01 00:00:00')"] {
+        let sql = format!(
+            "SELECT count() FROM {view} {of} AND abs(residual) <= 1e-8 AND state = 'repriced' AND known_at < now64(6)"
+        );
+        assert_eq!(number(&sql), QUOTES.len() as i128, "{view}");
+    }
     // Each quote names its tick.
     let ticks = format!(
         "SELECT count() FROM curve_inputs AS i JOIN enriched_ticks AS t ON t.tick_id = i.source {of} AND toFloat64(t.price) = i.price"

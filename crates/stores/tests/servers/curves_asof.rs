@@ -23,15 +23,16 @@ async fn insert(clickhouse: &ClickHouse, rows: &[Row]) {
             Some(clock) => (", log_clock", format!(", {}", at(*clock))),
             None => ("", String::new()),
         };
-        let points = match has_points {
-            true => {
-                r#"[{"contract":"2026-11","block":"flat","delivery_start":"","delivery_end":"","price":1.5,"volume":null,"confidence":1,"method":"quoted","extrapolated":false,"sources":[]}]"#
-            }
-            false => "[]",
+        let (points, inputs) = match has_points {
+            true => (
+                r#"[{"contract":"2026-11","block":"flat","delivery_start":"","delivery_end":"","price":1.5,"volume":null,"confidence":1,"method":"quoted","extrapolated":false,"sources":[]}]"#,
+                r#"[{"contract":"2026-11","block":"flat","price":1.5,"curve_price":1.5,"residual":0,"state":"repriced","implied_by":[],"source":"raw/0/0/0","known_at":1}]"#,
+            ),
+            false => ("[]", "[]"),
         };
         let sql = format!(
             "INSERT INTO market_data.curve_snapshots (tenant_id, curve_id, horizon, as_of, points, inputs, version, src_offset, ingested_at{column}) \
-             SELECT 't', 'C', 'all', {}, '{points}', '[]', {version}, {version}, now64(6){clock}",
+             SELECT 't', 'C', 'all', {}, '{points}', '{inputs}', {version}, {version}, now64(6){clock}",
             at(*time),
         );
         clickhouse.exec(&sql).await.unwrap();
@@ -47,14 +48,15 @@ async fn known(clickhouse: &ClickHouse, second: i64) -> Option<(u64, i64)> {
         as_of: START + second * SECOND,
     };
     let found = curve_snapshot(clickhouse, "curve_snapshots", &question).await.unwrap();
-    let of_view = format!("SELECT version FROM market_data.curve_points_asof(at = '2026-10-01 00:00:{second:02}')");
-    let of_view = clickhouse.query_text(&of_view, "TabSeparated").await.unwrap();
-    let of_query = found.as_ref().map(|found| found.version.to_string());
-    assert_eq!(
-        of_view.trim(),
-        of_query.unwrap_or_default(),
-        "the view and the query at {second}"
-    );
+    let of_query = found
+        .as_ref()
+        .map(|found| found.version.to_string())
+        .unwrap_or_default();
+    for view in ["curve_points_asof", "curve_inputs_asof"] {
+        let of_view = format!("SELECT version FROM market_data.{view}(at = '2026-10-01 00:00:{second:02}')");
+        let of_view = clickhouse.query_text(&of_view, "TabSeparated").await.unwrap();
+        assert_eq!(of_view.trim(), of_query, "{view} and the query at {second}");
+    }
     found.map(|found| (found.version, (found.known_at - START) / SECOND))
 }
 
