@@ -1,5 +1,7 @@
 //! The pieces of the hot path.
 
+mod legs;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -43,11 +45,15 @@ pub enum Path {
     Row,
     /// A framed enriched tick to a row of `enriched_ticks`.
     EnrichedRow,
+    /// A framed leg of a spark spread to its value: decode, find the other leg, compute.
+    DerivedLeg,
+    /// A framed quote of a curve of 22 quotes to its snapshots of five horizons: decode, keep, select, build.
+    CurveQuote,
 }
 
 impl Path {
     /// All pieces, in the order of the pipeline.
-    pub const ALL: [Path; 8] = [
+    pub const ALL: [Path; 10] = [
         Path::NormalizeEnvelope,
         Path::NormalizeFlat,
         Path::DecodeTick,
@@ -56,6 +62,8 @@ impl Path {
         Path::Aggregate,
         Path::Row,
         Path::EnrichedRow,
+        Path::DerivedLeg,
+        Path::CurveQuote,
     ];
 
     /// Name in reports and in `instructions.txt`.
@@ -69,6 +77,8 @@ impl Path {
             Path::Aggregate => "aggregate_five_intervals",
             Path::Row => "clickhouse_row",
             Path::EnrichedRow => "clickhouse_enriched_row",
+            Path::DerivedLeg => "derived_leg",
+            Path::CurveQuote => "curve_quote",
         }
     }
 
@@ -105,6 +115,8 @@ pub fn prepare(path: Path, inputs: usize) -> anyhow::Result<Work> {
         Path::Aggregate => Box::new(aggregate(inputs)?),
         Path::Row => Box::new(row(inputs)?),
         Path::EnrichedRow => Box::new(enriched_row(inputs)?),
+        Path::DerivedLeg => Box::new(legs::derived()?),
+        Path::CurveQuote => Box::new(legs::quote()?),
     };
     Ok(Work { step })
 }

@@ -95,6 +95,13 @@ fn a_row_for_clickhouse_allocates_nothing() {
     at_most(Path::EnrichedRow, 0.0);
 }
 
+/// As in the gates of crate `curves`; reading a leg allocates nothing.
+#[test]
+fn a_leg_of_a_derived_series_and_a_quote_of_a_curve_allocate_no_more_than_agreed() {
+    at_most(Path::DerivedLeg, 2.5);
+    at_most(Path::CurveQuote, 320.0);
+}
+
 /// Allocations for each tick of a document, at most. What a document allocates once is shared by its ticks; CAISO and MISO's hourly
 /// reports remember their nodes, settlements each curve when it follows another one.
 fn most_allocations(format: &str) -> f64 {

@@ -1,7 +1,7 @@
-//! 10,000 curves of 60 months from 22 quotes each, of one market, method and set of contracts, when all quotes change on a new trade date.
+//! 10,000 curves of 60 months from 22 quotes each, of one market and method, when all quotes change on a new trade date.
 //!
-//! Measured is what the stage of curves does: first only the curves with points, residuals and sources; then their snapshots of all horizons,
-//! records included; then the same with the quotes taken one by one. Each time begins with curves that know the quotes of the day before and
+//! Measured is what the stage of curves does: first only the curves with points, residuals and sources, all of one set of contracts, then each of
+//! a set of its own; then snapshots of all horizons of one set, records included; then the same with the quotes taken one by one. Each time begins with curves that know the quotes of the day before and
 //! no layout of the new day. Not measured: reading and writing Avro.
 //! Times are those of the thread on its core, so that other work beside it does not count; where the kernel does not tell them, of the wall.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -33,6 +33,14 @@ fn names() -> Vec<String> {
     months.chain(quarters).chain(years).collect()
 }
 
+/// As many contracts, of which no two curves have the same: each month of a year may be that of the year after.
+fn names_of_its_own(curve: usize) -> Vec<String> {
+    let months = (0..12_usize).map(|at| format!("{}-{:02}", 2027 + ((curve >> at) & 1), at + 1));
+    let quarters = (0..8).map(|at| format!("Q{}-{}", at % 4 + 1, 29 + at / 4));
+    let ends = ["Q1-31", "CAL-31"].map(str::to_owned);
+    months.chain(quarters).chain(ends).collect()
+}
+
 fn price(curve: usize, at: usize, day: usize) -> Decimal {
     let cents = 4_000 + (curve * 31 + at * 17 + day * 7) % 1_009;
     Decimal::from_unscaled(cents as i64 * 1_000_000).unwrap()
@@ -58,8 +66,8 @@ fn measured<T>(turns: u64, prepare: impl Fn() -> T, timed: impl Fn(&mut T)) -> D
     total * u32::try_from(GOAL / CURVES).unwrap()
 }
 
-/// The quotes of a curve on a day.
-fn quotes(calendar: &DeliveryCalendar, curve: usize, day: usize) -> Vec<Quote> {
+/// The quotes of a curve on a day, of these contracts.
+fn quotes(calendar: &DeliveryCalendar, names: Vec<String>, (curve, day): (usize, usize)) -> Vec<Quote> {
     let quote = |(at, name): (usize, String)| Quote {
         contract: Contract {
             period: name
@@ -74,23 +82,30 @@ fn quotes(calendar: &DeliveryCalendar, curve: usize, day: usize) -> Vec<Quote> {
         known_at: NOON + day as i64 * DAY,
         source: format!("ingestion.market.raw.v1/0/{curve}/{at}"),
     };
-    names().into_iter().enumerate().map(quote).collect()
+    names.into_iter().enumerate().map(quote).collect()
 }
 
 fn until(day: usize) -> Month {
     Month::of(DAYS[day]).plus(MONTHS + 1)
 }
 
-/// Points, residuals and sources.
 fn curves(criterion: &mut Criterion) {
+    let shared = "10,000 curves on a new trade date: points, residuals, sources";
+    curves_of(criterion, shared, |_| names());
+    let own = "10,000 curves on a new trade date, no two of the same contracts: points, residuals, sources";
+    curves_of(criterion, own, names_of_its_own);
+}
+
+/// Points, residuals and sources of curves with these contracts.
+fn curves_of(criterion: &mut Criterion, name: &str, names: fn(usize) -> Vec<String>) {
     let calendar = DeliveryCalendar::of("PJM").unwrap();
     let of_day = |day| {
         (0..CURVES)
-            .map(|curve| quotes(&calendar, curve, day))
+            .map(|curve| quotes(&calendar, names(curve), (curve, day)))
             .collect::<Vec<_>>()
     };
     let (before, now) = (of_day(0), of_day(1));
-    let mut group = criterion.benchmark_group("10,000 curves on a new trade date: points, residuals, sources");
+    let mut group = criterion.benchmark_group(name);
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     group
         .warm_up_time(Duration::from_millis(1))
