@@ -57,11 +57,13 @@ pub enum Formula {
     DayAheadMinusRealTime,
     /// `(congestion + loss) of the sink - (congestion + loss) of the source`.
     Congestion,
+    /// The price of one instrument, for statistics of it.
+    Price,
 }
 
 impl Formula {
     /// The names of the kinds, as configured and shown.
-    pub const NAMES: [&str; 8] = [
+    pub const NAMES: [&str; 9] = [
         "location_spread",
         "basis",
         "calendar_spread",
@@ -70,6 +72,7 @@ impl Formula {
         "implied_heat_rate",
         "day_ahead_minus_real_time",
         "congestion",
+        "price",
     ];
 
     /// The formula of this kind; `heat_rate` is that of a spark spread.
@@ -83,6 +86,7 @@ impl Formula {
             Formula::ImpliedHeatRate,
             Formula::DayAheadMinusRealTime,
             Formula::Congestion,
+            Formula::Price,
         ];
         all.into_iter().find(|formula| formula.name() == name)
     }
@@ -98,6 +102,7 @@ impl Formula {
             Formula::ImpliedHeatRate => "implied_heat_rate",
             Formula::DayAheadMinusRealTime => "day_ahead_minus_real_time",
             Formula::Congestion => "congestion",
+            Formula::Price => "price",
         }
     }
 
@@ -111,6 +116,7 @@ impl Formula {
             Formula::SparkSpread { .. } | Formula::ImpliedHeatRate => &["power", "gas"],
             Formula::DayAheadMinusRealTime => &["day_ahead", "real_time"],
             Formula::Congestion => &["sink", "source"],
+            Formula::Price => &["instrument"],
         }
     }
 

@@ -17,13 +17,15 @@ use testkit::times::iso;
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3_600 * SECOND;
 /// The series of the demo in the order of their names, each with the file of its query.
-const SERIES: [(&str, &str); 11] = [
+const SERIES: [(&str, &str); 13] = [
     ("congestion", "congestion"),
     ("da_rt", "day_ahead_minus_real_time"),
     ("dominion", "location_spread"),
     ("gas_months", "location_spread"),
     ("gas_range", "rolling_range"),
     ("heat", "implied_heat_rate"),
+    ("hub", "price"),
+    ("hub_mean", "rolling_mean_of_price"),
     ("quote", "bid_ask_spread"),
     ("spark", "spark_spread"),
     ("spark_mean", "rolling_mean"),
@@ -49,11 +51,13 @@ const OTHER_LEGS: [(&str, &[[&str; 2]]); 2] = [
     ),
 ];
 /// A series of the demo, and the fewest values that it has.
-const LEAST: [(&str, usize); 8] = [
+const LEAST: [(&str, usize); 10] = [
     ("congestion", 6),
     ("dominion", 100),
     ("gas_months", 13),
     ("gas_range", 13),
+    ("hub", 100),
+    ("hub_mean", 50),
     ("quote", 100),
     ("spark", 100),
     ("spark_score", 100),
@@ -375,6 +379,9 @@ fn assert_causes(pipeline: &Pipeline, clock: &str) {
         ["gas_range", "late", "3.8"],
         ["heat", "correction", "0"],
         ["heat", "late", "3.333"],
+        ["hub", "correction", "40.6"],
+        ["hub_mean", "correction", "40.6"],
+        ["hub_mean", "late", "41.07"],
         ["quote", "correction", "40.6"],
         ["spark", "correction", "0"],
         ["spark", "late", "3.333"],

@@ -192,6 +192,11 @@ fn each_formula_gives_its_worked_example() {
         ..leg("quote", "X.quote", &at(0))
     };
     assert_eq!(last(Formula::BidAskSpread, &[quote]).as_deref(), Some("0.01"));
+    let price = LegPrice {
+        price: decimal("-41.25"),
+        ..leg("instrument", "X.instrument", &at(0))
+    };
+    assert_eq!(last(Formula::Price, &[price]).as_deref(), Some("-41.25"));
     let node = |role, id, at: usize, congestion, loss| LegPrice {
         congestion: Some(decimal(congestion)),
         loss: Some(decimal(loss)),

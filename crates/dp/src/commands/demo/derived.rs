@@ -1,6 +1,6 @@
 //! The derived series of the demo, at least one of each kind: a spark spread at PJM's western hub with its rolling mean and score,
 //! the heat rate that the market pays for there, the spread to the eastern hub, the basis of a third one, the width of the quotes, the
-//! day-ahead minus the real-time price, the congestion between two hubs, and the spread of two months of gas with its range.
+//! price of that hub itself with its rolling mean, the day-ahead minus the real-time price, the congestion between two hubs, and the spread of two months of gas with its range.
 //!
 //! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (two months of Henry Hub
 //! gas, and a document with the day-ahead prices of hours that have begun), and reads their newest values.
@@ -31,6 +31,8 @@ const SERIES: &str = "spark:spark_spread:power=PJM.WESTERN%20HUB.SPOT:gas=NG_HH_
     west_east:location_spread:location=PJM.WESTERN%20HUB.SPOT:other=PJM.EASTERN%20HUB.SPOT:max_age=5m,\
     dominion:basis:local=PJM.DOMINION%20HUB.SPOT:reference=PJM.WESTERN%20HUB.SPOT:max_age=5m,\
     quote:bid_ask_spread:quote=PJM.WESTERN%20HUB.SPOT,\
+    hub:price:instrument=PJM.WESTERN%20HUB.SPOT,\
+    hub_mean:price:instrument=PJM.WESTERN%20HUB.SPOT:rolling=mean:count=10,\
     da_rt:day_ahead_minus_real_time:day_ahead=PJM.WESTERN%20HUB.DA:real_time=PJM.WESTERN%20HUB.RTH,\
     congestion:congestion:sink=PJM.WESTERN%20HUB.DA:source=PJM.EASTERN%20HUB.DA,\
     gas_months:calendar_spread:near=NG_HH_M1:far=NG_HH_M2:max_age=1h,\
@@ -193,11 +195,11 @@ mod tests {
     #[test]
     fn each_kind_has_a_series() {
         let series = series();
-        assert_eq!(series.len(), 11);
+        assert_eq!(series.len(), 13);
         for kind in Formula::NAMES {
             assert!(series.iter().any(|series| series.kind() == kind), "{kind}");
         }
-        assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 3);
+        assert_eq!(series.iter().filter(|series| series.rolling.is_some()).count(), 4);
     }
 
     #[test]

@@ -478,6 +478,7 @@ pub(super) mod tests {
         }
         assert_eq!(figure("congestion", Some(5), None), None);
         assert_eq!(figure("bid_ask_spread", Some(5), Some(3)), Some(2));
+        assert_eq!(figure("price", Some(5), None), Some(5));
     }
 
     #[test]
