@@ -1,9 +1,10 @@
 //! A curve of reference data, built from the quotes that the pipeline has stored: what `dp curve show` and `dp demo` show.
 //!
 //! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`), as known at a time: the
-//! append time in the raw log. Prices of instruments with a tenor come from [`tenors`]. Of one instrument the last trade date counts, and of one trade date the best vintage, then a price that
-//! states no time of the day, else the last time, as in snapshots. Quotes in another currency or unit than the last one are left out, and so are
-//! those whose trade date is longer before the day of the curve than the maximum age of aggregation.
+//! append time in the raw log. Prices of instruments with a tenor come from [`tenors`]. Of one instrument the last trade date counts, and of
+//! one trade date the best vintage, then a price that states no time of the day, else the last time, as in snapshots. Quotes in another
+//! currency or unit than the last one are left out, and so are those whose trade date is longer before the day of the curve than the maximum
+//! age of aggregation.
 //! Failure: an unknown curve, or one without quotes, is an error that says what to do.
 
 mod tenors;

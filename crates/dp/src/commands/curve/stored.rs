@@ -26,9 +26,9 @@ const PATTERNS: usize = 32;
 /// Build a curve from its quotes in ClickHouse, as known at a time, and draw it
 ///
 /// Which instruments are quotes of the curve, its method and its seasonal shape are in table curve_metadata. Prices of instruments that
-/// taxonomy_instruments gives the curve and a tenor (M1) are quotes of the contract that it means on their trade date. Of each instrument the last trade date that was
-/// in the log by that time counts, with its last correction. The day of the curve is the last trade date of all. The table keeps no
-/// history: with --as-of the definition is today's, and the output says so.
+/// taxonomy_instruments gives the curve and a tenor (M1) are quotes of the contract that it means on their trade date. Of each instrument
+/// the last trade date that was in the log by that time counts, with its last correction. The day of the curve is the last trade date of
+/// all. The table keeps no history: with --as-of the definition is today's, and the output says so.
 ///
 /// Each quote is the mean of its months by delivered hours. Quotes that contradict others are listed with their residual (quoted price
 /// less that of the curve); --json has the origin of each quote, which `dp explain` follows to its raw message.
@@ -59,8 +59,9 @@ pub(super) struct ShowArgs {
 
 /// List the curves of a tenant, and which instruments are their quotes
 ///
-/// They are the rows of table curve_metadata, and the instruments of taxonomy_instruments with a tenor. A change of a row counts for `dp curve show` at once, and for the curve_id of new ticks
-/// within seconds.
+/// They are the rows of table curve_metadata, and the instruments of taxonomy_instruments with a tenor. A change of a row of
+/// curve_metadata counts for `dp curve show` at once, one of taxonomy_instruments from the next ticks on; for the curve_id of new ticks
+/// both count within seconds.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Exit codes: 0 success; 2 Postgres is unavailable\n\nExamples:\n  \
     dp curve list\n  \

@@ -1,6 +1,7 @@
 //! The derived series of the demo, at least one of each kind: a spark spread at PJM's western hub with its rolling mean and score,
 //! the heat rate that the market pays for there, the spread to the eastern hub, the basis of a third one, the width of the quotes, the
-//! price of that hub itself with its rolling mean, the day-ahead minus the real-time price, the congestion between two hubs, and the spread of two months of gas with its range.
+//! price of that hub itself with its rolling mean, the day-ahead minus the real-time price, the congestion between two hubs, and the
+//! spread of two months of gas with its range.
 //!
 //! Role: defines them for a stack that has none, publishes the prices of legs that the simulation does not have (two months of Henry Hub
 //! gas, and a document with the day-ahead prices of hours that have begun), and reads their newest values.
