@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use super::pipeline::number;
+use super::rows::number;
 use super::stage::Scene;
 use super::watch::Ends;
 use crate::statistics::Look;
