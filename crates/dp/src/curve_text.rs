@@ -4,9 +4,8 @@ mod chart;
 
 use curves::{Block, CurveSnapshot, SnapshotPoint};
 use ops::present::{iso, table};
+use reconcile::stored_curve::StoredCurve;
 use serde::Serialize;
-
-use crate::stored_curve::StoredCurve;
 
 /// Most months of the short table: the balance of the month and a year.
 const MONTHS: usize = 13;
@@ -90,9 +89,9 @@ pub fn name(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use curves::Basis;
+    use reconcile::stored_curve::fixtures::example;
 
     use super::*;
-    use crate::stored_curve::tests::example;
 
     #[test]
     fn a_short_curve_has_months_with_prices_and_methods_within_80_columns() {

@@ -16,7 +16,6 @@ mod lag_table;
 mod letter;
 mod message;
 mod retention_text;
-mod stored_curve;
 mod tail;
 
 use std::ffi::OsString;

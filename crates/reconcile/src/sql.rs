@@ -8,7 +8,7 @@ pub(crate) fn moment(time: Micros) -> String {
 }
 
 /// The vintage of a row as one number, in the same order.
-pub fn vintage_number() -> String {
+pub(crate) fn vintage_number() -> String {
     let part = |at: u8| format!("toInt64(tupleElement({VINTAGE}, {at}))");
     format!("{} * 10000000 + {} * 1000000 + {}", part(1), part(2), part(3))
 }

@@ -26,11 +26,11 @@ use ops::present::{print_json, print_line};
 use ops::simulate::Load;
 use ops::simulation::Counts;
 use ops::{catch_up, ingest, simulate, topics};
+use reconcile::stored_curve::{self, Question, StoredCurve};
 use reconcile::verify::text::shown;
 use reconcile::verify::{self, VerifyOptions};
 
 use crate::curve_text;
-use crate::stored_curve::{self, Question, StoredCurve};
 use report::{DemoReport, Step};
 
 /// Rate of the latency measurement, low enough that nothing queues.

@@ -2,11 +2,11 @@
 
 use curves::{SnapshotInput, SnapshotPoint, State};
 use ops::present::{table, wrapped};
+use reconcile::stored_curve::StoredCurve;
 
 use super::shown::{contradictions, residual};
 use crate::cells::shortened;
 use crate::curve_text::{chart_of, heading, name, price};
-use crate::stored_curve::StoredCurve;
 
 /// Instruments that are no quotes, and are written out.
 const LEFT_OUT: usize = 4;

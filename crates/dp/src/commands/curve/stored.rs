@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use ops::connection::Connection;
 use ops::migrations::stores;
 use ops::present::{found, moment, print_json, print_line, table};
+use reconcile::stored_curve::{self, Question};
 use serde::Serialize;
 use stores::postgres::{CurveRow, ReferenceInstrument};
 
 use super::report;
 use super::tolerance::check_tolerance;
 use crate::cells::shortened;
-use crate::stored_curve::{self, Question};
 
 /// Widths of columns of the list.
 const METHOD: usize = 10;
@@ -206,8 +206,9 @@ pub(super) async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Re
 
 #[cfg(test)]
 mod tests {
+    use reconcile::stored_curve::fixtures::{example, row};
+
     use super::*;
-    use crate::stored_curve::tests::{example, row};
 
     #[test]
     fn a_curve_and_the_list_fit_80_columns() {

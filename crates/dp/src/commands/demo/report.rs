@@ -11,10 +11,10 @@ use bench::outputs::scrape::Load;
 use ops::ingest::EXAMPLE_DAY;
 use ops::present::{grouped, table};
 use ops::simulation::Counts;
+use reconcile::stored_curve::StoredCurve;
 
 use super::derived::NewestValue;
 use super::market_days::MarketDay;
-use crate::stored_curve::StoredCurve;
 
 /// The latency of one step, in the calm phase and under full load.
 #[derive(Debug, Clone, PartialEq, Serialize)]

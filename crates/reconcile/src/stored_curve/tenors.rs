@@ -14,7 +14,8 @@ use ops::rows::{number, text};
 use serde_json::{Map, Value};
 use stores::clickhouse::literal;
 
-use super::{COLUMNS, by_zone, decimal, ranked};
+use super::quoted::decimal;
+use super::sql::{COLUMNS, by_zone, ranked};
 
 /// The market whose hours such a price has, as the crate `curves` says it.
 const MARKET: &str = "if(commodity = 'natural_gas', 'GAS', toString(market))";

@@ -1,34 +1,36 @@
 //! A curve of reference data, built from the quotes that the pipeline has stored: what `dp curve show` and `dp demo` show.
 //!
-//! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`), as known at a time: the
-//! append time in the raw log. Prices of instruments with a tenor come from [`tenors`]. Of one instrument the last trade date counts, and of
-//! one trade date the best vintage, then a price that states no time of the day, else the last time, as in snapshots. Quotes in another
-//! currency or unit than the last one are left out, and so are those whose trade date is longer before the day of the curve than the maximum
-//! age of aggregation.
+//! Role: reads the definition (`curve_metadata`) and the newest price of each of its instruments (`enriched_ticks`, [`sql`]), as known at a
+//! time: the append time in the raw log. Prices of instruments with a tenor come from [`tenors`], and [`quoted`] says which prices are quotes.
+//! Of one instrument the last trade date counts, and of one trade date the best vintage, then a price that states no time of the day, else the
+//! last time, as in snapshots. Quotes in another currency or unit than the last one are left out, and so are those whose trade date is longer
+//! before the day of the curve than the maximum age of aggregation.
 //! Failure: an unknown curve, or one without quotes, is an error that says what to do.
 
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
+mod quoted;
+mod sql;
 mod tenors;
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, bail};
-use curves::{
-    Builder, CurveSnapshot, Definition, DeliveryCalendar, Horizon, Month, PricedContract, Selected, Shape, Tenors,
-};
-use domain::instrument::{IdPattern, market_of};
-use domain::{Decimal, Micros};
-use markets::contract::SETTLEMENT;
+use curves::{Builder, CurveSnapshot, Definition, DeliveryCalendar, Horizon, Month, Selected, Shape, Tenors};
+use domain::Micros;
+use domain::instrument::IdPattern;
 use ops::connection::Connection;
 use ops::migrations::Stores;
 use ops::present::iso;
-use ops::rows::{number, text};
-use reconcile::vintage_number;
+use ops::rows::text;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service::Reader;
 use stores::ReferenceStore;
-use stores::clickhouse::literal;
 use stores::postgres::{CurveRow, ReferenceInstrument};
+
+use quoted::Quoted;
+use sql::statement;
 use tenors::Prices;
 
 /// Table `curve_metadata` keeps no history.
@@ -181,149 +183,6 @@ fn definition(row: &CurveRow, max_age: Micros) -> anyhow::Result<Definition> {
     })
 }
 
-/// What is read of a price.
-const COLUMNS: &str = "instrument_id, market, toInt64(toUnixTimestamp64Micro(timestamp)) AS event_time, reinterpretAsInt64(price) AS unscaled, \
-    toString(if(isNull(volume), toInt64(-1), reinterpretAsInt64(assumeNotNull(volume)))) AS traded, tick_id AS origin, \
-    toInt64(toUnixTimestamp64Micro(appended_at)) AS appended, toString(currency) AS currency_, \
-    toString(ifNull(instrument_unit, unit)) AS unit_";
-
-/// The newest price of each instrument that fits the definition. What [`Quoted::of`] leaves out by its tick alone hides no other price.
-fn statement(table: &str, tenant: &str, definition: &Definition, as_of: Micros) -> String {
-    let fits: Vec<String> = definition
-        .instruments
-        .iter()
-        .map(|pattern| format!("instrument_id LIKE {}", literal(&pattern.like())))
-        .collect();
-    format!(
-        "SELECT {COLUMNS} FROM {table} WHERE tenant_id = {tenant} AND product = {product} AND ({fits}) \
-         AND appended_at <= fromUnixTimestamp64Micro(toInt64({as_of}), 'UTC') \
-         ORDER BY instrument_id, {ranked} LIMIT 1 BY instrument_id, market, abs(price) > {most}",
-        most = curves::MOST_PRICE,
-        tenant = literal(tenant),
-        product = literal(SETTLEMENT),
-        fits = fits.join(" OR "),
-        ranked = ranked("market"),
-    )
-}
-
-/// The order of the prices of an instrument, best first. `market` is an expression with the market whose days count.
-fn ranked(market: &str) -> String {
-    format!(
-        "{trade_date} DESC, {vintage} DESC, {is_dated} DESC, timestamp DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, \
-         raw_offset DESC, raw_index DESC",
-        trade_date = by_zone(market, "toYYYYMMDD(timestamp, ", ")"),
-        is_dated = by_zone(market, "timestamp = toStartOfDay(timestamp, ", ")"),
-        vintage = vintage_number(),
-    )
-}
-
-/// An expression with the zone in which the market of a price delivers between its two parts.
-fn by_zone(market_of: &str, before: &str, after: &str) -> String {
-    let markets = markets::describe(&markets::iso_venues());
-    let calendars = markets
-        .iter()
-        .filter_map(|market| DeliveryCalendar::of(&market.name).ok());
-    let of_markets = calendars.filter_map(|calendar| {
-        let (market, zone) = (literal(calendar.market()), literal(calendar.zone()?));
-        Some(format!("{market_of} = {market}, {before}{zone}{after}, "))
-    });
-    format!("multiIf({}{before}'UTC'{after})", of_markets.collect::<String>())
-}
-
-/// The prices of a curve's instruments.
-struct Quoted {
-    /// Of all of them; none without a price.
-    market: Option<String>,
-    prices: Vec<PricedContract>,
-    /// Of each price.
-    units: Vec<Unit>,
-    /// What is no quote, whatever the others are.
-    left_out: Vec<String>,
-}
-
-/// Currency and unit of a price, and when it was appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Unit {
-    name: String,
-    appended: Micros,
-}
-
-impl Quoted {
-    fn of(rows: &[Map<String, Value>]) -> anyhow::Result<Quoted> {
-        let mut quoted = Quoted {
-            market: None,
-            prices: Vec::with_capacity(rows.len()),
-            units: Vec::with_capacity(rows.len()),
-            left_out: Vec::new(),
-        };
-        for row in rows {
-            let (market, instrument_id) = (text(row, "market")?, text(row, "instrument_id")?);
-            let price = decimal(number(row, "unscaled")?)?;
-            if let Some(why) = no_quote(instrument_id, market, price) {
-                quoted
-                    .left_out
-                    .push(format!("{instrument_id}: {why} (tick {})", text(row, "origin")?));
-                continue;
-            }
-            let first = quoted.market.get_or_insert_with(|| market.to_owned());
-            if *first != market {
-                bail!(
-                    "the instruments of the curve are of {first} and {market}, whose hours differ: correct column instruments of \
-                     curve_metadata, or curve_id of instruments with a tenor in taxonomy_instruments"
-                );
-            }
-            quoted.units.push(Unit {
-                name: format!("{}/{}", text(row, "currency_")?, text(row, "unit_")?),
-                appended: number(row, "appended")?,
-            });
-            quoted.prices.push(PricedContract {
-                instrument_id: instrument_id.to_owned(),
-                event_time: number(row, "event_time")?,
-                price,
-                volume: Some(number(row, "traded")?)
-                    .filter(|traded: &i64| *traded >= 0)
-                    .map(decimal)
-                    .transpose()?,
-                origin: text(row, "origin")?.to_owned(),
-            });
-        }
-        Ok(quoted)
-    }
-
-    /// The prices in the unit of the last one, and what is left out.
-    fn of_one_unit(&self, calendar: &DeliveryCalendar) -> (Vec<PricedContract>, Vec<String>) {
-        let day = |priced: &PricedContract| calendar.day_at(priced.event_time);
-        let all = || self.prices.iter().zip(&self.units);
-        let last = all().max_by_key(|(priced, unit)| (day(priced), unit.appended, &priced.origin));
-        let (mut prices, mut left_out) = (Vec::with_capacity(self.prices.len()), self.left_out.clone());
-        for (priced, unit) in all() {
-            match last {
-                Some((_, last)) if last.name != unit.name => left_out.push(format!(
-                    "{}: its price is in {}, the last one of the curve in {}",
-                    priced.instrument_id, unit.name, last.name
-                )),
-                _ => prices.push(priced.clone()),
-            }
-        }
-        (prices, left_out)
-    }
-}
-
-/// Why a tick is no quote, if it is none.
-fn no_quote(instrument_id: &str, market: &str, price: Decimal) -> Option<String> {
-    let named = market_of(instrument_id).unwrap_or_default();
-    if !named.eq_ignore_ascii_case(market) && DeliveryCalendar::of(named).is_ok() {
-        return Some(format!(
-            "its tick is of market {market}, its id of {named}: send it again with the right market"
-        ));
-    }
-    (!curves::is_plausible(price)).then(|| curves::too_large(price))
-}
-
-fn decimal(unscaled: i64) -> anyhow::Result<Decimal> {
-    Decimal::from_unscaled(unscaled).context("ClickHouse returned a number out of range")
-}
-
 fn build(
     row: &CurveRow,
     definition: &Definition,
@@ -374,60 +233,9 @@ fn build(
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(crate) mod tests {
+mod tests {
+    use super::fixtures::{WEEK, example, price, row};
     use super::*;
-
-    pub(crate) fn row() -> CurveRow {
-        CurveRow {
-            tenant_id: "t".to_owned(),
-            curve_id: "P".to_owned(),
-            curve_name: "PJM".to_owned(),
-            commodity: "electricity".to_owned(),
-            region: "northeast".to_owned(),
-            contract_months: Vec::new(),
-            interpolation_method: "flat".to_owned(),
-            instruments: vec!["PJM.WESTERN%20HUB.*.SETTLEMENT".to_owned()],
-            seasonal_ratios: Vec::new(),
-            seasonal_spreads: Vec::new(),
-        }
-    }
-
-    const WEEK: Micros = 7 * 86_400_000_000;
-
-    fn price(instrument: &str, market: &str, unscaled: i64) -> Map<String, Value> {
-        // Midnight of 25 November 2026 in New York.
-        let row = serde_json::json!({
-            "instrument_id": instrument, "market": market, "event_time": "1795582800000000", "unscaled": unscaled.to_string(),
-            "traded": "-1", "origin": format!("raw/2/{unscaled}/0"), "appended": unscaled.to_string(), "currency_": "USD", "unit_": "MWh",
-        });
-        row.as_object().unwrap().clone()
-    }
-
-    /// A curve with a contradictory quote, as known at 2026-11-25.
-    pub(crate) fn example(as_of: Option<Micros>) -> StoredCurve {
-        let rows = [
-            price("PJM.WESTERN%20HUB.2026-12.FLAT.SETTLEMENT", "PJM", 4_012_345_678),
-            price("PJM.WESTERN%20HUB.Q1-27.PEAK.SETTLEMENT", "PJM", 7_000_000_000),
-            price("PJM.WESTERN%20HUB.Q1-27.OFF_PEAK.SETTLEMENT", "PJM", 5_000_000_000),
-            price("PJM.WESTERN%20HUB.Q1-27.FLAT.SETTLEMENT", "PJM", 9_000_000_000),
-        ];
-        let question = Question {
-            tenant: "t",
-            curve_id: "P",
-            as_of,
-            horizon: Horizon::All,
-            tolerance: 0.005,
-        };
-        let (row, quoted) = (row(), Quoted::of(&rows).unwrap());
-        build(
-            &row,
-            &definition(&row, WEEK).unwrap(),
-            &quoted,
-            1_795_600_000_000_000,
-            question,
-        )
-        .unwrap()
-    }
 
     /// The curve of [`row`] from these quotes.
     fn built(quoted: &Quoted) -> StoredCurve {
