@@ -10,7 +10,6 @@ mod cells;
 pub mod cli;
 pub mod commands;
 mod curve_text;
-mod definitions;
 mod env_file;
 mod lag_table;
 mod letter;

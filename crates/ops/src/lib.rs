@@ -1,7 +1,7 @@
 //! What operates a pipeline: the operator's tool, the benchmarks and the reconciliation share it.
 //!
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
-//! [`stack`], [`topics`] and [`migrations`] create what the services need; [`lag`], [`catch_up`] and [`positions`] look at the
+//! [`definitions`] knows the services; [`stack`], [`topics`] and [`migrations`] create what they need; [`lag`], [`catch_up`] and [`positions`] look at the
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`log_level`] at their level, [`profile`] at what a service does (both by its [`own_route`]), [`dead_letters`] at what was rejected,
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, [`analyze`] at what limits it, and [`doctor`] at what is wrong;
 //! [`backup`] copies the stores and restores them, [`pause`] pauses stages, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
@@ -20,6 +20,7 @@ pub mod catch_up;
 pub mod connection;
 pub mod consent;
 pub mod dead_letters;
+pub mod definitions;
 pub mod doctor;
 pub mod health;
 pub mod hints;

@@ -9,6 +9,7 @@ use anyhow::bail;
 use ops::analyze::collect::{measured, stats};
 use ops::analyze::{Analysis, Call, Finding, MachineUse, Stage, analysis};
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::hints::localized;
 use ops::place::Place;
 use ops::present::{bytes, duration, found, print_either, printable, table, wrapped};
@@ -18,7 +19,6 @@ use ops::top::{Collector, compared};
 use service::Names;
 
 use crate::cells::{count, shortened};
-use crate::definitions::DEFAULT_PORTS;
 
 /// Operations that the text shows; JSON has all.
 const SHOWN_CALLS: usize = 8;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::bail;
 use ops::capacity::{Capacity, GroupOf, OfDisk, OfService, capacity};
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::inspect::clickhouse::{disks, inserted};
 use ops::migrations::stores;
 use ops::place::Place;
@@ -19,7 +20,6 @@ use ops::targets::{self, Target};
 use ops::top::{Collector, Figures, Sample, compared};
 
 use crate::cells::count;
-use crate::definitions::DEFAULT_PORTS;
 
 /// Seconds between the two samples: long enough for several commits of each group.
 const SECONDS: u64 = 8;

@@ -11,9 +11,9 @@ use service::settings::{CONFIG_FILE, OTHER_PROGRAMS, Other, Source, TABLES, Vari
 use service::{Checked, Env, Reader};
 
 use self::verdict::Verdict;
-use crate::definitions::checked;
 use crate::env_file;
 use ops::connection::{effective_env, process_env};
+use ops::definitions::checked;
 use ops::place::Place;
 use ops::present::{print_json, print_line};
 
@@ -245,7 +245,7 @@ fn text(shown: &[Shown]) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::definitions::DEFAULT_PORTS;
+    use ops::definitions::DEFAULT_PORTS;
 
     #[tokio::test]
     async fn the_variables_of_every_service_are_shown_without_secrets() {

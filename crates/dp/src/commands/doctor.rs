@@ -4,14 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::doctor::{Area, Diagnosis, Finding, Outcome, Severity, examine};
 use ops::hints::{command, localized};
 use ops::place::Place;
 use ops::present::{duration, print_either, printable, wrapped};
 use ops::progress::waiting;
 use ops::targets::{self, Target};
-
-use crate::definitions::DEFAULT_PORTS;
 
 /// Width of the text: that of the smallest terminal in use.
 const COLUMNS: usize = 80;

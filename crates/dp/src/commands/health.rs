@@ -5,14 +5,13 @@
 use std::process::ExitCode;
 
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::health::{Line, Overview, ask_all, checks};
 use ops::hints::localized;
 use ops::place::Place;
 use ops::present::{print_json, print_line, printable, table};
 use ops::targets::{self, Target};
 use serde_json::{Value, json};
-
-use crate::definitions::DEFAULT_PORTS;
 
 /// Show the health of services and servers
 ///

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::pause::{Given, Instance, Paused, State, Wish, give, instances, paused};
 use ops::place::Place;
 use ops::present::{found, print_either, printable, wrapped};
@@ -13,8 +14,6 @@ use ops::targets::{self, Target};
 use serde::Serialize;
 use service::control::order::{HELD_CODE, Subject};
 use service::names::STAGES;
-
-use crate::definitions::DEFAULT_PORTS;
 
 /// Width of the text.
 const COLUMNS: usize = 78;

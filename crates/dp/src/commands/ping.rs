@@ -13,8 +13,8 @@ use service::settings::with_file;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::definitions::DEFAULT_PORTS;
 use ops::connection::process_env;
+use ops::definitions::DEFAULT_PORTS;
 use ops::place::Place;
 use ops::present::{print_json, print_line, time_limit};
 

@@ -9,10 +9,10 @@ mod heap;
 mod picture;
 
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::own_route::Asked;
 use ops::place::Place;
 
-use crate::definitions::DEFAULT_PORTS;
 use cpu::CpuArgs;
 use heap::HeapArgs;
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::hints::localized;
 use ops::interrupt::Interrupted;
 use ops::place::Place;
@@ -31,7 +32,6 @@ use ratatui::layout::Rect;
 use ratatui::widgets::Widget as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::definitions::DEFAULT_PORTS;
 use screen::Screen;
 use state::{Action, Sort, State};
 use terminal::{Screenful, events, may_colour};

@@ -13,14 +13,13 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use localstack::{Name, Stack};
 use ops::connection::{Connection, offer_series};
+use ops::definitions::check_configuration;
 use ops::ingest::{Documents, Sender};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stores::ClickHouse;
 use stores::clickhouse::literal;
 use stream::kafka::publisher::{Publisher, Record};
-
-use crate::definitions::check_configuration;
 
 const GAS: &str = "NG_HH_M1";
 const NEXT_MONTH: &str = "NG_HH_M2";

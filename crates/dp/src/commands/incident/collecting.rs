@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use ops::connection::Connection;
+use ops::definitions::{DEFAULT_PORTS, checked};
 use ops::incident::mask::Masker;
 use ops::incident::{Bundle, Request, collect};
 use ops::place::Place;
 use serde_json::{Value, json};
 use service::Env;
 use service::settings::{Kind, with_file};
-
-use crate::definitions::{DEFAULT_PORTS, checked};
 
 /// Bundles begin with this.
 pub(super) const PREFIX: &str = "incident-";

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::log_level::{LogLevel, ask};
 use ops::own_route::Asked;
 use ops::place::Place;
 use ops::present::{print_either, printable};
 use serde_json::{Value, json};
 use service::telemetry::level::{MAX_SECONDS, filter};
-
-use crate::definitions::DEFAULT_PORTS;
 
 /// Show the log level of a running service, or change it for a limited time
 ///

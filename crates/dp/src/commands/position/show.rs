@@ -8,8 +8,8 @@ use serde::Serialize;
 use service::settings::TABLES;
 
 use super::survey::survey_some;
-use crate::definitions::DEFAULT_PORTS;
 use ops::connection::Connection;
+use ops::definitions::DEFAULT_PORTS;
 use ops::hints::{command, localized};
 use ops::lag::Owner;
 use ops::place::Place;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use localstack::{Name, Service, Stack, StackError};
+use ops::definitions::check_configuration;
 use ops::threads::blocking;
 
 use super::report::{listed, report};
-use crate::definitions::check_configuration;
 use ops::interrupt::{interrupt_flag, or_interrupted};
 use ops::place::Place;
 use ops::present;

@@ -1,11 +1,11 @@
 //! `dp up`: starts the servers, creates tables and topics, then starts the services.
 
+use ops::definitions::check_configuration;
 use ops::place::Place;
 use ops::present::{print_json, print_line};
 use ops::stack::{bring_up, bring_up_servers};
 
 use super::status::{described, show, states};
-use crate::definitions::check_configuration;
 
 /// Start the whole local stack: servers, tables, topics and services
 ///

@@ -1,11 +1,12 @@
-//! The four services as `dp` knows them: names, default ports and settings.
+//! The four services as a command knows them: names, default ports and settings.
 //!
 //! Role: checks a configuration as the services do when they start, without starting them.
 
 use anyhow::bail;
 use localstack::{Name, Stack};
-use ops::connection::service_env;
 use service::{Checked, Env, check};
+
+use crate::connection::service_env;
 
 /// Names and default ports of the services.
 pub const DEFAULT_PORTS: [(&str, u16); 4] = [
@@ -34,6 +35,9 @@ fn problems(env: &Env, service: &str) -> Vec<String> {
 }
 
 /// Refuses what the services of these names would refuse when they start. Must be called inside a runtime.
+///
+/// # Errors
+/// A service would refuse the configuration, or it cannot be read.
 pub fn check_configuration(stack: &mut Stack, names: &[Name]) -> anyhow::Result<()> {
     let mut env = service_env(stack)?;
     for name in names {
