@@ -1,6 +1,5 @@
 //! `dp incident`: one file with everything that a later analysis needs, taken by hand or when a critical alert fires.
 
-mod collecting;
 mod listen;
 
 use std::path::PathBuf;
@@ -9,10 +8,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 use ops::connection::Connection;
 use ops::incident::Bundle;
+use ops::incident::collecting::{Collecting, name};
 use ops::place::Place;
 use ops::present::{bytes, moment, print_either, printable};
-
-use collecting::{Collecting, name};
 
 /// Collect what an analysis of an incident needs, in one file without secrets
 #[derive(Debug, clap::Args)]

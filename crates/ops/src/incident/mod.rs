@@ -1,13 +1,16 @@
 //! A bundle of everything that a later analysis of an incident needs, taken while the incident lasts.
 //!
 //! Role: [`parts`] asks services and servers, all at the same time; [`mask`] removes secrets; [`archive`] writes the file; [`call`] judges
-//! what Alertmanager sends. [`mask`] and [`call`] are pure.
+//! what Alertmanager sends. [`collecting`] knows what the bundles of a run share; [`listen`] collects one for each call. [`mask`] and
+//! [`call`] are pure.
 //! Invariant: every text passes the mask, whatever it is. Nothing is changed anywhere.
 //! Failure: a part that cannot be read is a file with the reason, so that the bundle shows what did not answer. Only a bundle that cannot be
 //! written is an error.
 
 pub mod archive;
 pub mod call;
+pub mod collecting;
+pub mod listen;
 pub mod mask;
 pub mod parts;
 mod request;

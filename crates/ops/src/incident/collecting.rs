@@ -1,27 +1,32 @@
-//! The bundles of `dp incident`: their names, and what every bundle of a run shares.
+//! The bundles of `dp incident`: their names, what every bundle of a run shares, and how many of them stay in a folder.
+//!
+//! Invariant: other files of that folder are not touched.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use ops::connection::Connection;
-use ops::definitions::{DEFAULT_PORTS, checked};
-use ops::incident::mask::Masker;
-use ops::incident::{Bundle, Request, collect};
-use ops::place::Place;
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use service::Env;
 use service::settings::{Kind, with_file};
 
+use super::mask::Masker;
+use super::{Bundle, Request, collect};
+use crate::connection::Connection;
+use crate::definitions::{DEFAULT_PORTS, checked};
+use crate::place::Place;
+
 /// Bundles begin with this.
-pub(super) const PREFIX: &str = "incident-";
-pub(super) const SUFFIX: &str = ".tar.gz";
+const PREFIX: &str = "incident-";
+const SUFFIX: &str = ".tar.gz";
 
 /// The name of a bundle of this moment.
-pub(super) fn name(now: jiff::Timestamp) -> String {
+pub fn name(now: jiff::Timestamp) -> String {
     format!("{PREFIX}{}{SUFFIX}", now.strftime("%Y%m%dT%H%M%SZ"))
 }
 
 /// What every bundle of this run shares.
-pub(super) struct Collecting<'a> {
+pub struct Collecting<'a> {
     place: &'a Place,
     connection: &'a Connection,
     configuration: Value,
@@ -29,7 +34,8 @@ pub(super) struct Collecting<'a> {
 }
 
 impl<'a> Collecting<'a> {
-    pub(super) fn of(place: &'a Place, connection: &'a Connection) -> Collecting<'a> {
+    /// The configuration and its secrets are read now. Must be called inside a runtime.
+    pub fn of(place: &'a Place, connection: &'a Connection) -> Collecting<'a> {
         Collecting {
             place,
             connection,
@@ -38,12 +44,11 @@ impl<'a> Collecting<'a> {
         }
     }
 
-    pub(super) async fn bundle(
-        &self,
-        since: jiff::Timestamp,
-        alerts: &[String],
-        out: PathBuf,
-    ) -> anyhow::Result<Bundle> {
+    /// Collects a bundle: logs and slow queries since a time, on account of these alerts.
+    ///
+    /// # Errors
+    /// The file exists already, or cannot be written.
+    pub async fn bundle(&self, since: jiff::Timestamp, alerts: &[String], out: PathBuf) -> anyhow::Result<Bundle> {
         let request = Request {
             place: self.place,
             connection: self.connection,
@@ -81,9 +86,55 @@ fn masker(env: &Env) -> Masker {
     Masker::of(&with_file(env), is_secret)
 }
 
+/// Removes the oldest bundles.
+pub(super) fn remove_old(dir: &Path, keep: usize) -> anyhow::Result<()> {
+    let is_bundle = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+    };
+    let entries = fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
+    let mut bundles: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_bundle).collect();
+    // Their names sort by time.
+    bundles.sort();
+    for old in bundles.iter().take(bundles.len().saturating_sub(keep)) {
+        fs::remove_file(old).with_context(|| format!("remove {}", old.display()))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_bundles_are_kept_and_other_files_too() {
+        let dir = std::env::temp_dir().join(format!("dp-bundles-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        for name in [
+            "incident-20261001T000000Z.tar.gz",
+            "incident-20261003T000000Z.tar.gz",
+            "incident-20261002T000000Z.tar.gz",
+            "notes.txt",
+        ] {
+            fs::write(dir.join(name), "").unwrap();
+        }
+        remove_old(&dir, 2).unwrap();
+        let mut left: Vec<String> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        left.sort();
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(
+            left,
+            [
+                "incident-20261002T000000Z.tar.gz",
+                "incident-20261003T000000Z.tar.gz",
+                "notes.txt"
+            ]
+        );
+    }
 
     #[test]
     fn names_sort_by_time() {
