@@ -6,7 +6,7 @@
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, [`analyze`] at what limits it, and [`doctor`] at what is wrong;
 //! [`backup`] copies the stores and restores them, [`pause`] pauses stages, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
 //! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas, [`schema_registration`] registers one; [`ingest`], [`simulation`] and
-//! [`simulate`] publish. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
+//! [`simulate`] publish, and [`demo`] publishes and reads what `dp demo` shows. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
 //! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
 //! Failure: errors name the server or option and what to do next.
@@ -21,6 +21,7 @@ pub mod connection;
 pub mod consent;
 pub mod dead_letters;
 pub mod definitions;
+pub mod demo;
 pub mod doctor;
 pub mod health;
 pub mod hints;

@@ -4,8 +4,6 @@
 //! which decides the exit code. A second run continues with the data of the first.
 //! Failure: one line; the stack keeps running for inspection.
 
-mod derived;
-mod market_days;
 mod report;
 
 use std::path::PathBuf;
@@ -18,6 +16,7 @@ use bench::outputs::scrape::{Scrape, Usages};
 use curves::Horizon;
 use localstack::Stack;
 use ops::connection::Connection;
+use ops::demo::{derived, market_days, queries};
 use ops::ingest::Documents;
 use ops::interrupt::unless_interrupted;
 use ops::migrations::{Stores, migrate, stores};
@@ -225,14 +224,7 @@ impl Demo {
     }
 
     async fn what_next(&self, dp: &str) -> anyhow::Result<String> {
-        let queries = report::queries(|table| self.connection.names.table(table));
-        for sql in &queries {
-            self.stores
-                .clickhouse
-                .query_json(sql)
-                .await
-                .with_context(|| format!("query ClickHouse: {sql}"))?;
-        }
+        let queries = queries::examples(&self.connection, &self.stores.clickhouse).await?;
         let ports = &self.stack.config().ports;
         let sql: String = queries.iter().map(|sql| format!("  {dp} sql \"{sql}\"\n")).collect();
         Ok(format!(

@@ -1,4 +1,4 @@
-//! The table at the end of the demo, and queries to continue with.
+//! The table at the end of the demo.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +8,12 @@ use service::writer::TABLES;
 
 use bench::outputs::counts::{Figures, Quantiles};
 use bench::outputs::scrape::Load;
+use ops::demo::derived::NewestValue;
+use ops::demo::market_days::MarketDay;
 use ops::ingest::EXAMPLE_DAY;
 use ops::present::{grouped, table};
 use ops::simulation::Counts;
 use reconcile::stored_curve::StoredCurve;
-
-use super::derived::NewestValue;
-use super::market_days::MarketDay;
 
 /// The latency of one step, in the calm phase and under full load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -252,24 +251,6 @@ fn section(name: &str, first: &str, second: &str, third: &str) -> Vec<String> {
         format!("─ {first}"),
         format!("─ {second}"),
         format!("─ {third}"),
-    ]
-}
-
-/// Example queries for analysts; the demo runs each of them before it prints them.
-pub fn queries(tables: impl Fn(&str) -> String) -> [String; 3] {
-    [
-        format!(
-            "SELECT market, product, count() AS ticks, round(avg(price), 2) AS mean, min(price), max(price) FROM {} GROUP BY market, product ORDER BY market, product",
-            tables("market_ticks")
-        ),
-        format!(
-            "SELECT window_start, open, high, low, close, volume, vwap, trade_count, revision FROM {} WHERE instrument_id = 'MISO.INDIANA.HUB.SPOT' AND interval = '5m' ORDER BY window_start DESC LIMIT 5",
-            tables("bars_latest")
-        ),
-        format!(
-            "SELECT commodity, region, classification_method, count() AS ticks, uniqExact(instrument_id) AS instruments FROM {} GROUP BY ALL ORDER BY ticks DESC",
-            tables("enriched_ticks")
-        ),
     ]
 }
 

@@ -12,14 +12,16 @@ use std::path::Path;
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use localstack::{Name, Stack};
-use ops::connection::{Connection, offer_series};
-use ops::definitions::check_configuration;
-use ops::ingest::{Documents, Sender};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stores::ClickHouse;
 use stores::clickhouse::literal;
 use stream::kafka::publisher::{Publisher, Record};
+
+use crate::connection::{Connection, offer_series};
+use crate::definitions::check_configuration;
+use crate::ingest::{Documents, Sender};
+use crate::simulation::EVENT_TYPE;
 
 const GAS: &str = "NG_HH_M1";
 const NEXT_MONTH: &str = "NG_HH_M2";
@@ -45,6 +47,9 @@ const TRADES: i64 = 7;
 const DOCUMENT: &str = "pjm_da_hrl_lmps_demo.csv";
 
 /// Defines the series unless the stack has some, and refuses a configuration with which services would not start.
+///
+/// # Errors
+/// A service would refuse the configuration, or it cannot be read.
 pub fn define(stack: &mut Stack, names: &[Name]) -> anyhow::Result<()> {
     offer_series(stack, SERIES)?;
     check_configuration(stack, names)
@@ -127,7 +132,7 @@ fn dollars(cents: i64) -> String {
 fn message(tenant: &str, now: Timestamp, instrument: &str, time: Timestamp, cents: i64) -> String {
     json!({
         "envelope": {
-            "event_type": ops::simulation::EVENT_TYPE,
+            "event_type": EVENT_TYPE,
             "event_id": format!("demo-{}-{instrument}-{}", now.as_nanosecond(), time.as_second()),
             "timestamp": now.to_string(),
             "tenant_id": tenant,
@@ -213,7 +218,7 @@ mod tests {
         let document = document(now).unwrap();
         assert_eq!(document.lines().count() as i64, 1 + 2 * HOURS);
         assert_eq!(
-            ops::ingest::format_of(Path::new(DOCUMENT), document.as_bytes()),
+            crate::ingest::format_of(Path::new(DOCUMENT), document.as_bytes()),
             Some("pjm.da_hrl_lmps.csv")
         );
         let rows = |hour: &str| document.lines().filter(|row| row.starts_with(hour)).count();

@@ -1,10 +1,11 @@
 //! The day-ahead prices of the example documents, by market: how complete the day is, and its mean.
 
 use anyhow::Context as _;
-use ops::connection::Connection;
-use ops::ingest::EXAMPLE_DAY;
 use serde::{Deserialize, Serialize};
 use stores::ClickHouse;
+
+use crate::connection::Connection;
+use crate::ingest::EXAMPLE_DAY;
 
 /// A market day in ClickHouse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
