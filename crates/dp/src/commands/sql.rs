@@ -1,30 +1,17 @@
 //! `dp sql`: runs a statement on ClickHouse and streams the result to stdout.
+//!
+//! Role: arguments and printing; [`ops::sql`] judges and sends the statement.
 
 use std::io::{IsTerminal, Read, Write};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use stores::clickhouse::WHOLE_ANSWERS;
-
 use ops::connection::Connection;
 use ops::consent;
 use ops::present::{escaped, time_limit};
 use ops::progress::waiting;
-
-/// How long ClickHouse may take to answer `SELECT 1` before the statement is sent.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// The header in which ClickHouse sums a statement up; complete, since the answer waits for the end of the statement.
-const SUMMARY: &str = "X-ClickHouse-Summary";
-/// The header in which ClickHouse names the format of the answer.
-const FORMAT: &str = "X-ClickHouse-Format";
-/// Statements that administer the server are refused: they are a task for ClickHouse's own client.
-const ADMINISTRATION: [&str; 7] = ["SYSTEM", "GRANT", "REVOKE", "KILL", "BACKUP", "RESTORE", "SET"];
-const ADMINISTERED: [&str; 9] = [
-    "USER", "ROLE", "QUOTA", "ROW", "POLICY", "SETTINGS", "PROFILE", "NAMED", "FUNCTION",
-];
-
-/// Words of an ALTER that removes parts, columns or rows.
-const ALTER_REMOVES: [&str; 3] = ["DROP", "DELETE", "CLEAR"];
+use ops::sql::ask;
+use ops::sql::words::{administers, removes};
 
 /// Run a SQL statement on ClickHouse (database market_data).
 ///
@@ -69,7 +56,7 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
         let at = &connection.settings.clickhouse.url;
         consent::ask(&format!("remove data ({word}) from ClickHouse at {at}"), "remove", yes).await?;
     }
-    let answer = ask(connection, args, statement);
+    let answer = ask(connection, statement, args.write);
     let at = &connection.settings.clickhouse.url;
     let what = format!("waiting up to {} s for ClickHouse at {at}", args.timeout.as_secs());
     let limit = args.timeout;
@@ -81,16 +68,14 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
                 args.timeout.as_secs()
             )
         })??;
-    let written = answer.headers().get(SUMMARY).and_then(|summary| summary.to_str().ok());
-    let written = written.and_then(written_rows);
+    let written = answer.written_rows();
     let (mut out, mut is_empty) = (std::io::stdout(), true);
-    let format = answer.headers().get(FORMAT).and_then(|format| format.to_str().ok());
-    let mut terminal = is_for_people(format, out.is_terminal(), connection.json).then(Terminal::default);
-    while let Some(chunk) = answer.chunk().await.context("read the answer of ClickHouse")? {
+    let mut terminal = is_for_people(answer.format(), out.is_terminal(), connection.json).then(Terminal::default);
+    while let Some(chunk) = answer.chunk().await? {
         is_empty &= chunk.is_empty();
         let shown = match &mut terminal {
             Some(terminal) => terminal.shown(&chunk).into_bytes(),
-            None => chunk.to_vec(),
+            None => chunk,
         };
         match out.write_all(&shown) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
@@ -111,12 +96,6 @@ fn done(written: Option<u64>) -> String {
     }
 }
 
-/// Of the header, a JSON object with numbers as strings.
-fn written_rows(summary: &str) -> Option<u64> {
-    let summary: serde_json::Value = serde_json::from_str(summary).ok()?;
-    summary.get("written_rows")?.as_str()?.parse().ok()
-}
-
 fn statement(args: &Args) -> anyhow::Result<String> {
     let mut statement = args.statement.clone();
     if statement == "-" {
@@ -132,114 +111,6 @@ fn statement(args: &Args) -> anyhow::Result<String> {
         bail!("{word} administers the server, which `dp sql` does not allow: use ClickHouse's own client");
     }
     Ok(statement)
-}
-
-/// Sends the statement; the body of the response has not been read yet.
-async fn ask(connection: &Connection, args: &Args, statement: String) -> anyhow::Result<reqwest::Response> {
-    let settings = &connection.settings.clickhouse;
-    let client = security::http_client(&connection.settings.trust, None)?;
-    let post = |body: String| {
-        client
-            .post(settings.url.expose())
-            .header("X-ClickHouse-User", &settings.user)
-            .header("X-ClickHouse-Key", settings.password.expose())
-            .body(body)
-    };
-    // A frozen server still accepts connections; without this check the command would wait for the whole --timeout.
-    let unreachable = || format!("ask ClickHouse at {}: is it running (`dp status`)?", settings.url);
-    post("SELECT 1".to_owned())
-        .timeout(ANSWERS_WITHIN)
-        .send()
-        .await
-        .map_err(reqwest::Error::without_url)
-        .with_context(unreachable)?;
-    let answer = post(statement)
-        .query(&query_settings(&settings.database, connection.json, args.write))
-        .send()
-        .await
-        .map_err(reqwest::Error::without_url)
-        .with_context(unreachable)?;
-    if answer.status().is_success() {
-        return Ok(answer);
-    }
-    let text = answer.text().await.context("read the answer of ClickHouse")?;
-    // Code 164 is READONLY.
-    let remedy = if !args.write && text.contains("Code: 164") {
-        "; --write allows it"
-    } else {
-        ""
-    };
-    bail!("ClickHouse refused the SQL: {}{remedy}", one_line(&text))
-}
-
-/// The leading words of the statement if they administer the server.
-fn administers(statement: &str) -> Option<String> {
-    let words = leading_words(statement);
-    let first = words.first()?;
-    let is_object = |word: &String| ADMINISTERED.contains(&word.as_str());
-    match first.as_str() {
-        word if ADMINISTRATION.contains(&word) => Some(first.clone()),
-        "CREATE" | "ALTER" | "DROP" | "ATTACH" | "DETACH" if words.get(1).is_some_and(is_object) => {
-            Some(words.get(..2)?.join(" "))
-        }
-        _ => None,
-    }
-}
-
-/// The leading word of the statement if it removes data or tables.
-fn removes(statement: &str) -> Option<String> {
-    let words = leading_words(statement);
-    let first = words.first()?;
-    let is_removal = match first.as_str() {
-        "DROP" | "TRUNCATE" | "DELETE" | "REPLACE" => true,
-        "CREATE" => words.get(2).is_some_and(|word| word == "REPLACE"),
-        // Such a word within a value asks in vain.
-        "ALTER" => statement
-            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .any(|word| ALTER_REMOVES.iter().any(|removal| word.eq_ignore_ascii_case(removal))),
-        _ => false,
-    };
-    is_removal.then(|| first.clone())
-}
-
-/// The first words in upper case, after leading comments.
-fn leading_words(statement: &str) -> Vec<String> {
-    let mut rest = statement.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
-    loop {
-        let after = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
-            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, after)| after),
-            (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, after)| after),
-            _ => break,
-        };
-        rest = after.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
-    }
-    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
-        .take(3)
-        .map(str::to_ascii_uppercase)
-        .collect()
-}
-
-fn query_settings(database: &str, json: bool, write: bool) -> Vec<(&'static str, String)> {
-    let mut settings = vec![
-        ("database", database.to_owned()),
-        ("output_format_json_quote_64bit_integers", "1".to_owned()),
-        ("output_format_json_quote_decimals", "1".to_owned()),
-        ("output_format_pretty_color", "0".to_owned()),
-        ("output_format_pretty_row_numbers", "0".to_owned()),
-    ];
-    if !write {
-        // 2: the server rejects changes but still accepts settings of a query.
-        settings.push(("readonly", "2".to_owned()));
-    }
-    settings.extend(WHOLE_ANSWERS.map(|(name, value)| (name, value.to_owned())));
-    if json {
-        settings.push(("default_format", "JSONEachRow".to_owned()));
-        settings.push(("output_format_json_array_of_rows", "1".to_owned()));
-    } else {
-        settings.push(("default_format", "PrettyCompactMonoBlock".to_owned()));
-    }
-    settings
 }
 
 /// Whether an answer in this format is read by people. A table is, even if it goes through a pipe: `| less` and `| head` end on a
@@ -271,66 +142,14 @@ impl Terminal {
     }
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_insert_says_how_many_rows_it_wrote_and_a_mutation_claims_no_number() {
-        let of = |summary| done(written_rows(summary));
-        assert_eq!(of(r#"{"read_rows":"0","written_rows":"3"}"#), "done; 3 row(s) written");
-        assert_eq!(of(r#"{"read_rows":"0","written_rows":"0"}"#), "done");
-        assert_eq!(of("no JSON"), "done");
-    }
-
-    #[test]
-    fn statements_that_administer_the_server_are_recognized() {
-        for statement in [
-            "SYSTEM SHUTDOWN",
-            "  system\tstop merges",
-            "-- a comment\nSYSTEM FLUSH LOGS",
-            "/* one */ /* two */ GRANT ALL ON *.* TO x",
-            "CREATE USER x",
-            "drop role r",
-            "KILL QUERY WHERE 1",
-        ] {
-            assert!(administers(statement).is_some(), "{statement}");
-        }
-        for statement in [
-            "SELECT * FROM system.tables",
-            "(SELECT 1)",
-            "DROP TABLE system_events",
-            "CREATE TABLE user (a Int8) ENGINE = Memory",
-            "SHOW CREATE TABLE bars",
-            "",
-            "--",
-        ] {
-            assert_eq!(administers(statement), None, "{statement}");
-        }
-    }
-
-    #[test]
-    fn statements_that_remove_data_are_recognized() {
-        for (statement, word) in [
-            ("DROP TABLE scratch SYNC", Some("DROP")),
-            ("-- old\ntruncate table bars", Some("TRUNCATE")),
-            ("DELETE FROM market_ticks WHERE 1", Some("DELETE")),
-            ("alter table bars drop partition '2026-01-01'", Some("ALTER")),
-            ("ALTER TABLE bars DELETE WHERE tick_id IN ('a')", Some("ALTER")),
-            ("CREATE OR REPLACE TABLE bars (a Int8) ENGINE = Memory", Some("CREATE")),
-            ("ALTER TABLE bars ADD COLUMN dropped Int8", None),
-            ("CREATE TABLE replace (a Int8) ENGINE = Memory", None),
-            ("INSERT INTO bars SELECT 'DROP TABLE bars'", None),
-            ("OPTIMIZE TABLE bars FINAL", None),
-            ("RENAME TABLE bars TO bars_damaged", None),
-            ("", None),
-        ] {
-            assert_eq!(removes(statement).as_deref(), word, "{statement}");
-        }
+        assert_eq!(done(Some(3)), "done; 3 row(s) written");
+        assert_eq!((done(Some(0)), done(None)), ("done".to_owned(), "done".to_owned()));
     }
 
     #[test]
@@ -363,11 +182,5 @@ mod tests {
             assert_eq!(found, expected, "{format:?}, terminal {is_terminal}, --json {json}");
         }
         assert_eq!(Terminal::default().shown(b"\0\x1b[31m"), "\\u{0}\\u{1b}[31m");
-    }
-
-    #[test]
-    fn a_statement_is_read_only_without_write() {
-        let is_read_only = |write| query_settings("d", false, write).contains(&("readonly", "2".to_owned()));
-        assert!(is_read_only(false) && !is_read_only(true));
     }
 }
