@@ -5,7 +5,7 @@
 //! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`log_level`] at their level, [`profile`] at what a service does (both by its [`own_route`]), [`dead_letters`] at what was rejected,
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`ping`] at one service, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, [`analyze`] at what limits it, and [`doctor`] at what is wrong;
 //! [`backup`] copies the stores and restores them, [`pause`] pauses stages, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
-//! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`schemas`] compares schemas, [`schema_registration`] registers one; [`sql`] sends a statement to ClickHouse; [`ingest`], [`simulation`] and
+//! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`check_market`] compares prices of a market with its own reports; [`schemas`] compares schemas, [`schema_registration`] registers one; [`sql`] sends a statement to ClickHouse; [`ingest`], [`simulation`] and
 //! [`simulate`] publish, and [`demo`] publishes and reads what `dp demo` shows. [`present`], [`progress`], [`consent`], [`interrupt`] and [`hints`] are the manners of a command on a
 //! terminal.
 //! Invariant: nothing here prints a result; that is the task of the commands. Progress and warnings go to stderr.
@@ -17,6 +17,7 @@ pub mod backup;
 pub mod cache;
 pub mod capacity;
 pub mod catch_up;
+pub mod check_market;
 pub mod connection;
 pub mod consent;
 pub mod dead_letters;

@@ -1,31 +1,22 @@
 //! `dp check-market`: whether the fine prices of a market have the mean that its own hourly report says.
 //!
-//! Role: asks ClickHouse for the hours of each day (`aggregation::hourly::statements`), and compares them (`markets::hourly`).
+//! Role: arguments and printing; [`ops::check_market`] compares.
 //! Failure: ClickHouse does not answer. Hours that cannot be compared are counted, not guessed.
 
 use std::process::ExitCode;
 
-use aggregation::hourly::statements::Question;
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use domain::{Decimal, Micros};
-use markets::hourly::{Compared, Comparison, HOURLY, Hour, pairs};
+use markets::hourly::{Compared, pairs};
+use ops::check_market::{Asked, Report, compare};
 use ops::connection::Connection;
-use ops::migrations::stores;
 use ops::present::{found, iso, moment, print_json, print_line, table};
-use ops::progress::Progress;
-use ops::rows::{number, text};
-use serde::Serialize;
-use serde_json::{Map, Value};
-use stores::ClickHouse;
 
 use crate::cells::{count, shortened};
 
-const HOUR: Micros = 3_600_000_000;
-const DAY: Micros = 24 * HOUR;
+const DAY: Micros = 24 * 3_600_000_000;
 /// Days that are compared if no time is given.
 const DAYS: i64 = 7;
-/// Differences that are shown for each market.
-const SHOWN: usize = 10;
 
 /// Compare the fine prices of markets with their own hourly reports
 ///
@@ -53,16 +44,6 @@ pub struct Args {
     /// Tenant [default: DATA_PROC_TENANT_ID]
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
-}
-
-/// The result for one market.
-#[derive(Debug, Serialize)]
-struct Report {
-    market: &'static str,
-    fine: &'static str,
-    hourly: &'static str,
-    #[serde(flatten)]
-    compared: Compared,
 }
 
 fn market(text: &str) -> Result<String, String> {
@@ -94,41 +75,14 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
     if since >= now {
         bail!("--since is in the future, so there is nothing to compare");
     }
-    let clickhouse = stores(connection)?.clickhouse;
-    let asked: Vec<_> = pairs()
-        .filter(|(market, _)| args.market.as_deref().is_none_or(|asked| asked == *market))
-        .collect();
-    let (days, table) = (parts(since, now), connection.names.table("market_ticks"));
-    let mut progress = Progress::new("comparing", (days.len() * asked.len()) as u64, "market days");
-    let (mut reports, mut done) = (Vec::new(), 0);
-    for (market, fine) in asked {
-        let mut comparison = Comparison::new(args.tolerance, SHOWN);
-        for &(from, to) in &days {
-            let question = Question {
-                table: &table,
-                tenant: args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
-                market,
-                fine,
-                from,
-                to,
-                stored_since: None,
-            };
-            hours(&clickhouse, &question)
-                .await
-                .context("read market_ticks: is ClickHouse running (`dp status`)?")?
-                .iter()
-                .for_each(|hour| comparison.add(hour));
-            done += 1;
-            progress.set(done, market);
-        }
-        reports.push(Report {
-            market,
-            fine,
-            hourly: HOURLY,
-            compared: comparison.found(),
-        });
-    }
-    progress.finish();
+    let asked = Asked {
+        tenant: args.tenant.as_deref().unwrap_or(&connection.settings.tenant_id),
+        market: args.market.as_deref(),
+        since,
+        now,
+        tolerance: args.tolerance,
+    };
+    let reports = compare(connection, &asked).await?;
     let differs = reports.iter().any(|report| report.compared.differing > 0);
     if connection.json {
         print_json(&reports)?;
@@ -136,30 +90,6 @@ pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<ExitCod
         print_line(&shown(&reports, args.tolerance))?;
     }
     Ok(found(differs))
-}
-
-/// Whole hours since a time, in parts of a day: a market has 100,000 hours of nodes on a day.
-fn parts(since: Micros, now: Micros) -> Vec<(Micros, Micros)> {
-    let first = since.div_euclid(HOUR) * HOUR;
-    let starts = (0..)
-        .map(|number| first + number * DAY)
-        .take_while(|start| *start < now);
-    starts.map(|start| (start, start + DAY)).collect()
-}
-
-async fn hours(clickhouse: &ClickHouse, question: &Question<'_>) -> anyhow::Result<Vec<Hour>> {
-    let rows = clickhouse.query_json(&question.of_nodes()).await?;
-    rows.iter().map(hour).collect()
-}
-
-fn hour(row: &Map<String, Value>) -> anyhow::Result<Hour> {
-    Ok(Hour {
-        node: text(row, "node")?.to_owned(),
-        start: number::<Micros>(row, "start")? * 1_000_000,
-        hourly: Decimal::from_unscaled(number(row, "hourly")?).context("ClickHouse returned a price out of range")?,
-        weighted: number(row, "weighted")?,
-        covered: number(row, "covered")?,
-    })
 }
 
 fn shown(reports: &[Report], tolerance: Decimal) -> String {
@@ -207,7 +137,7 @@ fn shown(reports: &[Report], tolerance: Decimal) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use markets::hourly::{Difference, TOLERANCE};
+    use markets::hourly::{Difference, HOURLY, TOLERANCE};
 
     use super::*;
 
@@ -255,14 +185,5 @@ mod tests {
         assert_eq!(market("nyiso").as_deref(), Ok("NYISO"));
         assert!(market("ERCOT").unwrap_err().contains("MISO, PJM, NYISO"));
         assert!(tolerance("-0.1").is_err() && tolerance("x").is_err());
-    }
-
-    #[test]
-    fn the_days_begin_at_a_whole_hour_and_cover_the_time() {
-        let parts = parts(5 * HOUR + 7, 5 * HOUR + DAY + 1);
-        assert_eq!(
-            parts,
-            [(5 * HOUR, 5 * HOUR + DAY), (5 * HOUR + DAY, 5 * HOUR + 2 * DAY)]
-        );
     }
 }
