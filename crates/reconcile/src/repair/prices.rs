@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use ops::cache::{Chosen, message, publish};
 use ops::connection::Connection;
 use ops::migrations::Stores;
@@ -49,6 +49,29 @@ pub async fn rebuild(connection: &Connection, stores: &Stores, topic: &str) -> a
         feeds: connection.names.raw.clone(),
         generation: connection.names.generation().to_owned(),
     })
+}
+
+#[derive(Deserialize)]
+struct Appended {
+    micros: i64,
+}
+
+/// The rebuild from the append time of the event with this id on.
+///
+/// # Errors
+/// ClickHouse does not answer, or has no such event.
+pub async fn since_event(connection: &Connection, stores: &Stores, event: &str) -> anyhow::Result<Strategy> {
+    let sql = format!(
+        "SELECT toInt64(toUnixTimestamp64Micro(appended_at)) AS micros FROM {} WHERE source_event_id = {} ORDER BY micros LIMIT 1 \
+         SETTINGS output_format_json_quote_64bit_integers = 0",
+        connection.names.table("market_ticks"),
+        literal(event)
+    );
+    let rows: Vec<Appended> = stores.clickhouse.query_rows(&sql).await.context("find the event")?;
+    let Some(found) = rows.first() else {
+        bail!("market_ticks has no event with id {event}; its column source_event_id has the ids (`dp sql`)");
+    };
+    Ok(Strategy::Since(found.micros))
 }
 
 /// How the prices are rebuilt. If retention has removed the beginning of the log, newer prices than those of the rest are kept: the

@@ -12,10 +12,8 @@ use ops::migrations::{Stores, stores};
 use ops::present::{found, moment, print_either};
 use ops::progress::Progress;
 use projection::rebuild::{Mode, Plan, Report, Scope, ServedRebuild, Step, Strategy};
-use reconcile::repair::prices::rebuild;
-use serde::Deserialize;
+use reconcile::repair::prices::{rebuild, since_event};
 use stores::Projection;
-use stores::clickhouse::literal;
 
 use crate::cells::count;
 
@@ -111,11 +109,6 @@ impl Args {
     }
 }
 
-#[derive(Deserialize)]
-struct Appended {
-    micros: i64,
-}
-
 /// Runs `dp projection rebuild`.
 ///
 /// # Errors
@@ -207,17 +200,7 @@ async fn strategy(connection: &Connection, stores: &Stores, args: &Args) -> anyh
     let Some(event) = &args.from_event else {
         bail!("name one of --full, --since and --from-event");
     };
-    let sql = format!(
-        "SELECT toInt64(toUnixTimestamp64Micro(appended_at)) AS micros FROM {} WHERE source_event_id = {} ORDER BY micros LIMIT 1 \
-         SETTINGS output_format_json_quote_64bit_integers = 0",
-        connection.names.table("market_ticks"),
-        literal(event)
-    );
-    let rows: Vec<Appended> = stores.clickhouse.query_rows(&sql).await.context("find the event")?;
-    let Some(found) = rows.first() else {
-        bail!("market_ticks has no event with id {event}; its column source_event_id has the ids (`dp sql`)");
-    };
-    Ok(Strategy::Since(found.micros))
+    since_event(connection, stores, event).await
 }
 
 fn text(report: &Report, rows: &str) -> String {
