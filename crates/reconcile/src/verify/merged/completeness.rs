@@ -17,7 +17,7 @@ use stores::ClickHouse;
 use stores::clickhouse::{Merged, literal};
 
 use super::calendar::{Calendars, HOUR};
-use super::parsed;
+use super::parsed::parsed;
 use crate::verify::report::{Check, Differences, Subject};
 
 /// The compared counts.

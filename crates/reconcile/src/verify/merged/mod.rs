@@ -11,6 +11,7 @@ mod calendar;
 pub(crate) mod compare;
 mod completeness;
 mod one;
+mod parsed;
 mod rules;
 
 use anyhow::Context as _;
@@ -26,6 +27,7 @@ use super::versions;
 use crate::sql::moment;
 use calendar::Calendars;
 use compare::{Compared, Stored, compare, grouped};
+use parsed::parsed;
 use rules::{Column, Hour};
 
 pub(crate) use one::{MergedBar, merged_bar};
@@ -273,11 +275,6 @@ fn hour(row: HourRow) -> anyhow::Result<Hour> {
         market: row.of_market,
         instrument,
     })
-}
-
-fn parsed<N: std::str::FromStr>(what: &str, text: &str) -> anyhow::Result<N> {
-    let number: Option<N> = text.parse().ok();
-    number.with_context(|| format!("ClickHouse returned {text} as {what}, which is not a valid number"))
 }
 
 #[cfg(test)]
