@@ -1,13 +1,15 @@
 //! The ClickHouse writer of a service: connects its tables to `stream`.
 //!
-//! Role: [`tables`] lists the tables; [`Rows`] encodes messages of a topic as rows of its table; [`TableAdapter`] gives `stream::table_writer` the table
-//! and its fence. `stream` decides, `stores` talks to ClickHouse, and neither depends on the other.
+//! Role: [`tables`] lists the tables, with what `dp` knows of each; [`Rows`] encodes messages of a topic as rows of its table;
+//! [`TableAdapter`] gives `stream::table_writer` the table and its fence. `stream` decides, `stores` talks to ClickHouse, and neither
+//! depends on the other.
 //! Invariants: INV-6 and INV-8 rest on the order claim → drain → read back in [`TableAdapter::take_over`].
 //! Failure: an insert with an uncertain outcome is reported as unknown, never guessed.
 
 mod adapter;
 mod rows;
 pub mod tables;
+mod versioned;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use crate::life::StartError;
 pub use adapter::TableAdapter;
 pub use rows::Rows;
 pub use tables::{TABLES, TableSpec};
+pub use versioned::{Since, Uses, VersionKey, Versioned};
 
 /// Bytes that make an insert due, with any number of rows: bounds the memory of a writer.
 const BATCH_BYTES: usize = 8 << 20;

@@ -12,7 +12,9 @@ use futures_util::future::join_all;
 use localstack::{Condition, FROZEN, ProcessStatus};
 use parking_lot::Mutex;
 use service::Names;
+use service::writer::{TABLES, TableSpec};
 
+use super::figures::{LATEST_PRICE, STAGE_SERVICES};
 use super::sample::{Alerts, GroupSeen, Sample, Seen};
 use crate::alerts::Alertmanager;
 use crate::connection::{Connection, uses_stack};
@@ -139,7 +141,10 @@ impl Collector {
             let lags = known.lags()?;
             *watch = Some(known);
             let stage = |lag: &Lag| stage_of(&names, &lag.subscription);
-            Ok(lags.iter().map(|lag| GroupSeen::of(lag, stage(lag))).collect())
+            Ok(lags
+                .iter()
+                .map(|lag| GroupSeen::of(lag, stage(lag).as_deref()))
+                .collect())
         });
         match tokio::time::timeout(LAG_LIMIT, reading).await {
             Ok(read) => read.map_err(|error: anyhow::Error| format!("{error:#}")),
@@ -171,25 +176,19 @@ impl Collector {
 }
 
 /// The label `stage` of the latency that a service reports for what this group does with its messages.
-fn stage_of(names: &Names, of: &Subscription) -> Option<&'static str> {
+fn stage_of(names: &Names, of: &Subscription) -> Option<String> {
     let (group, topic) = (&of.group, &of.topic);
-    for service in ["normalization", "enrichment", "aggregation"] {
-        if *group == names.group(service) {
-            return Some(service);
-        }
-        if *group == names.writer_group(service) {
-            let tables = [
-                (&names.normalized, "clickhouse_market_ticks"),
-                (&names.enriched, "clickhouse_enriched_ticks"),
-                (&names.bars, "clickhouse_bars"),
-                (&names.late, "clickhouse_late_ticks"),
-                (&names.derived, "clickhouse_derived_prices"),
-                (&names.curves, "clickhouse_curve_snapshots"),
-            ];
-            return tables.iter().find(|(read, _)| *read == topic).map(|(_, stage)| *stage);
-        }
+    if let Some(service) = STAGE_SERVICES
+        .into_iter()
+        .find(|service| *group == names.group(service))
+    {
+        return Some(service.to_owned());
     }
-    (*group == names.group("projection")).then_some("latest_price")
+    let is_written = |table: &&TableSpec| *group == names.writer_group(table.service) && (table.topic)(names) == topic;
+    if let Some(table) = TABLES.into_iter().find(is_written) {
+        return Some(table.stage());
+    }
+    (*group == names.group("projection")).then(|| LATEST_PRICE.to_owned())
 }
 
 impl Seen {

@@ -6,24 +6,26 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use service::writer::TableSpec;
 
 use super::sample::{Alerts, Counters, GroupSeen, Sample, Seen};
 use crate::health::State;
 use crate::scrape::Histogram;
 
-/// The stages in the order in which data reaches them; unknown ones come last.
-const STAGES: [&str; 10] = [
-    "normalization",
-    "clickhouse_market_ticks",
-    "enrichment",
-    "clickhouse_enriched_ticks",
-    "aggregation",
-    "clickhouse_bars",
-    "clickhouse_late_ticks",
-    "clickhouse_derived_prices",
-    "clickhouse_curve_snapshots",
-    "latest_price",
-];
+/// The services with a stage of their own name, in the order in which data reaches them.
+pub(super) const STAGE_SERVICES: [&str; 3] = ["normalization", "enrichment", "aggregation"];
+/// The stage of projection.
+pub(super) const LATEST_PRICE: &str = "latest_price";
+
+/// The stages in the order in which data reaches them: each service, then the tables that it fills.
+fn stages() -> Vec<String> {
+    let of_service = |service: &'static str| {
+        let tables = TableSpec::of(service).map(TableSpec::stage);
+        std::iter::once(service.to_owned()).chain(tables)
+    };
+    let services = STAGE_SERVICES.into_iter().flat_map(of_service);
+    services.chain([LATEST_PRICE.to_owned()]).collect()
+}
 
 /// The difference between the uptimes of one process and between the samples that rounding and scraping explain.
 const UPTIME_TOLERANCE: f64 = 2.0;
@@ -185,8 +187,10 @@ fn hops(before: Option<&Sample>, now: &Sample, seconds: Option<f64>) -> Vec<Hop>
         }
     }
     let mut hops: Vec<Hop> = new.into_iter().map(|(stage, new)| hop(stage, new, seconds)).collect();
-    let place = |hop: &Hop| STAGES.iter().position(|stage| *stage == hop.stage);
-    hops.sort_by_key(|hop| place(hop).unwrap_or(STAGES.len()));
+    let stages = stages();
+    let place = |hop: &Hop| stages.iter().position(|stage| *stage == hop.stage);
+    // Unknown ones come last.
+    hops.sort_by_key(|hop| place(hop).unwrap_or(stages.len()));
     hops
 }
 

@@ -123,12 +123,28 @@ fn latency_is_that_of_the_new_messages_of_all_replicas() {
 fn stages_are_in_the_order_of_the_data() {
     let mut one = service("enrichment", 1.0, 1, 0);
     let latency = &mut one.counters.as_mut().unwrap().latency;
-    for stage in ["latest_price", "another", "normalization"] {
+    for stage in [
+        "latest_price",
+        "another",
+        "clickhouse_bars",
+        "clickhouse_enriched_ticks",
+        "normalization",
+    ] {
         latency.insert(stage.to_owned(), Histogram::default());
     }
     let figures = compared(None, &sample(0, vec![one]));
     let stages: Vec<&str> = figures.hops.iter().map(|hop| hop.stage.as_str()).collect();
-    assert_eq!(stages, ["normalization", "enrichment", "latest_price", "another"]);
+    assert_eq!(
+        stages,
+        [
+            "normalization",
+            "enrichment",
+            "clickhouse_enriched_ticks",
+            "clickhouse_bars",
+            "latest_price",
+            "another"
+        ]
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use ops::migrations::stores;
 use ops::progress::Progress;
 use ops::threads::reading;
 use serde::Deserialize;
+use service::writer::tables::MARKET_TICKS;
 use stores::clickhouse::literal;
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, StreamError};
@@ -54,7 +55,7 @@ pub(super) async fn known(connection: &Connection, documents: &[Document]) -> an
         let sql = format!(
             "SELECT toString(tenant_id) AS tenant, source_event_id AS id, count() AS rows FROM {} WHERE source_event_id IN ({}) \
              GROUP BY tenant, id SETTINGS output_format_json_quote_64bit_integers = 0",
-            connection.names.table("market_ticks"),
+            connection.names.table(MARKET_TICKS.name),
             listed.join(", ")
         );
         let rows: Vec<Stored> = clickhouse

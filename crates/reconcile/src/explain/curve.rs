@@ -12,12 +12,12 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service::Names;
-use stores::clickhouse::{literal, rows};
+use service::writer::tables::CURVE_SNAPSHOTS;
+use stores::clickhouse::literal;
 
 use super::logs::{RawRecord, Search};
 use super::served::place_of;
 use super::session::{LOOKED_THROUGH, Session};
-use super::tables::Tables;
 use super::{At, Place, TickRow};
 use crate::sql::moment;
 use crate::verify::curves::delivery::Market;
@@ -25,9 +25,6 @@ use crate::verify::curves::levels::{Plans, Subject};
 use crate::verify::curves::pricing::{Mean, Point, Quoted, Weights};
 use crate::verify::curves::rows::content;
 use ops::rows::{number, text};
-
-/// A quote counts in snapshots for eight days at most, and revises those of four days before.
-const LONGEST_USE: Micros = 9 * 86_400_000_000;
 
 /// A version of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -137,7 +134,7 @@ impl Snapshot<'_> {
 
     /// All versions of the newest time that has one that counts.
     fn versions(&self, names: &Names) -> String {
-        let table = names.table("curve_snapshots");
+        let table = names.table(CURVE_SNAPSHOTS.name);
         let until = self
             .at
             .map(|at| match self.is_revised {
@@ -220,7 +217,7 @@ impl Session<'_> {
         let sql = format!(
             "SELECT toString(tenant_id) AS tenant_, toString(curve_id) AS name_, toString(toUnixTimestamp64Micro(min(as_of))) AS first_ \
              FROM {} WHERE horizon = {} GROUP BY tenant_, name_ ORDER BY name_ != {}, tenant_ != {}, name_ LIMIT 5",
-            self.connection.names.table("curve_snapshots"),
+            self.connection.names.table(CURVE_SNAPSHOTS.name),
             literal(horizon),
             literal(curve),
             literal(tenant)
@@ -234,28 +231,6 @@ impl Session<'_> {
         Ok(anyhow::anyhow!(
             "curve {curve} of tenant {tenant} has no snapshot to horizon {horizon}{until}: {hint}"
         ))
-    }
-}
-
-impl Tables<'_> {
-    /// The snapshots to the last quote whose newest version has the tick as a quote, with every column; at most `limit`, the latest ones.
-    ///
-    /// # Errors
-    /// ClickHouse does not answer.
-    pub async fn curves_of(&self, tick: &TickRow, limit: usize) -> anyhow::Result<Vec<Map<String, Value>>> {
-        let layout = rows::curve::LAYOUT;
-        let (time, quoted) = (tick.appended_at.0, literal(&format!("\"{}\"", tick.tick_id)));
-        let sql = format!(
-            "SELECT {}, ingested_at FROM (SELECT * FROM {} WHERE tenant_id = {} AND horizon = 'all' AND as_of >= {} AND as_of <= {} \
-             ORDER BY version DESC LIMIT 1 BY tenant_id, curve_id, as_of) WHERE position(inputs, {quoted}) > 0 \
-             ORDER BY as_of DESC LIMIT {limit}",
-            layout.names(),
-            self.names.table(layout.table),
-            literal(&tick.tenant_id),
-            moment(time),
-            moment(time.saturating_add(LONGEST_USE)),
-        );
-        self.clickhouse.query_json(&sql).await.context("ask ClickHouse")
     }
 }
 

@@ -11,12 +11,12 @@ use domain::{Decimal, Micros};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use service::Names;
-use stores::clickhouse::{literal, rows};
+use service::writer::tables::DERIVED_PRICES;
+use stores::clickhouse::literal;
 
 use super::logs::{RawRecord, Search};
 use super::served::place_of;
 use super::session::{LOOKED_THROUGH, Session};
-use super::tables::Tables;
 use super::{At, Place, TickRow};
 use crate::sql::moment;
 use crate::verify::derived::recomputed;
@@ -24,8 +24,6 @@ use ops::rows::{number, text};
 
 /// Between the formula and the statistic in the kind of a rolling statistic.
 const ROLLING: &str = "_rolling_";
-/// A price counts in derived prices for a week at most.
-const LONGEST_USE: Micros = 7 * 86_400_000_000;
 
 /// A version of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -189,7 +187,7 @@ impl Session<'_> {
         let sql = format!(
             "SELECT toString(tenant_id) AS tenant_, toString(series) AS name_, toString(toUnixTimestamp64Micro(min(timestamp))) AS first_ \
              FROM {} GROUP BY tenant_, name_ ORDER BY name_ != {}, tenant_ != {}, name_ LIMIT 5",
-            self.connection.names.table("derived_prices"),
+            self.connection.names.table(DERIVED_PRICES.name),
             literal(series),
             literal(tenant)
         );
@@ -202,31 +200,9 @@ impl Session<'_> {
     }
 }
 
-impl Tables<'_> {
-    /// The derived prices whose newest version uses the tick or was caused by it, with every column; at most `limit`, the latest ones.
-    ///
-    /// # Errors
-    /// ClickHouse does not answer.
-    pub async fn derived_of(&self, tick: &TickRow, limit: usize) -> anyhow::Result<Vec<Map<String, Value>>> {
-        let layout = rows::derived::LAYOUT;
-        let (time, origin) = (tick.event_time.0, literal(&tick.tick_id));
-        let sql = format!(
-            "SELECT {}, ingested_at FROM (SELECT * FROM {} WHERE tenant_id = {} AND timestamp >= {} AND timestamp <= {} \
-             ORDER BY version DESC LIMIT 1 BY tenant_id, series, timestamp) \
-             WHERE first_origin = {origin} OR second_origin = {origin} OR cause_origin = {origin} ORDER BY timestamp DESC LIMIT {limit}",
-            layout.names(),
-            self.names.table(layout.table),
-            literal(&tick.tenant_id),
-            moment(time),
-            moment(time.saturating_add(LONGEST_USE)),
-        );
-        self.clickhouse.query_json(&sql).await.context("ask ClickHouse")
-    }
-}
-
 /// The versions of the newest time of the series, not after `at`.
 fn versions(names: &Names, (tenant, series): (&str, &str), at: Option<Micros>) -> String {
-    let table = names.table("derived_prices");
+    let table = names.table(DERIVED_PRICES.name);
     let until = at.map(|at| format!(" AND timestamp <= {}", moment(at)));
     let of = format!("tenant_id = {} AND series = {}", literal(tenant), literal(series));
     let optional = |column: &str| format!("if(isNull({column}), NULL, toString({column}))");

@@ -11,6 +11,7 @@ use domain::Micros;
 use ops::rows::{number, text};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use service::writer::tables::{ENRICHED_TICKS, MARKET_TICKS};
 use stores::clickhouse::literal;
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, StreamError};
@@ -101,8 +102,8 @@ impl Session<'_> {
         let places: BTreeSet<Place> = newest.iter().map(|(place, _)| place.clone()).collect();
         let condition = among(&places, since);
         let ids = "argMin(source_event_id, raw_index) AS event_, argMin(correlation_id, raw_index) AS correlation_, ";
-        let mut normalized = self.rows_of("market_ticks", ids, &condition).await?;
-        let mut enriched = self.rows_of("enriched_ticks", "", &condition).await?;
+        let mut normalized = self.rows_of(MARKET_TICKS.name, ids, &condition).await?;
+        let mut enriched = self.rows_of(ENRICHED_TICKS.name, "", &condition).await?;
         let (bootstrap, dlq) = (self.reading.rules.bootstrap.clone(), self.connection.names.dlq.clone());
         let letters = ops::threads::blocking(move || letters(&bootstrap, &dlq, &places, since))
             .await

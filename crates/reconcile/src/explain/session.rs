@@ -8,6 +8,7 @@ use normalization::config::Config;
 use serde_json::{Map, Value};
 use service::Reader;
 use service::clients::{Clients, Dependency, Use};
+use service::writer::TableSpec;
 use stream::status::wall_clock;
 
 use super::bar::{BarTrace, assemble, notes};
@@ -227,6 +228,8 @@ impl<'a> Session<'a> {
     /// # Errors
     /// The message has never existed, or a server does not answer.
     pub async fn row(&self, place: &Place, index: Option<i32>, table: Option<&str>) -> anyhow::Result<RowTrace> {
+        let spec = |name: &str| TableSpec::named(name).with_context(|| format!("no writer fills table {name}"));
+        let table = table.map(spec).transpose()?;
         let ticks = self.tables().ticks_from(place, index).await?;
         let raw = self.one(place).await?;
         let decided = raw.kept.as_ref().and_then(|kept| kept.decided.as_ref());
@@ -262,7 +265,7 @@ impl<'a> Session<'a> {
             ));
         }
         let (ticks, table_rows) = self.with_bars(ticks, table).await?;
-        notes.extend(note_on(table, self.limit));
+        notes.extend(table.and_then(|table| note_on(table, self.limit)));
         Ok(RowTrace {
             raw,
             original,
@@ -277,16 +280,12 @@ impl<'a> Session<'a> {
     async fn with_bars(
         &self,
         ticks: Vec<TickRow>,
-        table: Option<&str>,
+        table: Option<&TableSpec>,
     ) -> anyhow::Result<(Vec<TickAndBars>, Vec<Map<String, Value>>)> {
         let (tables, mut shown, mut rows) = (self.tables(), Vec::new(), Vec::new());
         for tick in ticks.into_iter().take(self.limit) {
-            // A bar is not the row of one tick. The bars that count the tick are always shown.
-            match table {
-                None | Some("bars") => {}
-                Some("derived_prices") => rows.extend(tables.derived_of(&tick, self.limit).await?),
-                Some("curve_snapshots") => rows.extend(tables.curves_of(&tick, self.limit).await?),
-                Some(table) => rows.extend(tables.row(table, &tick).await?),
+            if let Some(table) = table {
+                rows.extend(tables.rows_of(table, &tick, self.limit).await?);
             }
             let bars = tables.bars_of(&tick).await?;
             shown.push(TickAndBars { tick, bars });
@@ -339,16 +338,10 @@ impl<'a> Session<'a> {
 }
 
 /// What the rows of a table are that follow from many ticks.
-fn note_on(table: Option<&str>, limit: usize) -> Option<String> {
-    match table {
-        Some("derived_prices") => Some(format!(
-            "the rows are the newest versions of at most {limit} derived prices for each tick: those that use it, or that it caused; \
-             `dp explain derived` traces one of them"
-        )),
-        Some("curve_snapshots") => Some(format!(
-            "the rows are the newest versions of at most {limit} snapshots for each tick that have it as a quote, to horizon all; \
-             `dp explain curve` traces one of them"
-        )),
-        _ => None,
-    }
+fn note_on(table: &TableSpec, limit: usize) -> Option<String> {
+    let uses = table.versions.as_ref()?.uses.as_ref()?;
+    Some(format!(
+        "the rows are the newest versions of at most {limit} {}",
+        uses.note
+    ))
 }

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use domain::{Interval, Micros, Window};
 use serde_json::{Map, Value};
 use service::Names;
-use service::writer::TableSpec;
-use service::writer::tables::{ENRICHED_TICKS, MARKET_TICKS};
+use service::writer::tables::{BARS, ENRICHED_TICKS, LATE_TICKS, MARKET_TICKS};
+use service::writer::{Since, TableSpec};
 use stores::ClickHouse;
 use stores::clickhouse::literal;
 
@@ -80,7 +80,7 @@ impl Tables<'_> {
         let sql = format!(
             "SELECT {PLACES}, arrayStringConcat(intervals, ',') AS intervals_, \
              toString(toUnixTimestamp64Micro(watermark)) AS watermark_ FROM {} WHERE {condition}",
-            self.names.table("late_ticks")
+            self.names.table(LATE_TICKS.name)
         );
         for row in self.ask(&sql).await? {
             let late = LateRow {
@@ -126,7 +126,7 @@ impl Tables<'_> {
     /// # Errors
     /// ClickHouse does not answer.
     pub async fn clocks(&self, instrument: Instrument<'_>, window: Window) -> anyhow::Result<BTreeMap<i64, Micros>> {
-        let table = self.names.table("enriched_ticks");
+        let table = self.names.table(ENRICHED_TICKS.name);
         let of_window = format!("FROM {table} WHERE {} AND {}", instrument.is(), within(window));
         // Groups the rows of the partition by the next offset of the window.
         let sql = format!(
@@ -211,7 +211,7 @@ impl Tables<'_> {
             ingested = micros("ingested_at"),
             first = edge("first"),
             last = edge("last"),
-            table = self.names.table("bars"),
+            table = self.names.table(BARS.name),
         );
         self.ask(&sql)
             .await?
@@ -233,7 +233,7 @@ impl Tables<'_> {
         let sql = format!(
             "SELECT DISTINCT toString(toUnixTimestamp64Micro(window_start)) AS start_ FROM {} WHERE {} AND interval = '{}' \
              ORDER BY abs(toUnixTimestamp64Micro(window_start) - toInt64({start})) LIMIT 3",
-            self.names.table("bars"),
+            self.names.table(BARS.name),
             instrument.is(),
             interval.name()
         );
@@ -252,7 +252,7 @@ impl Tables<'_> {
         let sql = format!(
             "SELECT toString(tenant_id) AS tenant_, toString(instrument_id) AS instrument_ FROM {} GROUP BY tenant_, instrument_ \
              ORDER BY ngramDistanceCaseInsensitive(instrument_, {}), tenant_ != {} LIMIT 5",
-            self.names.table("enriched_ticks"),
+            self.names.table(ENRICHED_TICKS.name),
             literal(instrument.id),
             literal(instrument.tenant_id)
         );
@@ -270,30 +270,56 @@ impl Tables<'_> {
         let sql = format!(
             "SELECT {TICK}, {PLACES} FROM {} WHERE {} \
              ORDER BY timestamp DESC, {VINTAGE} DESC, sequence DESC NULLS LAST, feed DESC, raw_partition DESC, raw_offset DESC, raw_index DESC LIMIT 1",
-            self.names.table("enriched_ticks"),
+            self.names.table(ENRICHED_TICKS.name),
             instrument.is()
         );
         let rows = self.ask(&sql).await?;
         rows.first().map(tick).transpose()
     }
 
-    /// All columns of a tick's row in a table. A column that the table still has, but no writer fills, is not shown.
+    /// The rows of a tick in a table with all columns: its own one, or the newest versions of those that use it; of these at most `limit`,
+    /// the latest ones. None of a table whose rows are shown with the tick anyway. A column that the table still has, but no writer fills,
+    /// is not shown.
     ///
     /// # Errors
     /// ClickHouse does not answer.
-    pub async fn row(&self, base: &str, tick: &TickRow) -> anyhow::Result<Vec<Row>> {
-        let layout = TableSpec::named(base).context("no writer fills this table")?.layout;
-        let sql = format!(
-            "SELECT {}, ingested_at, tick_id FROM {} WHERE feed = {} AND raw_partition = {} AND raw_offset = {} AND raw_index = {}",
-            layout.names(),
-            self.names.table(base),
+    pub async fn rows_of(&self, table: &TableSpec, tick: &TickRow, limit: usize) -> anyhow::Result<Vec<Row>> {
+        match rows_of(table, &self.names.table(table.name), tick, limit) {
+            Some(sql) => self.ask(&sql).await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The query for these rows. `name` has the suffix of the generation.
+fn rows_of(table: &TableSpec, name: &str, tick: &TickRow, limit: usize) -> Option<String> {
+    let columns = table.layout.names();
+    let Some(versions) = &table.versions else {
+        return Some(format!(
+            "SELECT {columns}, ingested_at, tick_id FROM {name} \
+             WHERE feed = {} AND raw_partition = {} AND raw_offset = {} AND raw_index = {}",
             literal(&tick.raw.topic),
             tick.raw.partition,
             tick.raw.offset,
             tick.index
-        );
-        self.ask(&sql).await
-    }
+        ));
+    };
+    let uses = versions.uses.as_ref()?;
+    let since = match uses.since {
+        Since::Event => tick.event_time.0,
+        Since::Append => tick.appended_at.0,
+    };
+    Some(format!(
+        "SELECT {columns}, ingested_at FROM (SELECT * FROM {name} WHERE tenant_id = {tenant}{among} AND {time} >= {first} AND {time} <= {last} \
+         ORDER BY version DESC LIMIT 1 BY {key}) WHERE {is_used} ORDER BY {time} DESC LIMIT {limit}",
+        tenant = literal(&tick.tenant_id),
+        among = uses.among,
+        time = versions.time,
+        first = moment(since),
+        last = moment(since.saturating_add(uses.longest)),
+        key = versions.key(),
+        is_used = (uses.is_used)(&tick.tick_id),
+    ))
 }
 
 fn within(window: Window) -> String {
@@ -386,4 +412,39 @@ fn bar(row: &Row, topic: &str) -> anyhow::Result<BarRow> {
         place: source(row, topic)?,
         ingested_at: At(number(row, "ingested_")?),
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)]
+mod tests {
+    use service::writer::tables::{BARS, CURVE_SNAPSHOTS, DERIVED_PRICES};
+
+    use super::super::bar::tests::traced;
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_tick_are_found_by_what_is_known_of_their_table() {
+        let tick = traced().1.ticks[0].tick.clone();
+        let sql = |table: &TableSpec| rows_of(table, "t_g2", &tick, 7);
+        assert_eq!(sql(&BARS), None, "the bars of a tick are shown with it");
+        let own = sql(&MARKET_TICKS).unwrap();
+        assert!(own.contains("FROM t_g2 WHERE feed = ") && own.contains(&format!("raw_offset = {}", tick.raw.offset)));
+        let derived = sql(&DERIVED_PRICES).unwrap();
+        for part in [
+            format!(" AND timestamp >= {} AND", moment(tick.event_time.0)),
+            "LIMIT 1 BY tenant_id, series, timestamp)".to_owned(),
+            format!("WHERE first_origin = '{}' OR", tick.tick_id),
+            "ORDER BY timestamp DESC LIMIT 7".to_owned(),
+        ] {
+            assert!(derived.contains(&part), "{part}: {derived}");
+        }
+        let curves = sql(&CURVE_SNAPSHOTS).unwrap();
+        for part in [
+            format!(" AND horizon = 'all' AND as_of >= {} AND", moment(tick.appended_at.0)),
+            "LIMIT 1 BY tenant_id, curve_id, horizon, as_of)".to_owned(),
+            format!("position(inputs, '\"{}\"') > 0", tick.tick_id),
+        ] {
+            assert!(curves.contains(&part), "{part}: {curves}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use domain::Micros;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use service::writer::tables::{ENRICHED_TICKS, LATE_TICKS, MARKET_TICKS};
 use stores::clickhouse::literal;
 use stream::kafka::reader::LogReader;
 use stream::trace::{self, Found, TraceId, Traceparent};
@@ -80,7 +81,7 @@ impl Session<'_> {
         let names = &self.connection.names;
         let mut searched = vec![format!(
             "columns source_event_id and correlation_id of table {}",
-            names.table("market_ticks")
+            names.table(MARKET_TICKS.name)
         )];
         let in_tables = self.in_tables(id, tenant).await?;
         searched.push(format!("headers and payloads of topic {}", names.dlq));
@@ -116,7 +117,7 @@ impl Session<'_> {
         let sql = format!(
             "SELECT DISTINCT toString(feed) AS feed_, toString(raw_partition) AS partition_, toString(raw_offset) AS offset_ \
              FROM {} WHERE {} ORDER BY feed, raw_partition, raw_offset LIMIT {}",
-            self.connection.names.table("market_ticks"),
+            self.connection.names.table(MARKET_TICKS.name),
             ids(Some(id), tenant),
             MESSAGES + 1
         );
@@ -262,7 +263,13 @@ impl Session<'_> {
                 .context("read the times of the ticks")
         };
         let mut details = BTreeMap::new();
-        for row in ask(select(&columns, "market_ticks", &format!(" AND {}", ids(id, tenant)))).await? {
+        for row in ask(select(
+            &columns,
+            MARKET_TICKS.name,
+            &format!(" AND {}", ids(id, tenant)),
+        ))
+        .await?
+        {
             let detail = Detail {
                 event_id: Some(text(&row, "event_")?.to_owned()),
                 correlation_id: Some(text(&row, "correlation_")?.to_owned()),
@@ -275,14 +282,14 @@ impl Session<'_> {
             details.insert(number(&row, "index_")?, detail);
         }
         let columns = format!("{}, {ingested}", micros("enriched_at", "made_"));
-        for row in ask(select(&columns, "enriched_ticks", "")).await? {
+        for row in ask(select(&columns, ENRICHED_TICKS.name, "")).await? {
             let index: i32 = number(&row, "index_")?;
             if let Some(detail) = details.get_mut(&index) {
                 detail.times.enriched = Some(number(&row, "made_")?);
                 detail.times.in_enriched_ticks = Some(number(&row, "ingested_")?);
             }
         }
-        for row in ask(select(&ingested, "late_ticks", "")).await? {
+        for row in ask(select(&ingested, LATE_TICKS.name, "")).await? {
             let index: i32 = number(&row, "index_")?;
             if let Some(detail) = details.get_mut(&index) {
                 detail.times.in_late_ticks = Some(number(&row, "ingested_")?);

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use service::writer::TableSpec;
+use service::writer::tables::ENRICHED_TICKS;
+
 use crate::tick_id::Period;
 use crate::verify::blocks::BlockKey;
 use crate::verify::{Check, Subject, VerifyReport, Wrong, WrongRow};
-
-/// The table that bars, derived prices, snapshots of curves and latest prices follow from.
-pub const ENRICHED: &str = "enriched_ticks";
-/// The table that has the bids and asks of derived prices.
-const MARKET: &str = "market_ticks";
 
 /// The wrong rows of a table of ticks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +65,7 @@ pub struct Other {
 pub struct Findings {
     /// Tables of ticks.
     pub tables: BTreeMap<&'static str, OfTable>,
-    /// Tables of bars, derived prices and snapshots of curves.
+    /// Tables that keep versions of their rows.
     pub versions: BTreeMap<&'static str, OfVersions>,
     /// Latest prices in PostgreSQL.
     pub postgres: Vec<WrongRow>,
@@ -75,10 +73,8 @@ pub struct Findings {
     pub redis: Vec<WrongRow>,
     /// What no row says.
     pub others: Vec<Other>,
-    /// Whether `enriched_ticks` lacks rows that can be repaired, of any time: what follows from it cannot be judged.
-    pub lacks_ticks: bool,
-    /// The same of `market_ticks`: derived prices cannot be judged.
-    pub lacks_quotes: bool,
+    /// The tables that lack rows that can be repaired, of any time: what follows from them cannot be judged.
+    pub lacking: BTreeSet<&'static str>,
     /// Whether messages that are compared were in flight: nothing that is missing or other proves that it was lost or changed.
     pub in_flight: bool,
     /// Whether messages are arriving: rows after a writer's position are its own.
@@ -113,12 +109,11 @@ impl Findings {
                 (of.by_topic, of.blocks) = (rows(), found.blocks.clone());
                 (of.unseen, of.at_least) = (unseen, found.at_least);
                 let lacks = unseen > 0 || found.rows.iter().any(|row| row.wrong == Wrong::Missing);
-                self.lacks_ticks |= table == ENRICHED && lacks;
-                self.lacks_quotes |= table == MARKET && lacks;
+                if lacks {
+                    self.lacking.insert(table);
+                }
             }
-            Subject::Bars => self.add_versions("bars", rows(), unseen),
-            Subject::Derived => self.add_versions("derived_prices", rows(), unseen),
-            Subject::Curves => self.add_versions("curve_snapshots", rows(), unseen),
+            Subject::Versions(table) => self.add_versions(table, rows(), unseen),
             Subject::Postgres => self.postgres = rows(),
             Subject::Redis => self.redis = rows(),
             Subject::Log | Subject::Positions(_) | Subject::View => self.others.push(Other {
@@ -138,14 +133,22 @@ impl Findings {
         of.unseen += unseen;
     }
 
-    /// Whether rows of this table cannot be judged, because a table of the ticks that they follow from lacks some.
+    /// Whether latest prices cannot be judged, because the table of the ticks that they follow from lacks some.
+    pub fn prices_wait(&self) -> bool {
+        self.lacking.contains(ENRICHED_TICKS.name)
+    }
+
+    /// Whether rows of this table cannot be judged, because a table of the ticks that they are made of lacks some.
     pub fn waits(&self, table: &str) -> bool {
-        self.lacks_ticks || (self.lacks_quotes && table == "derived_prices")
+        let lacks = |spec: &TableSpec| spec.made_of.iter().any(|ticks| self.lacking.contains(ticks.name));
+        TableSpec::named(table).is_some_and(lacks)
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use service::writer::tables::{CURVE_SNAPSHOTS, DERIVED_PRICES, MARKET_TICKS};
+
     use super::*;
     use crate::verify::Differences;
 
@@ -170,9 +173,9 @@ pub(super) mod tests {
         let missing = |origin: &str| row(Wrong::Missing, &[origin], origin);
         let report = VerifyReport {
             checks: vec![
-                check(Subject::SourceRows(ENRICHED), vec![missing("raw/0/1/0")], 0),
+                check(Subject::SourceRows(ENRICHED_TICKS.name), vec![missing("raw/0/1/0")], 0),
                 check(
-                    Subject::RawRows("market_ticks"),
+                    Subject::RawRows(MARKET_TICKS.name),
                     vec![missing("raw/0/1/0"), missing("raw/0/9/0")],
                     0,
                 ),
@@ -180,9 +183,9 @@ pub(super) mod tests {
             ..VerifyReport::default()
         };
         let findings = Findings::of(&report, &Period::of([(("raw".to_owned(), 0), (5, 20))]));
-        assert!(findings.lacks_ticks);
-        assert!(findings.tables[ENRICHED].by_topic.is_empty());
-        let keys: Vec<&str> = findings.tables["market_ticks"]
+        assert!(findings.prices_wait() && findings.waits(CURVE_SNAPSHOTS.name));
+        assert!(findings.tables[ENRICHED_TICKS.name].by_topic.is_empty());
+        let keys: Vec<&str> = findings.tables[MARKET_TICKS.name]
             .all()
             .iter()
             .map(|row| row.origin.as_str())
@@ -195,16 +198,16 @@ pub(super) mod tests {
         let missing = || vec![row(Wrong::Missing, &["raw/0/1/0"], "raw/0/1/0")];
         let report = VerifyReport {
             checks: vec![
-                check(Subject::RawRows("market_ticks"), missing(), 0),
-                check(Subject::SourceRows("market_ticks"), missing(), 3),
+                check(Subject::RawRows(MARKET_TICKS.name), missing(), 0),
+                check(Subject::SourceRows(MARKET_TICKS.name), missing(), 3),
             ],
             ..VerifyReport::default()
         };
         let findings = Findings::of(&report, &Period::everything());
-        let table = &findings.tables["market_ticks"];
+        let table = &findings.tables[MARKET_TICKS.name];
         assert_eq!((table.all().len(), table.unseen), (1, 3));
-        assert!(!findings.lacks_ticks && findings.lacks_quotes);
-        assert!(findings.waits("derived_prices") && !findings.waits("curve_snapshots"));
+        assert!(!findings.prices_wait());
+        assert!(findings.waits(DERIVED_PRICES.name) && !findings.waits(CURVE_SNAPSHOTS.name));
     }
 
     #[test]
@@ -212,19 +215,23 @@ pub(super) mod tests {
         let missing = |key: &str| row(Wrong::Missing, &["t", key, "all", "2026"], "raw/0/1/0");
         let report = VerifyReport {
             checks: vec![
-                check(Subject::Curves, vec![missing("A")], 2),
-                check(Subject::Curves, vec![missing("A"), missing("B")], 0),
-                check(Subject::Derived, vec![missing("s")], 0),
+                check(Subject::Versions(CURVE_SNAPSHOTS.name), vec![missing("A")], 2),
+                check(
+                    Subject::Versions(CURVE_SNAPSHOTS.name),
+                    vec![missing("A"), missing("B")],
+                    0,
+                ),
+                check(Subject::Versions(DERIVED_PRICES.name), vec![missing("s")], 0),
             ],
             ..VerifyReport::default()
         };
         let findings = Findings::of(&report, &Period::everything());
-        let curves = &findings.versions["curve_snapshots"];
+        let curves = &findings.versions[CURVE_SNAPSHOTS.name];
         assert_eq!(
             (curves.rows.clone(), curves.unseen),
             (vec![missing("A"), missing("B")], 2)
         );
-        assert_eq!(findings.versions["derived_prices"].rows, [missing("s")]);
+        assert_eq!(findings.versions[DERIVED_PRICES.name].rows, [missing("s")]);
         assert!(findings.others.is_empty());
     }
 }

@@ -36,10 +36,8 @@ impl Stores {
             Subject::RawRows(_)
             | Subject::SourceRows(_)
             | Subject::Positions(_)
-            | Subject::Bars
-            | Subject::View
-            | Subject::Derived
-            | Subject::Curves => self.clickhouse,
+            | Subject::Versions(_)
+            | Subject::View => self.clickhouse,
             Subject::Postgres => self.postgres,
             Subject::Redis => self.redis,
         }
@@ -222,7 +220,7 @@ impl Plan {
         if findings.postgres.is_empty() {
             return;
         }
-        let why = match (findings.lacks_ticks, findings.in_flight) {
+        let why = match (findings.prices_wait(), findings.in_flight) {
             (true, _) => FOLLOWS,
             (false, true) => PRICE_IN_FLIGHT,
             (false, false) => {
@@ -240,7 +238,7 @@ impl Plan {
         for row in &findings.redis {
             let is_wrong_there = || findings.postgres.iter().any(|price| price.key == row.key);
             match (row.wrong, row.key.as_slice()) {
-                _ if findings.lacks_ticks => self.leave("Redis", &row.text, FOLLOWS),
+                _ if findings.prices_wait() => self.leave("Redis", &row.text, FOLLOWS),
                 _ if findings.in_flight => self.leave("Redis", &row.text, COPY_IN_FLIGHT),
                 _ if is_wrong_there() => self.leave("Redis", &row.text, COPY_FOLLOWS),
                 (Wrong::Missing, [tenant, instrument]) => refresh.push((tenant.clone(), instrument.clone())),
@@ -257,8 +255,10 @@ impl Plan {
 mod tests {
     use std::collections::BTreeMap;
 
+    use service::writer::tables::{ENRICHED_TICKS, MARKET_TICKS};
+
+    use super::super::findings::Other;
     use super::super::findings::tests::row;
-    use super::super::findings::{ENRICHED, Other};
     use super::*;
     use crate::verify::blocks::Lane;
 
@@ -286,7 +286,7 @@ mod tests {
 
     fn of_table(name: &'static str, table: OfTable) -> Findings {
         Findings {
-            lacks_ticks: name == ENRICHED && table.repairable().next().is_some(),
+            lacking: table.repairable().next().map(|_| name).into_iter().collect(),
             tables: [(name, table)].into(),
             ..Findings::default()
         }
@@ -334,7 +334,7 @@ mod tests {
                 .into_iter()
                 .flatten()
                 .collect(),
-            lacks_quotes: true,
+            lacking: [MARKET_TICKS.name].into(),
             ..Findings::default()
         };
         let step = |table| Step::Versions { table, rows: rows() };
@@ -346,7 +346,7 @@ mod tests {
             .filter(|left| left.place == "derived_prices" && left.why == FOLLOWS);
         assert_eq!((left.count(), first.left.len()), (2, 2));
 
-        findings.lacks_quotes = false;
+        findings.lacking.clear();
         let second = plan(&findings, Stores::ALL);
         let both = vec![step("curve_snapshots"), step("derived_prices")];
         assert_eq!((second.steps, second.left), (both, Vec::new()));
@@ -400,14 +400,17 @@ mod tests {
             versions: versions("bars", vec![row(Wrong::Missing, &["t", "i", "5m", "2026"], TICK)]),
             postgres: vec![missing()],
             redis: vec![missing()],
-            ..of_table(ENRICHED, table(Vec::new(), vec![row(Wrong::Missing, &[TICK], TICK)], 0))
+            ..of_table(
+                ENRICHED_TICKS.name,
+                table(Vec::new(), vec![row(Wrong::Missing, &[TICK], TICK)], 0),
+            )
         };
         let first = plan(&findings, Stores::ALL);
         assert_eq!(first.steps.iter().map(Step::stage).collect::<Vec<_>>(), [Stage::Ticks]);
         assert_eq!(first.left.len(), 3);
 
         findings.tables.clear();
-        findings.lacks_ticks = false;
+        findings.lacking.clear();
         let second = plan(&findings, Stores::ALL);
         assert_eq!(
             second.steps.iter().map(Step::stage).collect::<Vec<_>>(),

@@ -16,6 +16,7 @@ use ops::threads::reading;
 use projection::core::invalidation::Action;
 use projection::rebuild::{Mode, Plan, Rebuild, RebuildError, Report, Scope, Step, Strategy};
 use serde::Deserialize;
+use service::writer::tables::ENRICHED_TICKS;
 use stores::clickhouse::literal;
 use stream::kafka::groups::{GroupReader, PartitionLag};
 use stream::kafka::reader::LogReader;
@@ -136,7 +137,7 @@ async fn look_up(connection: &Connection, stores: &Stores, rows: &[WrongRow]) ->
     let sql = format!(
         "SELECT tick_id AS id, src_partition, src_offset FROM {} WHERE tick_id IN ({}) \
          SETTINGS output_format_json_quote_64bit_integers = 0",
-        connection.names.table("enriched_ticks"),
+        connection.names.table(ENRICHED_TICKS.name),
         ids.join(", ")
     );
     let found: Vec<Found> = stores

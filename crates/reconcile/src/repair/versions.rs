@@ -1,7 +1,7 @@
 //! The step for tables that keep versions of their rows: bars, derived prices and snapshots of curves.
 //!
 //! Role: finds the records of lost rows in their topic, and has those written that the table lacks under a claim ([`super::table`]).
-//! [`choice`](super::choice) decides, [`super::versioned`] knows the tables.
+//! [`choice`](super::choice) decides, [`TableSpec`] knows the tables.
 //! Failure: a record that cannot be read is passed over, as its writer has sent it to the dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use ops::connection::Connection;
 use ops::progress::Progress;
 use ops::threads::reading;
 use serde::Deserialize;
-use service::writer::TableSpec;
+use service::writer::{TableSpec, VersionKey, Versioned};
 use stores::ClickHouse;
 use stream::kafka::reader::LogReader;
 use stream::{Brokers, StreamError};
@@ -22,7 +22,7 @@ use super::choice::{Place, VersionChoice, choose_versions};
 use super::report::Reasons;
 use super::rows::IN_FLIGHT;
 use super::table::Table;
-use super::versioned::{Key, Versioned};
+use super::versioned::{key_of, left};
 use crate::verify::{Wrong, WrongRow};
 
 /// Rows that are looked up with one query.
@@ -39,7 +39,7 @@ pub(super) struct Lost<'a> {
 
 /// A row of the comparison, with its key.
 struct Wanted {
-    key: Key,
+    key: VersionKey,
     wrong: Wrong,
     text: String,
 }
@@ -47,7 +47,7 @@ struct Wanted {
 impl Wanted {
     fn of(row: &WrongRow) -> Option<Wanted> {
         Some(Wanted {
-            key: Key::of(row)?,
+            key: key_of(row)?,
             wrong: row.wrong,
             text: row.text.clone(),
         })
@@ -69,11 +69,13 @@ pub(super) async fn versions(
     reasons: &mut Reasons,
 ) -> anyhow::Result<u64> {
     let name = lost.table;
-    let versioned = Versioned::named(name).with_context(|| format!("{name} keeps no versions"))?;
     let spec = TableSpec::named(name).with_context(|| format!("no writer fills {name}"))?;
+    let versioned = spec.versions.as_ref();
+    let versioned = versioned.with_context(|| format!("{name} keeps no versions"))?;
     let wanted: Vec<Wanted> = lost.rows.iter().filter_map(Wanted::of).collect();
     let lookup = Lookup {
         clickhouse,
+        name,
         versioned,
         table: connection.names.table(name),
         records: of_topic(connection, spec, versioned, &wanted).await?,
@@ -122,10 +124,12 @@ struct Found {
 /// What the topic has of lost rows, and where the table is asked for them.
 struct Lookup<'a> {
     clickhouse: &'a ClickHouse,
+    /// Of the table, without the suffix of a generation.
+    name: &'static str,
     versioned: &'static Versioned,
     /// With the suffix of its generation.
     table: String,
-    records: BTreeMap<Key, Records>,
+    records: BTreeMap<VersionKey, Records>,
 }
 
 impl Lookup<'_> {
@@ -144,7 +148,10 @@ impl Lookup<'_> {
                         partitions.entry(place.partition).or_default().push((place.offset, row));
                     }
                 }
-                VersionChoice::Leave(why) => _ = reasons.insert(row.text.clone(), self.versioned.left(row.wrong, why)),
+                VersionChoice::Leave(why) => {
+                    let why = left(self.name, self.versioned.cure, (row.wrong, why));
+                    reasons.insert(row.text.clone(), why);
+                }
             }
         }
         Ok(partitions)
@@ -178,8 +185,8 @@ impl Lookup<'_> {
         Ok(chosen)
     }
 
-    async fn stored(&self, part: &[&Wanted]) -> anyhow::Result<BTreeMap<Key, BTreeSet<u64>>> {
-        let keys: Vec<&Key> = part.iter().map(|row| &row.key).collect();
+    async fn stored(&self, part: &[&Wanted]) -> anyhow::Result<BTreeMap<VersionKey, BTreeSet<u64>>> {
+        let keys: Vec<&VersionKey> = part.iter().map(|row| &row.key).collect();
         let sql = self.versioned.stored(&self.table, &keys);
         let found: Vec<Found> = self
             .clickhouse
@@ -187,7 +194,7 @@ impl Lookup<'_> {
             .await
             .with_context(|| format!("look for versions in {}", self.table))?;
         let key = |row: Found| {
-            let key = Key {
+            let key = VersionKey {
                 tenant: row.key_tenant,
                 name: row.key_name,
                 span: row.key_span,
@@ -204,8 +211,8 @@ async fn of_topic(
     spec: &'static TableSpec,
     versioned: &'static Versioned,
     wanted: &[Wanted],
-) -> anyhow::Result<BTreeMap<Key, Records>> {
-    let keys: BTreeSet<Key> = wanted.iter().map(|row| row.key.clone()).collect();
+) -> anyhow::Result<BTreeMap<VersionKey, Records>> {
+    let keys: BTreeSet<VersionKey> = wanted.iter().map(|row| row.key.clone()).collect();
     let (bootstrap, wire) = (connection.settings.kafka_bootstrap.clone(), connection.wire().await?);
     let topic = (spec.topic)(&connection.names).clone();
     reading(move || records(&bootstrap, (topic.as_str(), spec.record), &wire, versioned, &keys))
@@ -219,10 +226,10 @@ fn records(
     (topic, record): (&str, Record),
     wire: &Wire,
     versioned: &Versioned,
-    keys: &BTreeSet<Key>,
-) -> Result<BTreeMap<Key, Records>, StreamError> {
+    keys: &BTreeSet<VersionKey>,
+) -> Result<BTreeMap<VersionKey, Records>, StreamError> {
     let reader = LogReader::new(bootstrap)?;
-    let mut found: BTreeMap<Key, Records> = BTreeMap::new();
+    let mut found: BTreeMap<VersionKey, Records> = BTreeMap::new();
     for partition in reader.partitions(topic)? {
         let (first, end) = reader.log_range(&partition)?;
         let mut failed = None;

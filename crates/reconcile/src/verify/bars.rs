@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use domain::Interval;
 use serde_json::{Map, Value};
 use service::Names;
+use service::writer::tables::BARS;
 use stores::ClickHouse;
 
 pub use super::bars_sql::Expired;
@@ -103,7 +104,7 @@ impl Bars<'_> {
         );
         let notes = cannot_be_restated(&found.expired).into_iter();
         let notes = notes.chain(versions::moved("bar(s)", found.moved)).collect();
-        Ok((check.about(Subject::Bars), notes))
+        Ok((check.about(Subject::Versions(BARS.name)), notes))
     }
 
     /// Compares the bars of a part of the instruments.
@@ -223,7 +224,7 @@ pub async fn check_versions(clickhouse: &ClickHouse, names: &Names, parts: u64) 
              FROM (SELECT *, (open, high, low, close, volume, turnover, ifNull(toString(vwap), ''), trade_count, revision) AS content \
              FROM {} WHERE {}) GROUP BY tenant_id, instrument_id, interval, window_start, version \
              HAVING uniqExact(content) > 1 LIMIT {NAMED}",
-            names.table("bars"),
+            names.table(BARS.name),
             is_in(part, parts),
         );
         differences.merge(

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use domain::Interval;
 use domain::product::LONGEST_AHEAD;
 use service::Names;
+use service::writer::tables::{BARS, ENRICHED_TICKS};
 use stores::clickhouse::literal;
 
 use super::ranges::Range;
@@ -185,7 +186,7 @@ impl Question<'_> {
              ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS passed FROM (\
              SELECT src_partition AS sp, delay, {behind} - positiveModulo({behind}, {STEP}) AS minute, min(src_offset) AS first \
              FROM {enriched} ARRAY JOIN {delays} AS delay WHERE 1{passed} GROUP BY sp, delay, minute)",
-            enriched = self.names.table("enriched_ticks"),
+            enriched = self.names.table(ENRICHED_TICKS.name),
             delays = array("Int64", self.products.close_delays().iter()),
             passed = self.passed,
         )
@@ -209,7 +210,7 @@ impl Question<'_> {
              FROM {enriched} WHERE {part}{passed}",
             delay = self.products.sql(|rule| rule.close_after),
             nominal = self.products.sql(|rule| rule.nominal),
-            enriched = self.names.table("enriched_ticks"),
+            enriched = self.names.table(ENRICHED_TICKS.name),
             part = self.part,
             passed = self.passed,
         )
@@ -279,7 +280,7 @@ impl Question<'_> {
              ORDER BY version DESC LIMIT 1 BY tenant_id, instrument_id, interval, window_start)",
             first = place("first"),
             last = place("last"),
-            bars = self.names.table("bars"),
+            bars = self.names.table(BARS.name),
             part = self.part,
             labels = labels.join(", "),
         )

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::blocks::Lane;
 use super::ranges::Range;
 use super::report::Differences;
-use super::tables::{Place, Table, named_by};
+use super::tables::{Place, Table};
 
 /// Misplaced offsets that are looked at one by one.
 const LOOKED_AT: usize = 10_000;
@@ -32,7 +32,7 @@ impl Table<'_> {
             topic = self.topic(),
             partition = place.partition(),
             offset = place.offset(),
-            id = named_by(name),
+            id = self.spec.row_name(),
             within = place.within(&before, true),
         );
         let rows = self.clickhouse.query_json(&sql).await;

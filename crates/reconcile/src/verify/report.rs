@@ -22,14 +22,10 @@ pub enum Subject {
     SourceRows(&'static str),
     /// Positions of rows in a table.
     Positions(&'static str),
-    /// Bars, compared with their ticks.
-    Bars,
+    /// Rows of a table that keeps versions, compared with the ticks that they follow from.
+    Versions(&'static str),
     /// Rows of a view, compared with the bars that they are merged from.
     View,
-    /// Derived prices, compared with the ticks of their legs.
-    Derived,
-    /// Snapshots of curves, compared with the ticks of their quotes.
-    Curves,
     /// Latest prices in PostgreSQL.
     Postgres,
     /// Latest prices in Redis.

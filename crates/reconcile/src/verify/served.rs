@@ -8,6 +8,7 @@ use domain::Micros;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use service::Names;
+use service::writer::tables::ENRICHED_TICKS;
 use stores::clickhouse::literal;
 use stores::{ClickHouse, Postgres, Redis, redis};
 
@@ -57,7 +58,7 @@ pub async fn newest(
     names: &Names,
     (gaps, cut): (&Gaps, &Cut),
 ) -> anyhow::Result<BTreeMap<Key, Price>> {
-    let table = names.table("enriched_ticks");
+    let table = names.table(ENRICHED_TICKS.name);
     let parts = parts(count(clickhouse, &table).await?);
     let passed = gaps.condition(&names.group("projection"), &names.enriched) + &cut.condition(&names.enriched);
     let mut newest = BTreeMap::new();

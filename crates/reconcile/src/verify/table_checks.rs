@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use codec::{Record, Wire};
 use service::writer::TableSpec;
+use service::writer::tables::ENRICHED_TICKS;
 use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
@@ -59,7 +60,7 @@ impl TableChecks<'_> {
         report: &mut VerifyReport,
     ) -> anyhow::Result<()> {
         if let Some(text) = RawText::of(table) {
-            self.by_raw_log(text, raw, expected, report).await?;
+            self.by_raw_log(table, text, (raw, expected), report).await?;
         }
         match (SourceText::of(table), table.record) {
             (Some(text), _) => self.by_source(table, text, report).await,
@@ -72,19 +73,20 @@ impl TableChecks<'_> {
     /// Compares origins and contents of a tick table with the raw log.
     async fn by_raw_log(
         &self,
+        spec: &'static TableSpec,
         text: RawText,
-        raw: &Arc<RawLog>,
-        expected: &RawExpectation,
+        (raw, expected): (&Arc<RawLog>, &RawExpectation),
         report: &mut VerifyReport,
     ) -> anyhow::Result<()> {
-        let name = self.names().table(text.table);
-        let (holes, columns) = (self.holes(text.table).await?, text.columns());
+        let base = spec.name;
+        let name = self.names().table(base);
+        let (holes, columns) = (self.holes(spec).await?, text.columns());
         let table = Table {
             holes: &holes,
-            ..self.table(&name, &columns, Place::Raw, &raw.ranges).await?
+            ..self.table(spec, &name, &columns, (Place::Raw, &raw.ranges)).await?
         };
         let found = table.blocks().await?;
-        let mut expected = expected.blocks.get(text.table).cloned().unwrap_or_default();
+        let mut expected = expected.blocks.get(base).cloned().unwrap_or_default();
         if !holes.is_empty() {
             let (log, text, holes) = (Arc::clone(raw), text.clone(), holes.clone());
             expected = reading(move || log.outside(&text, &holes))
@@ -92,7 +94,6 @@ impl TableChecks<'_> {
                 .context("read the raw log")?;
         }
         let (log, in_holes) = (Arc::clone(raw), holes.clone());
-        let base = text.table;
         let in_log: Arc<InLog> = Arc::new(move |blocks, show| log.each_in(&text, blocks, &in_holes, show));
         let differences = self.compare(&table, &expected, &found, in_log).await?;
         let title = format!("{name}: ticks match the raw log");
@@ -117,7 +118,7 @@ impl TableChecks<'_> {
         let columns = text.columns();
         let log = self.source_log(spec, text).await?;
         let ranges = log.ranges.clone();
-        let table = self.table(&name, &columns, Place::Source, &ranges).await?;
+        let table = self.table(spec, &name, &columns, (Place::Source, &ranges)).await?;
         let (log, (expected, foreign)) = reading(move || {
             let expected = log.expect()?;
             Ok((log, expected))
@@ -160,7 +161,7 @@ impl TableChecks<'_> {
         self.gaps
             .leave_out(&self.names().writer_group(spec.service), &mut ranges);
         let accepted_before = self
-            .table(&name, &[], Place::Source, &ranges)
+            .table(spec, &name, &[], (Place::Source, &ranges))
             .await?
             .accepted_before()
             .await?;
@@ -176,16 +177,15 @@ impl TableChecks<'_> {
     }
 
     /// Ticks that accepted gaps have kept from a table, as ranges of origins.
-    async fn holes(&self, base: &str) -> anyhow::Result<Vec<Hole>> {
+    /// The gap may be of the table's writer, or of its service, which reads the ticks of the table before.
+    async fn holes(&self, spec: &'static TableSpec) -> anyhow::Result<Vec<Hole>> {
         let names = self.names();
-        let (market, enriched) = (names.table("market_ticks"), names.table("enriched_ticks"));
-        let passed = match base {
-            "market_ticks" => vec![(names.writer_group("normalization"), names.normalized.clone(), market)],
-            _ => vec![
-                (names.group("enrichment"), names.normalized.clone(), market),
-                (names.writer_group("enrichment"), names.enriched.clone(), enriched),
-            ],
-        };
+        let passed_by = |group: String, of: &TableSpec| (group, (of.topic)(names).clone(), names.table(of.name));
+        let mut passed: Vec<(String, String, String)> = Vec::new();
+        for &before in spec.made_of {
+            passed.push(passed_by(names.group(spec.service), before));
+        }
+        passed.push(passed_by(names.writer_group(spec.service), spec));
         self.gaps.holes(self.clickhouse, &passed).await
     }
 
@@ -194,9 +194,9 @@ impl TableChecks<'_> {
         let names = self.names();
         let name = names.table(spec.name);
         let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
-        let table = self.table(&name, &[], Place::Source, &ranges).await?;
+        let table = self.table(spec, &name, &[], (Place::Source, &ranges)).await?;
         self.positions(spec, &table, report).await?;
-        let enriched = names.table("enriched_ticks");
+        let enriched = names.table(ENRICHED_TICKS.name);
         let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
         let mut reader = Reader::new(&self.connection.env);
         let products = Products::read(&mut reader);
@@ -227,14 +227,14 @@ impl TableChecks<'_> {
     async fn offsets(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
         let name = self.names().table(spec.name);
         let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
-        let table = self.table(&name, &[], Place::Source, &ranges).await?;
+        let table = self.table(spec, &name, &[], (Place::Source, &ranges)).await?;
         self.positions(spec, &table, report).await
     }
 
     /// Compares a table of versions with the ticks that they follow from, and checks their source offsets.
     async fn versions(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
         self.offsets(spec, report).await?;
-        let expired = self.expired(&self.names().table("enriched_ticks")).await?;
+        let expired = self.expired(&self.names().table(ENRICHED_TICKS.name)).await?;
         let versions = Versions {
             connection: self.connection,
             clickhouse: self.clickhouse,
@@ -315,14 +315,15 @@ impl TableChecks<'_> {
 
     async fn table<'t>(
         &'t self,
+        spec: &'static TableSpec,
         name: &'t str,
         columns: &'t [Column],
-        place: Place,
-        ranges: &'t [Range],
+        (place, ranges): (Place, &'t [Range]),
     ) -> anyhow::Result<Table<'t>> {
         let parts = tables::parts(tables::count(self.clickhouse, name).await?);
         Ok(Table {
             clickhouse: self.clickhouse,
+            spec,
             name,
             columns,
             place,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use domain::LastOrigin;
+use service::writer::TableSpec;
 use stores::ClickHouse;
 use stores::clickhouse::literal;
 
@@ -81,6 +82,8 @@ impl Place {
 pub struct Table<'a> {
     /// The client.
     pub clickhouse: &'a ClickHouse,
+    /// What is known of it.
+    pub spec: &'static TableSpec,
     /// Name with the generation's suffix.
     pub name: &'a str,
     /// The compared columns.
@@ -235,7 +238,7 @@ impl Table<'_> {
     /// ClickHouse does not answer.
     pub async fn doubled(&self) -> anyhow::Result<Differences> {
         let name = self.name;
-        let id = named_by(name);
+        let id = self.spec.row_name();
         let mut doubled = Differences::default();
         for part in 0..self.parts {
             let sql = format!(
@@ -281,19 +284,6 @@ impl Table<'_> {
             }
         }
         Ok(states)
-    }
-}
-
-/// The name of a row: its tick, or what it is about if it follows from many ticks.
-pub(super) fn named_by(table: &str) -> &'static str {
-    if table.starts_with("bars") {
-        "concat(tenant_id, '/', instrument_id, '/', interval, '/', toString(window_start), ' version ', toString(version))"
-    } else if table.starts_with("derived_prices") {
-        "concat(tenant_id, '/', series, '/', toString(timestamp), ' version ', toString(version))"
-    } else if table.starts_with("curve_snapshots") {
-        "concat(tenant_id, '/', curve_id, '/', horizon, '/', toString(as_of), ' version ', toString(version))"
-    } else {
-        "tick_id"
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context as _;
 use ops::rows::number;
 use service::Names;
+use service::writer::tables::MARKET_TICKS;
 use stores::ClickHouse;
 use stores::clickhouse::literal;
 
@@ -41,7 +42,7 @@ pub async fn stored(
         for conditions in conditions.chunks(ASKED) {
             let sql = format!(
                 "SELECT DISTINCT toString(raw_offset) AS offset_ FROM {} WHERE feed = {} AND raw_partition = {partition} AND ({})",
-                names.table("market_ticks"),
+                names.table(MARKET_TICKS.name),
                 literal(topic),
                 conditions.join(" OR ")
             );

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use markets::Venue;
 use ops::rows::text;
 use service::Names;
+use service::writer::tables::MARKET_TICKS;
 use stores::ClickHouse;
 use stores::clickhouse::literal;
 
@@ -22,7 +23,7 @@ pub async fn unknown(clickhouse: &ClickHouse, names: &Names, venues: &[Venue]) -
     let known: Vec<String> = venues.iter().map(|venue| literal(&venue.name)).collect();
     let sql = format!(
         "SELECT toString(market) AS name, toString(count()) AS rows FROM {} WHERE market NOT IN ({}) GROUP BY market ORDER BY name LIMIT {NAMED}",
-        names.table("market_ticks"),
+        names.table(MARKET_TICKS.name),
         known.join(", ")
     );
     let rows = clickhouse

@@ -173,18 +173,18 @@ impl Versions<'_> {
     }
 
     /// The check of the newest versions.
-    pub(super) fn newest(&self, compared: Compared, sources: &str, subject: Subject) -> Check {
+    pub(super) fn newest(&self, compared: Compared, sources: &str) -> Check {
         let mut differences = Differences::default();
         differences.extend(compared.wrong);
         differences.total += compared.unnamed;
         let title = format!("{}: newest versions match their {sources}", self.name());
-        Check::new(title, compared.expected, compared.found, differences).about(subject)
+        Check::new(title, compared.expected, compared.found, differences).about(Subject::Versions(self.spec.name))
     }
 
     /// The check that a table keeps every version, so that it can be seen what was known when.
-    pub(super) fn earlier(&self, gone: Differences, rows: &str, subject: Subject) -> Check {
+    pub(super) fn earlier(&self, gone: Differences, rows: &str) -> Check {
         let title = format!("{}: {rows} that have lost an earlier version", self.name());
-        Check::new(title, 0, gone.total, gone).about(subject)
+        Check::new(title, 0, gone.total, gone).about(Subject::Versions(self.spec.name))
     }
 
     /// The check that every version has one content; this query names those with more.

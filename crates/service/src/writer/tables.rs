@@ -1,17 +1,20 @@
 //! The tables that ClickHouse writers fill: one [`TableSpec`] for each, and the only list of them.
 //!
 //! A new table is its rows in `stores::clickhouse::rows`, its migration, and one row here: the writer of its service then
-//! fills it, and `dp` knows its position, its topic and how to recreate it.
+//! fills it, and `dp` knows its position, its topic, how to recreate it, how its rows are named and which tables they are made of.
 
 use std::time::Duration;
 
 use codec::{CodecError, Record, Wire};
 use domain::{Classified, ErrorClass, Micros};
-use stores::clickhouse::{Block, Layout, rows};
+use stores::clickhouse::{Block, Layout, literal, rows};
 use stream::table_writer::{Accept, BadRow, RowError};
 use stream::{Message, StreamError};
 
+use super::versioned::{Since, Uses, VersionKey, Versioned};
 use crate::names::Names;
+
+const DAY: Micros = 86_400_000_000;
 
 /// Appends the row of a message with this value, if `accept` accepts its origin. Returns the append time of the raw message.
 pub(super) type Encode =
@@ -31,6 +34,10 @@ pub struct TableSpec {
     pub freshness: Duration,
     /// The schema of those messages.
     pub record: Record,
+    /// The tables of the ticks that its rows are made of: while one of them lacks rows, its own cannot be judged.
+    pub made_of: &'static [&'static TableSpec],
+    /// How it keeps versions of its rows; `None` if it has one row for each accepted tick.
+    pub versions: Option<Versioned>,
     pub(super) encode: Encode,
 }
 
@@ -52,6 +59,8 @@ pub static MARKET_TICKS: TableSpec = TableSpec {
     layout: &rows::tick::LAYOUT,
     freshness: Duration::from_secs(5),
     record: Record::Tick,
+    made_of: &[],
+    versions: None,
     encode: |wire, payload, message, accept, out| {
         let tick = wire.view_tick(payload).map_err(bad)?;
         if !accept(&tick.origin)? {
@@ -70,6 +79,8 @@ pub static ENRICHED_TICKS: TableSpec = TableSpec {
     layout: &rows::enriched::LAYOUT,
     freshness: Duration::from_secs(2),
     record: Record::EnrichedTick,
+    made_of: &[&MARKET_TICKS],
+    versions: None,
     encode: |wire, payload, message, accept, out| {
         let enriched = wire.view_enriched(payload).map_err(bad)?;
         if !accept(&enriched.tick.origin)? {
@@ -88,6 +99,21 @@ pub static BARS: TableSpec = TableSpec {
     layout: &rows::bar::LAYOUT,
     freshness: Duration::from_secs(2),
     record: Record::Bar,
+    made_of: &[&ENRICHED_TICKS],
+    versions: Some(Versioned {
+        name: "instrument_id",
+        span: Some("interval"),
+        time: "window_start",
+        keeps_all: false,
+        of_record: |wire, payload| {
+            let bar = wire.decode_bar(payload)?;
+            let (interval, start) = (bar.window.interval.name(), bar.window.start);
+            let key = VersionKey::new(bar.tenant_id, bar.instrument_id, interval, start);
+            Ok((key, bar.version.as_u64()))
+        },
+        cure: "aggregation computes the bar again with the next late tick of its window",
+        uses: None,
+    }),
     encode: |wire, payload, message, _, out| {
         let bar = wire.decode_bar(payload).map_err(bad)?;
         rows::bar::encode(&bar, message.partition, message.offset, out);
@@ -103,6 +129,8 @@ pub static LATE_TICKS: TableSpec = TableSpec {
     layout: &rows::late::LAYOUT,
     freshness: Duration::from_secs(2),
     record: Record::LateTick,
+    made_of: &[&ENRICHED_TICKS],
+    versions: None,
     encode: |wire, payload, message, accept, out| {
         let late = wire.decode_late(payload).map_err(bad)?;
         if !accept(&late.origin)? {
@@ -121,6 +149,31 @@ pub static DERIVED_PRICES: TableSpec = TableSpec {
     layout: &rows::derived::LAYOUT,
     freshness: Duration::from_secs(2),
     record: Record::DerivedPrice,
+    made_of: &[&ENRICHED_TICKS, &MARKET_TICKS],
+    versions: Some(Versioned {
+        name: "series",
+        span: None,
+        time: "timestamp",
+        keeps_all: true,
+        of_record: |wire, payload| {
+            let price = wire.decode_derived(payload)?;
+            let key = VersionKey::new(price.tenant_id, price.series, "", price.event_time);
+            Ok((key, price.version.unsigned_abs()))
+        },
+        cure: "`dp explain derived` shows which leg is at fault; a price of this leg that is published again computes the values again that it \
+            changes",
+        uses: Some(Uses {
+            among: "",
+            since: Since::Event,
+            // A price counts in derived prices for a week at most.
+            longest: 7 * DAY,
+            is_used: |tick| {
+                let origin = literal(tick);
+                format!("first_origin = {origin} OR second_origin = {origin} OR cause_origin = {origin}")
+            },
+            note: "derived prices for each tick: those that use it, or that it caused; `dp explain derived` traces one of them",
+        }),
+    }),
     encode: |wire, payload, message, _, out| {
         let price = wire.decode_derived(payload).map_err(bad)?;
         rows::derived::encode(&price, message.partition, message.offset, out);
@@ -136,6 +189,27 @@ pub static CURVE_SNAPSHOTS: TableSpec = TableSpec {
     layout: &rows::curve::LAYOUT,
     freshness: Duration::from_secs(2),
     record: Record::CurveSnapshot,
+    made_of: &[&ENRICHED_TICKS],
+    versions: Some(Versioned {
+        name: "curve_id",
+        span: Some("horizon"),
+        time: "as_of",
+        keeps_all: true,
+        of_record: |wire, payload| {
+            let snapshot = wire.decode_curve(payload)?;
+            let key = VersionKey::new(snapshot.tenant_id, snapshot.curve_id, snapshot.horizon, snapshot.as_of);
+            Ok((key, snapshot.version.unsigned_abs()))
+        },
+        cure: "`dp explain curve` shows which quote is at fault; a settlement of it that is published again makes a new snapshot",
+        uses: Some(Uses {
+            among: " AND horizon = 'all'",
+            since: Since::Append,
+            // A quote counts in snapshots for eight days at most, and revises those of four days before.
+            longest: 9 * DAY,
+            is_used: |tick| format!("position(inputs, {}) > 0", literal(&format!("\"{tick}\""))),
+            note: "snapshots for each tick that have it as a quote, to horizon all; `dp explain curve` traces one of them",
+        }),
+    }),
     encode: |wire, payload, message, _, out| {
         let snapshot = wire.decode_curve(payload).map_err(bad)?;
         rows::curve::encode(&snapshot, message.partition, message.offset, out);
@@ -152,6 +226,17 @@ impl TableSpec {
     /// The tables that this service's writer fills.
     pub fn of(service: &str) -> impl Iterator<Item = &'static TableSpec> {
         TABLES.into_iter().filter(move |table| table.service == service)
+    }
+
+    /// The label `stage` of the latency that its writer reports.
+    pub fn stage(&self) -> String {
+        format!("clickhouse_{}", self.name)
+    }
+
+    /// The name of a row in a message, as SQL: its tick, or what it is about if it follows from many ticks.
+    pub fn row_name(&self) -> String {
+        let versions = self.versions.as_ref();
+        versions.map_or_else(|| "tick_id".to_owned(), Versioned::row_name)
     }
 }
 
@@ -173,6 +258,18 @@ mod tests {
             assert_eq!(table.name, table.layout.table);
             assert!(TableSpec::named(table.name).is_some_and(|found| std::ptr::eq(found, table)));
             assert!(TableSpec::of(table.service).any(|of| std::ptr::eq(of, table)));
+        }
+    }
+
+    #[test]
+    fn the_columns_of_a_key_are_columns_of_the_table() {
+        for table in TABLES {
+            let Some(versions) = &table.versions else { continue };
+            assert!(!table.made_of.is_empty(), "{}", table.name);
+            for column in versions.key().split(", ").chain(["version"]) {
+                let has = table.layout.fields().any(|(name, _)| name == column);
+                assert!(has, "{} has no {column}", table.name);
+            }
         }
     }
 }

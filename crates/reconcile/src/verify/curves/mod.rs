@@ -31,7 +31,7 @@ use service::{Names, Reader};
 
 use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
-use super::report::{NAMED, Subject};
+use super::report::NAMED;
 use super::versions::{self, Compared, Outcome, Versions, notes};
 use begun::Begun;
 use compare::{Comparison, Kept};
@@ -102,8 +102,8 @@ impl Curves<'_> {
         let gone = std::mem::take(&mut compared.gone);
         Ok(Outcome {
             checks: vec![
-                self.0.newest(compared, "quotes", Subject::Curves),
-                self.0.earlier(gone, "snapshots", Subject::Curves),
+                self.0.newest(compared, "quotes"),
+                self.0.earlier(gone, "snapshots"),
                 self.0.contents(&source.conflicting(NAMED)).await?,
             ],
             notes,

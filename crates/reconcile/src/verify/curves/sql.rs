@@ -4,11 +4,10 @@
 
 use domain::Micros;
 use service::Names;
+use service::writer::tables::{CURVE_SNAPSHOTS, ENRICHED_TICKS};
 use stores::clickhouse::literal;
 
 use crate::sql::{moment, vintage_number};
-
-const TABLE: &str = "curve_snapshots";
 
 /// Where the queries look.
 pub(super) struct Source<'a> {
@@ -45,11 +44,11 @@ fn are_quotes() -> String {
 
 impl Source<'_> {
     fn enriched(&self) -> String {
-        self.names.table("enriched_ticks")
+        self.names.table(ENRICHED_TICKS.name)
     }
 
     fn snapshots(&self) -> String {
-        self.names.table(TABLE)
+        self.names.table(CURVE_SNAPSHOTS.name)
     }
 
     /// The curves that have quotes or snapshots.

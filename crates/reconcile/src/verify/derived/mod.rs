@@ -31,7 +31,7 @@ use service::{Names, Reader};
 
 use super::gaps::partition_of_key;
 use super::ranges::{self, Range};
-use super::report::{NAMED, Subject, WrongRow};
+use super::report::{NAMED, WrongRow};
 use super::versions::{self, Compared, Outcome, Versions, notes};
 use crate::products::Products;
 use begun::Begun;
@@ -174,8 +174,8 @@ impl Derived<'_> {
         notes.extend(said(&compared, &excused));
         Ok(Outcome {
             checks: vec![
-                self.0.newest(compared, "legs", Subject::Derived),
-                self.0.earlier(gone, "values", Subject::Derived),
+                self.0.newest(compared, "legs"),
+                self.0.earlier(gone, "values"),
                 self.0.contents(&source.conflicting(NAMED)).await?,
             ],
             notes,

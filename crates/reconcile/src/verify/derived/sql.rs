@@ -5,6 +5,7 @@
 use domain::Micros;
 use serde::Deserialize;
 use service::Names;
+use service::writer::tables::{DERIVED_PRICES, ENRICHED_TICKS, MARKET_TICKS};
 use stores::clickhouse::literal;
 
 use super::rules::{AHEAD, Asked, LONGEST_INTERVAL};
@@ -90,7 +91,7 @@ pub(super) struct Hour {
 
 impl Source<'_> {
     fn enriched(&self) -> String {
-        self.names.table("enriched_ticks")
+        self.names.table(ENRICHED_TICKS.name)
     }
 
     /// The tenants that have ticks of these instruments, or values of these series.
@@ -102,7 +103,7 @@ impl Source<'_> {
              SELECT DISTINCT toString(tenant_id) AS tenant FROM {} WHERE series IN ({})",
             self.enriched(),
             list(&legs),
-            self.names.table("derived_prices"),
+            self.names.table(DERIVED_PRICES.name),
             list(&series)
         )
     }
@@ -122,7 +123,7 @@ impl Source<'_> {
             self.enriched(),
             literal(tenant),
             list(&asked.legs),
-            self.names.table("derived_prices"),
+            self.names.table(DERIVED_PRICES.name),
         )
     }
 
@@ -177,7 +178,7 @@ impl Source<'_> {
             " LEFT JOIN (SELECT feed AS quote_feed, raw_partition AS quote_partition, raw_offset AS quote_offset, raw_index AS quote_index, \
              bid AS quote_bid, ask AS quote_ask FROM {} WHERE tenant_id = {} AND instrument_id IN ({}){}) AS m \
              ON e.feed = m.quote_feed AND e.raw_partition = m.quote_partition AND e.raw_offset = m.quote_offset AND e.raw_index = m.quote_index",
-            self.names.table("market_ticks"),
+            self.names.table(MARKET_TICKS.name),
             literal(lane.tenant),
             list(&lane.asked.legs),
             part.condition(LONGEST_INTERVAL.max(lane.asked.max_age) + lane.asked.width())
@@ -203,7 +204,7 @@ impl Source<'_> {
             optional("value"),
             leg("first"),
             leg("second"),
-            self.names.table("derived_prices"),
+            self.names.table(DERIVED_PRICES.name),
             lane.is_of_table(),
             part.condition(0)
         )
@@ -217,7 +218,7 @@ impl Source<'_> {
             Micros::MIN => String::new(),
             since => format!(" AND timestamp >= {}", moment(since.saturating_add(AHEAD))),
         };
-        let table = self.names.table("derived_prices");
+        let table = self.names.table(DERIVED_PRICES.name);
         let of_lane = format!("{}{of_age}", lane.is_of_table());
         format!(
             "SELECT toString(toUnixTimestamp64Micro(timestamp)) AS time, argMax(cause_origin, version) AS origin_, \
@@ -236,7 +237,7 @@ impl Source<'_> {
              SELECT tenant_id, series, timestamp, version, concat(ifNull(toString(value), ''), '|', toString(revision), '|', toString(cause), '|', \
              ifNull(first_origin, ''), '|', ifNull(second_origin, '')) AS content FROM {}) \
              GROUP BY tenant_id, series, timestamp, version HAVING uniqExact(content) > 1 LIMIT {named}",
-            self.names.table("derived_prices")
+            self.names.table(DERIVED_PRICES.name)
         )
     }
 
@@ -249,7 +250,7 @@ impl Source<'_> {
         };
         format!(
             "SELECT toString(series) AS name, toString(count()) AS rows FROM {} WHERE {is_other} GROUP BY series ORDER BY name",
-            self.names.table("derived_prices")
+            self.names.table(DERIVED_PRICES.name)
         )
     }
 }

@@ -13,6 +13,7 @@ use ops::present::iso;
 use ops::rows::{number, text};
 use serde::Deserialize;
 use service::Names;
+use service::writer::tables::MARKET_TICKS;
 use stores::ClickHouse;
 use stores::clickhouse::{Merged, literal};
 
@@ -85,7 +86,7 @@ pub(super) async fn check(
     for wrong in compared.wrong {
         differences.add(format!("{view} {wrong}"));
     }
-    let title = format!("{view}: days match the intervals of {}", names.table("market_ticks"));
+    let title = format!("{view}: days match the intervals of {}", names.table(MARKET_TICKS.name));
     Ok((
         Check::new(title, expected, counted, differences).about(Subject::View),
         moved,
@@ -141,7 +142,7 @@ async fn wanted(clickhouse: &ClickHouse, names: &Names, calendars: &Calendars) -
              SELECT tenant_id, market, toUnixTimestamp64Micro(timestamp) AS micros, intDiv(micros, {HOUR}) AS hour, \
              intDiv(micros, {length}) AS slot, ifNull(market_status, '') != 'part' AS is_whole FROM {ticks} \
              WHERE kind = 'interval' AND product = {product}) GROUP BY tenant_id, market, hour",
-            ticks = names.table("market_ticks"),
+            ticks = names.table(MARKET_TICKS.name),
             product = literal(product.name()),
         );
         let rows = clickhouse.query_rows(&sql).await;

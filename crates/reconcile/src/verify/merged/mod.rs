@@ -19,6 +19,7 @@ use domain::Micros;
 use ops::rows::{number, text};
 use serde::Deserialize;
 use service::Names;
+use service::writer::tables::BARS;
 use stores::ClickHouse;
 use stores::clickhouse::{Merged, literal};
 
@@ -165,7 +166,7 @@ impl Asked<'_> {
         let sql = format!(
             "SELECT toString(tenant_id) AS tenant, toString(instrument_id) AS instrument, toString(count()) AS hours FROM {} \
              WHERE interval = '1h' GROUP BY tenant, instrument ORDER BY tenant, instrument",
-            self.names.table("bars")
+            self.names.table(BARS.name)
         );
         let rows = self.clickhouse.query_json(&sql).await;
         let (mut parts, mut hours): (Vec<Part>, u64) = (Vec::new(), 0);
@@ -202,7 +203,7 @@ impl Asked<'_> {
             start = micros("window_start"),
             open_time = micros("open_time"),
             close_time = micros("close_time"),
-            bars = self.names.table("bars"),
+            bars = self.names.table(BARS.name),
             is = part.sql("window_start"),
         );
         let rows = self.clickhouse.query_rows(&sql).await;
