@@ -16,6 +16,7 @@ use crate::outputs::counts::Quantiles;
 use crate::outputs::scrape::Scrape;
 use crate::requests::Requests;
 use crate::usage::Usages;
+use crate::wake_up::{self, LASTS, SLEEP};
 
 /// Seconds until the broker's compiler has settled. After one minute it still takes 2 percent of a core, as much as all services.
 const SETTLED: u64 = 180;
@@ -114,6 +115,11 @@ async fn scene(stage: &Stage, generation: &str) -> anyhow::Result<Scene> {
 }
 
 fn section(bench: &'static str, rows: Vec<Row>, mut notes: Vec<String>) -> Section {
+    notes.push(format!(
+        "cost of a wake-up: CPU time of a thread that sleeps {} ms at a time and does nothing, for {} s after the window",
+        SLEEP.as_millis(),
+        LASTS.as_secs()
+    ));
     notes.dedup();
     Section {
         bench,
@@ -205,7 +211,10 @@ async fn window(scene: &Scene, times: &IdleArgs, notes: &mut Vec<String>) -> any
     {
         (figures.p50_ms, figures.p99_ms, figures.p999_ms) = (Some(*p50_ms), Some(*p99_ms), Some(*p999_ms));
     }
-    Ok(figures)
+    // After the window, which it would disturb, and beside the same load, on which the cost depends.
+    say(&format!("measuring what a wake-up costs for {} s", LASTS.as_secs()));
+    let cost = blocking(|| Ok(wake_up::cost()))?;
+    Ok(wake_up::with_cost(figures, cost))
 }
 
 async fn wait(scene: &Scene, seconds: u64) -> anyhow::Result<()> {

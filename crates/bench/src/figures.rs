@@ -63,6 +63,18 @@ pub struct Figures {
     /// How often a thread of the stack began to run after a wait, in a second. It depends on the machine least of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wake_ups_per_second: Option<f64>,
+    /// CPU time of a wake-up in microseconds, of a lone thread that sleeps 10 ms at a time and does nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_up_us: Option<f64>,
+    /// Percent of one core that the wake-ups alone take at that cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_ups_percent: Option<f64>,
+    /// `core_percent_total` divided by `wake_up_us`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_percent_per_wake_up_us: Option<f64>,
+    /// `core_percent_total` divided by the CPU time a message of the bare client in the same run, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub core_percent_per_client_us: Option<f64>,
 }
 
 impl Figures {

@@ -1,7 +1,7 @@
 //! Measures the pipeline on this machine, compared with the bare Kafka client.
 //!
-//! Role: one file for each benchmark; [`figures`], [`goals`], [`report`] and [`statistics`] are their arithmetic, [`outputs`] reads what the
-//! pipeline has written and what its processes have used. All benchmarks but [`produce`] run on a separate stack ([`stage`]), with the
+//! Role: one file for each benchmark; [`figures`], [`goals`], [`report`] and [`statistics`] are their arithmetic, [`wake_up`] says what they are
+//! without the machine, [`outputs`] reads what the pipeline has written and what its processes have used. All benchmarks but [`produce`] run on a separate stack ([`stage`]), with the
 //! programs and settings of production.
 //! Invariant: the JSON keys of [`figures::Figures`] are a contract with tools that compare runs.
 //! Failure: the stack is always stopped and removed, unless it is kept on request. Figures from before an error are reported.
@@ -30,6 +30,7 @@ mod scaling;
 mod stage;
 pub mod statistics;
 pub mod usage;
+mod wake_up;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -80,7 +81,8 @@ pub enum Which {
     /// Measure what the stack costs on an ordinary day: at a steady rate, as percent of one core
     ///
     /// After a warm-up it measures a window: percent of one core by process, requests a second at the broker by kind (needs a
-    /// JDK), inserts a second at ClickHouse, and the latency to the latest price.
+    /// JDK), inserts a second at ClickHouse, and the latency to the latest price. Then it measures what a wake-up costs on this
+    /// machine, and what the counted wake-ups take at that cost.
     #[command(after_help = "Examples:\n  dp bench day --rate 200\n  dp bench day --rate 2000 --seconds 120 --json")]
     Day(day::Args),
     /// Measure what the stack costs without any ticks, as percent of one core
@@ -196,6 +198,7 @@ async fn on_a_stack(
         false => "the stack of the benchmark was removed".to_owned(),
     });
     let measured = measured.await;
+    wake_up::relate(&mut sections);
     let closed = stage.close();
     Ok((sections, measured.and(closed)))
 }

@@ -201,7 +201,28 @@ fn shares_of(row: &Row) -> Vec<Vec<String>> {
     };
     let mut lines = sorted(&row.figures.core_percent, "% of a core");
     lines.extend(sorted(&row.figures.requests_per_second, "requests/s"));
+    lines.extend(weighed(row));
     lines
+}
+
+/// What the percentage of a core is without the machine.
+fn weighed(row: &Row) -> Vec<Vec<String>> {
+    let of = &row.figures;
+    let figures = [
+        ("cost of a wake-up", of.wake_up_us, " µs"),
+        ("all wake-ups at that cost", of.wake_ups_percent, " % of a core"),
+        ("% of a core ÷ cost of a wake-up", of.core_percent_per_wake_up_us, ""),
+        (
+            "% of a core ÷ the bare client's CPU µs a message",
+            of.core_percent_per_client_us,
+            "",
+        ),
+    ];
+    let line = |(name, value, unit): (&str, Option<f64>, &str)| {
+        let value = value?;
+        Some(vec![row.name.clone(), name.to_owned(), format!("{value:.2}{unit}")])
+    };
+    figures.into_iter().filter_map(line).collect()
 }
 
 fn memory_shown(rows: &[&Row]) -> String {
@@ -334,6 +355,29 @@ mod tests {
                 ["", "minute 2", "18", "12", ""]
             ]
         );
+    }
+
+    #[test]
+    fn a_percentage_is_also_shown_without_the_machine_as_far_as_that_was_measured() {
+        let row = |per_client| {
+            let figures = Figures {
+                wake_up_us: Some(43.756),
+                wake_ups_percent: Some(2.4),
+                core_percent_per_wake_up_us: Some(0.1),
+                core_percent_per_client_us: per_client,
+                ..Figures::default()
+            };
+            Row::new("idle", figures)
+        };
+        let values = |row: &Row| {
+            weighed(row)
+                .into_iter()
+                .filter_map(|mut line| line.pop())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(values(&row(None)), ["43.76 µs", "2.40 % of a core", "0.10"]);
+        assert_eq!(values(&row(Some(2.5))).last().map(String::as_str), Some("2.50"));
+        assert!(rows_shown(&[row(None)]).contains("cost of a wake-up"));
     }
 
     #[test]
