@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 use super::load::Load;
+use super::quiet::until_merged;
 use super::rows::{number, tables_checked, until_rows};
 use super::stage::{Scene, ScenePlan, Stage, blocking, check_interrupted, say};
 use crate::figures::{Figures, Row, Section};
@@ -54,7 +55,8 @@ impl Args {
             rate: vec![200, 2_000, 8_000],
             times: IdleArgs {
                 seconds: 30,
-                warm_up: 30,
+                // The servers settle for a minute after the loads before.
+                warm_up: 60,
             },
         }
     }
@@ -148,12 +150,14 @@ fn brisk(scene: &Scene) -> anyhow::Result<u64> {
 }
 
 async fn at_rest(scene: &Scene, times: &IdleArgs, notes: &mut Vec<String>) -> anyhow::Result<Figures> {
+    until_merged(scene, notes).await?;
     blocking(|| brisk(scene))?;
     say(&format!("idle for {} s", times.seconds));
     window(scene, times, notes).await
 }
 
 async fn at_rate(scene: &Scene, rate: u64, times: &IdleArgs, notes: &mut Vec<String>) -> anyhow::Result<Figures> {
+    until_merged(scene, notes).await?;
     let before = blocking(|| brisk(scene))?;
     say(&format!("{rate} ticks a second for {} s", times.seconds));
     // Reading the counters takes some seconds; the load is stopped after the window.
