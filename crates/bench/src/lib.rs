@@ -1,8 +1,8 @@
 //! Measures the pipeline on this machine, compared with the bare Kafka client.
 //!
-//! Role: one file for each benchmark; [`figures`], [`goals`], [`report`] and [`statistics`] are their arithmetic, [`wake_up`] says what they are
-//! without the machine, [`outputs`] reads what the pipeline has written and what its processes have used. All benchmarks but [`produce`] run on a separate stack ([`stage`]), with the
-//! programs and settings of production.
+//! Role: one file for each benchmark; [`figures`], [`goals`], [`report`] and [`statistics`] are their arithmetic, [`wake_up`] says what
+//! they are without the machine, [`outputs`] reads what the pipeline has written and what its processes have used. All benchmarks but
+//! [`produce`] run on a separate stack ([`stage`]), with the programs and settings of production.
 //! Invariant: the JSON keys of [`figures::Figures`] are a contract with tools that compare runs.
 //! Failure: the stack is always stopped and removed, unless it is kept on request. Figures from before an error are reported.
 
