@@ -285,8 +285,9 @@ mod tests {
     }
 
     fn of_table(name: &'static str, table: OfTable) -> Findings {
+        let lacking = table.repairable().next().map(|_| name).into_iter().collect();
         Findings {
-            lacking: table.repairable().next().map(|_| name).into_iter().collect(),
+            lacking,
             tables: [(name, table)].into(),
             ..Findings::default()
         }
