@@ -31,7 +31,7 @@ pub fn removes(statement: &str) -> Option<String> {
     let first = words.first()?;
     let is_removal = match first.as_str() {
         "DROP" | "TRUNCATE" | "DELETE" | "REPLACE" => true,
-        "CREATE" => words.get(2).is_some_and(|word| word == "REPLACE"),
+        "CREATE" => words.get(1..3).is_some_and(|words| words == ["OR", "REPLACE"]),
         // Such a word within a value asks in vain.
         "ALTER" => statement
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')

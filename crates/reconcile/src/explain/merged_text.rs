@@ -66,7 +66,7 @@ mod tests {
             "in view bars_blocks",
             "DIFFERS: 5",
             "merged from: 2 of 4",
-            "open 2 high 9 low 1 close 2",
+            "open 1 high 9 low 1 close 2",
             "(closed, 3 ticks, revision 2)",
             "--start 1970-01-01T01:00:00Z",
             "2 of its 4 hours have no bar",
