@@ -17,6 +17,9 @@ use stores::clickhouse::literal;
 use super::quoted::decimal;
 use super::sql::{COLUMNS, by_zone, ranked};
 
+/// A row of ClickHouse, by the names of its columns.
+type Row = Map<String, Value>;
+
 /// The market whose hours such a price has, as the crate `curves` says it.
 const MARKET: &str = "if(commodity = 'natural_gas', 'GAS', toString(market))";
 /// How far ahead of its message the event time of such a quote may lie, as in snapshots.
@@ -73,7 +76,7 @@ impl Prices {
 }
 
 /// The rows of [`Prices::statement`] as rows of settlements, and the ids of their instruments.
-pub(super) fn absolute(rows: Vec<Map<String, Value>>) -> anyhow::Result<(Vec<Map<String, Value>>, BTreeSet<String>)> {
+pub(super) fn absolute(rows: Vec<Row>) -> anyhow::Result<(Vec<Row>, BTreeSet<String>)> {
     let mut tenors = Tenors::default();
     let (mut found, mut ids, mut seen) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for mut row in rows {
