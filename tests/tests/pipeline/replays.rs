@@ -93,8 +93,8 @@ fn replay_for(pipeline: &Pipeline, wait: Duration, victim: Option<Name>) -> Opti
     }
     if ended.is_none() {
         run.kill().unwrap();
-        run.wait().unwrap();
     }
+    run.wait().unwrap();
     // The run was shorter than half of the time.
     if let Some(name) = victim {
         pipeline.stack().kill9(name).unwrap();
