@@ -8,47 +8,13 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bin=$(scripts/k8s_tools.sh cluster)
-command -v prometheus >/dev/null || {
-  echo "prometheus is missing: apt-get install --no-install-recommends prometheus" >&2
-  exit 1
-}
+# shellcheck source=scripts/k8s_cluster.sh
+. scripts/k8s_cluster.sh
 root=$PWD
-work=$(mktemp -d)
-pids=()
 failed=0
-export KUBECONFIG=$work/kubeconfig
 NAMESPACE=data-processing-prod
 
-finish() {
-  local pid
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-    pid=${pids[i]}
-    kill "$pid" 2>/dev/null || continue
-    timeout 20 tail --pid="$pid" -f /dev/null || kill -9 "$pid" 2>/dev/null || true
-  done
-  if [ -n "${KEEP:-}" ]; then echo "logs: $work" >&2; else rm -rf "$work"; fi
-}
-trap finish EXIT
-
-start() { # start NAME COMMAND...: in the background, its output in $work/NAME.log
-  local name=$1
-  shift
-  "$@" >"$work/$name.log" 2>&1 &
-  pids+=($!)
-}
-
-kubectl() { "$bin/kubectl" "$@"; }
 in_prod() { kubectl --namespace "$NAMESPACE" "$@"; }
-
-until_true() { # until_true SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 1
-  done
-}
 
 # trial NAME FUNCTION: a function fails with its last command or with `return 1`; what it prints last is the line's text.
 trial() {
@@ -67,77 +33,6 @@ trial() {
     tail -n 15 "$work/trial" | sed 's/^/        /'
     failed=$((failed + 1))
   fi
-}
-
-# ---- the cluster ----
-
-start_control_plane() {
-  local ports etcd peer api kwok
-  # Ports that are free now: of etcd (2), the API, kwok, Prometheus, metrics and the adapter.
-  ports=$(python3 -c 'import socket
-sockets = [socket.socket() for _ in range(7)]
-for one in sockets: one.bind(("127.0.0.1", 0))
-print(*[one.getsockname()[1] for one in sockets])')
-  read -r etcd peer api kwok prometheus_port metrics_port adapter_port <<<"$ports"
-  local token
-  token=$(openssl rand -hex 16)
-  echo "$token,admin,admin,system:masters" >"$work/tokens"
-  openssl genrsa -out "$work/accounts.key" 2048 2>/dev/null
-  cat >"$KUBECONFIG" <<END
-apiVersion: v1
-kind: Config
-clusters: [{ name: trial, cluster: { server: "https://127.0.0.1:$api", insecure-skip-tls-verify: true } }]
-users: [{ name: admin, user: { token: $token } }]
-contexts: [{ name: trial, context: { cluster: trial, user: admin } }]
-current-context: trial
-END
-  start etcd "$bin/etcd" --data-dir "$work/etcd" --unsafe-no-fsync \
-    --listen-client-urls "http://127.0.0.1:$etcd" --advertise-client-urls "http://127.0.0.1:$etcd" \
-    --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
-    --initial-cluster "default=http://127.0.0.1:$peer"
-  start apiserver "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd" --bind-address 127.0.0.1 --secure-port "$api" \
-    --cert-dir "$work/certificates" --token-auth-file "$work/tokens" --authorization-mode Node,RBAC \
-    --service-account-key-file "$work/accounts.key" --service-account-signing-key-file "$work/accounts.key" \
-    --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range 10.96.0.0/16
-  until_true 180 kubectl get --raw /readyz >/dev/null 2>&1
-  # The autoscaler looks every 5 s instead of 15, to keep the trial short. The nodes of kwok send no heartbeats.
-  start controllers "$bin/kube-controller-manager" --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0 \
-    --service-account-private-key-file "$work/accounts.key" --horizontal-pod-autoscaler-sync-period 5s \
-    --node-monitor-grace-period 1h
-  start scheduler "$bin/kube-scheduler" --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0
-  start kwok "$bin/kwok" --kubeconfig "$KUBECONFIG" --config "$bin/kwok-stages.yaml" --manage-all-nodes \
-    --server-address "127.0.0.1:$kwok"
-  add_nodes
-}
-
-add_nodes() { # two in each of three zones, and a volume for each server of overlay local
-  local n
-  for n in 1 2 3 4 5 6; do
-    cat <<END
-apiVersion: v1
-kind: Node
-metadata:
-  name: node-$n
-  labels: { kubernetes.io/hostname: node-$n, topology.kubernetes.io/zone: zone-$((n % 3 + 1)) }
-status:
-  allocatable: &size { cpu: "8", memory: 32Gi, ephemeral-storage: 100Gi, pods: "110" }
-  capacity: *size
----
-END
-  done | kubectl create -f - >/dev/null
-  for n in 1 2 3 4; do
-    cat <<END
-apiVersion: v1
-kind: PersistentVolume
-metadata: { name: volume-$n }
-spec:
-  capacity: { storage: 5Gi }
-  accessModes: [ReadWriteOnce]
-  hostPath: { path: /data-$n }
----
-END
-  done | kubectl create -f - >/dev/null
-  kubectl wait --for=condition=Ready node --all --timeout=120s >/dev/null
 }
 
 copy_with_secrets() { # the manifests, with contents for the secrets that the repository does not contain
@@ -328,26 +223,6 @@ tokens() { # no pod gets a token of the API
   volumes=$(in_prod get pods --output 'jsonpath={.items[*].spec.volumes[*].projected.sources[*].serviceAccountToken}')
   [ -z "$volumes" ]
   echo "no pod has a token of the API server"
-}
-
-lag() { # lag MESSAGES: what the services would export for normalization
-  printf 'kafka_consumer_lag{service="%s",group="normalization-prod",topic="ingestion.market.raw.v1",partition="0"} %s\n' \
-    normalization "$1" projection "$1" enrichment NaN >"$work/metrics/metrics"
-}
-
-start_metrics() { # a file with the lag, Prometheus, and the server of external metrics
-  mkdir -p "$work/metrics"
-  lag 0
-  start metrics python3 -m http.server --bind 127.0.0.1 --directory "$work/metrics" "$metrics_port"
-  cat >"$work/prometheus.yml" <<END
-global: { scrape_interval: 1s }
-scrape_configs: [{ job_name: services, honor_labels: true, static_configs: [{ targets: ["127.0.0.1:$metrics_port"] }] }]
-END
-  start prometheus prometheus --config.file "$work/prometheus.yml" --storage.tsdb.path "$work/tsdb" \
-    --web.listen-address "127.0.0.1:$prometheus_port"
-  openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout "$work/adapter.key" -out "$work/adapter.crt" 2>/dev/null
-  cat "$work/adapter.key" "$work/adapter.crt" >"$work/adapter.pem"
-  start adapter python3 scripts/k8s_external_metrics.py "$adapter_port" "$work/adapter.pem" "http://127.0.0.1:$prometheus_port"
 }
 
 replicas() { in_prod get deployment normalization-service --output 'jsonpath={.spec.replicas}'; }
