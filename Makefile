@@ -66,8 +66,9 @@ test-guide: bootstrap ## Run each local command of README, docs and runbooks on 
 	@trap '$(BIN)/dp $(GUIDE_STACK) down' EXIT; $(BIN)/dp $(GUIDE_STACK) demo --ticks 20000; \
 		scripts/check_guide.py --bin $(BIN) $(GUIDE_STACK)
 
-test-k8s: bootstrap ## Try the Kubernetes manifests on a real control plane (9 minutes; builds its programs once)
-	scripts/test_k8s.sh
+test-k8s: bootstrap ## Try the Kubernetes manifests and the kubectl lines of the docs on a real control plane (10 minutes; builds it once)
+	cargo build --release $(PROGRAMS) --bins
+	scripts/test_k8s.sh $(BIN)
 
 pictures: ## Draw dp top, dp doctor and dp curve show of the running local stack under load, for docs (ARGS="--port-offset N --dir DIR")
 	@scripts/pictures.py --bin $(BIN) $(ARGS)

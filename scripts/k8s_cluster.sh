@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The cluster of test_k8s.sh, which sources this file: a real control plane, nodes of kwok, Prometheus with the server of external
-# metrics.
-# Everything that is started ends with the script; KEEP=1 keeps the logs.
+# metrics, and what stands in for containers: a local stack, whose programs run on this machine.
+# Its argument is the folder of dp and the services. Everything that is started ends with the script; KEEP=1 keeps the logs.
 # Failure: the script ends, as with any command that fails.
 
 bin=$(scripts/k8s_tools.sh cluster)
@@ -9,9 +9,23 @@ command -v prometheus >/dev/null || {
   echo "prometheus is missing: apt-get install --no-install-recommends prometheus" >&2
   exit 1
 }
+programs=$(realpath "$1")
+[ -x "$programs/dp" ] || {
+  echo "$1/dp is missing: cargo build --release -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection --bins" >&2
+  exit 1
+}
 work=$(mktemp -d)
 pids=()
 export KUBECONFIG=$work/kubeconfig
+
+# A local stack beside any other: its services, log files and ports are those of the containers.
+STACK_OFFSET=5000
+stack_folder=/var/tmp/254carbon-$EUID/stack-$STACK_OFFSET
+stack_runs=
+# What `dp` in a container has for its servers.
+stack_env=(DATA_PROC_KAFKA_BOOTSTRAP="127.0.0.1:$((9092 + STACK_OFFSET))" DATA_PROC_CLICKHOUSE_URL="http://127.0.0.1:$((8123 + STACK_OFFSET))"
+  DATA_PROC_POSTGRES_DSN="postgresql://user:password@127.0.0.1:$((5432 + STACK_OFFSET))/db"
+  DATA_PROC_REDIS_URL="redis://127.0.0.1:$((6379 + STACK_OFFSET))/0")
 
 finish() {
   local pid
@@ -20,7 +34,13 @@ finish() {
     kill "$pid" 2>/dev/null || continue
     timeout 20 tail --pid="$pid" -f /dev/null || kill -9 "$pid" 2>/dev/null || true
   done
-  if [ -n "${KEEP:-}" ]; then echo "logs: $work" >&2; else rm -rf "$work"; fi
+  if [ -n "$stack_runs" ]; then stack down || echo "the local stack in $stack_folder still runs" >&2; fi
+  if [ -n "${KEEP:-}" ]; then
+    echo "logs: $work" >&2
+    return
+  fi
+  if [ -n "$stack_runs" ]; then stack clean-data --yes; fi
+  rm -rf "$work"
 }
 trap finish EXIT
 
@@ -32,6 +52,7 @@ start() { # start NAME COMMAND...: in the background, its output in $work/NAME.l
 }
 
 kubectl() { "$bin/kubectl" "$@"; }
+stack() { "$programs/dp" --port-offset "$STACK_OFFSET" "$@" >/dev/null; }
 
 until_true() { # until_true SECONDS COMMAND...
   local deadline=$((SECONDS + $1))
@@ -71,16 +92,33 @@ END
   start apiserver "$bin/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd" --bind-address 127.0.0.1 --secure-port "$api" \
     --cert-dir "$work/certificates" --token-auth-file "$work/tokens" --authorization-mode Node,RBAC \
     --service-account-key-file "$work/accounts.key" --service-account-signing-key-file "$work/accounts.key" \
-    --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range 10.96.0.0/16
+    --service-account-issuer https://kubernetes.default.svc --service-cluster-ip-range 10.96.0.0/16 \
+    --kubelet-preferred-address-types InternalIP
   until_true 180 kubectl get --raw /readyz >/dev/null 2>&1
   # The autoscaler looks every 5 s instead of 15, to keep the trial short. The nodes of kwok send no heartbeats.
   start controllers "$bin/kube-controller-manager" --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0 \
     --service-account-private-key-file "$work/accounts.key" --horizontal-pod-autoscaler-sync-period 5s \
     --node-monitor-grace-period 1h
   start scheduler "$bin/kube-scheduler" --kubeconfig "$KUBECONFIG" --leader-elect=false --secure-port 0
-  start kwok "$bin/kwok" --kubeconfig "$KUBECONFIG" --config "$bin/kwok-stages.yaml" --manage-all-nodes \
-    --server-address "127.0.0.1:$kwok"
+  start_kwok "$kwok"
   add_nodes
+}
+
+start_kwok() { # start_kwok PORT: the kubelet of all nodes, without a certificate of its own: the API server does not compare it
+  kubectl create -f "$bin/kwok-definitions.yaml" >/dev/null
+  kubectl wait --for=condition=Established customresourcedefinition --all --timeout=60s >/dev/null
+  # `kubectl exec` runs a program of this folder: what the image has in PATH, and nothing else.
+  mkdir "$work/programs"
+  ln -s "$programs"/{dp,normalization,enrichment,aggregation,projection} "$work/programs/"
+  cat >"$work/kwok.yaml" <<END
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: ClusterExec
+metadata: { name: programs }
+spec: { execs: [{ containers: [service, dp], local: { workDir: / } }] }
+END
+  start kwok env "${stack_env[@]}" PATH="$work/programs" "$bin/kwok" --kubeconfig "$KUBECONFIG" --manage-all-nodes \
+    --config "$bin/kwok-stages.yaml" --config "$work/kwok.yaml" --enable-crds Logs,PortForward \
+    --node-ip 127.0.0.1 --node-port "$1" --server-address "127.0.0.1:$1"
 }
 
 add_nodes() { # two in each of three zones, and a volume for each server of overlay local
@@ -131,4 +169,13 @@ END
   openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -keyout "$work/adapter.key" -out "$work/adapter.crt" 2>/dev/null
   cat "$work/adapter.key" "$work/adapter.crt" >"$work/adapter.pem"
   start adapter python3 scripts/k8s_external_metrics.py "$adapter_port" "$work/adapter.pem" "http://127.0.0.1:$prometheus_port"
+}
+
+start_containers() { # from now on, pods have logs and ports
+  stack clean-data --yes
+  stack_runs=yes
+  stack up
+  mkdir "$work/containers"
+  start containers env "${stack_env[@]}" PATH="$bin:$PATH" scripts/k8s_containers.py --port-offset "$STACK_OFFSET" \
+    --stack "$stack_folder" --programs "$programs" "$work/containers"
 }

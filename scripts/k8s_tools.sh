@@ -3,7 +3,7 @@
 #
 #   scripts/k8s_tools.sh check     kubectl, kube-score, kubernetes-validate: enough for scripts/check_k8s.sh
 #   scripts/k8s_tools.sh built     builds nothing; exit code 1 if one of these does not exist
-#   scripts/k8s_tools.sh cluster   in addition etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok
+#   scripts/k8s_tools.sh cluster   in addition etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kwok with its stages and definitions
 #
 # Needs Go and python3-venv. The first build takes 12 minutes of CPU time; a program that exists is not built again. The Go
 # programs come from their modules, verified by Go's checksum database.
@@ -79,6 +79,8 @@ check_tools() {
   fi
 }
 
+documents() { awk 'FNR == 1 { print "---" } { print }' "$@"; } # files of YAML as one
+
 cluster_tools() {
   local program
   for program in kube-apiserver kube-controller-manager kube-scheduler; do kubernetes "$program"; done
@@ -87,10 +89,13 @@ cluster_tools() {
     pin "$home/kwok"
   fi
   build kwok "$home/kwok" sigs.k8s.io/kwok/cmd/kwok -ldflags "-s -w"
-  if [ ! -s "$bin/kwok-stages.yaml" ]; then # how its nodes and pods behave: ready at once, Jobs complete at once
-    local stages
-    stages=$(cd "$home/kwok" && go list -mod=mod -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
-    awk 'FNR == 1 { print "---" } { print }' "$stages"/node/fast/node-*.yaml "$stages"/pod/fast/pod-*.yaml >"$bin/kwok-stages.yaml"
+  local source
+  if [ ! -s "$bin/kwok-stages.yaml" ] || [ ! -s "$bin/kwok-definitions.yaml" ]; then
+    source=$(cd "$home/kwok" && go mod download -json "sigs.k8s.io/kwok@v$KWOK" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/kustomize
+    # How its nodes and pods behave: ready at once, Jobs complete at once.
+    documents "$source"/stage/node/fast/node-*.yaml "$source"/stage/pod/fast/pod-*.yaml >"$bin/kwok-stages.yaml"
+    # The objects that say what `kubectl logs` and `kubectl port-forward` give for a pod.
+    documents "$source"/crd/bases/kwok.x-k8s.io_{logs,portforwards}.yaml >"$bin/kwok-definitions.yaml"
   fi
   if [ ! -x "$bin/etcd" ]; then
     command -v etcd >/dev/null 2>&1 || fail "etcd is missing: apt-get install --no-install-recommends etcd-server"

@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # Tries the Kubernetes manifests on a real control plane: etcd, kube-apiserver, kube-controller-manager, kube-scheduler. kwok
 # stands in for the kubelets of six nodes: it reports pods ready and runs no container. Prometheus is real; a small server
-# evaluates the rule of the Prometheus adapter with it. At the end the kubectl commands of the docs run (check_cluster_guide.py). Not tried: containers, probes, enforcement of NetworkPolicies.
+# evaluates the rule of the Prometheus adapter with it. At the end the kubectl commands of the docs run (check_cluster_guide.py); for them a
+# local stack with the programs of FOLDER stands in for the containers. Not tried: images, probes, enforcement of NetworkPolicies.
+#
+#   scripts/test_k8s.sh [FOLDER]     FOLDER contains dp and the services; default: target/release
+#
 # Prints one line for each trial. Everything that it starts is stopped at its end; KEEP=1 keeps the logs.
-# Time: 9 minutes on 2 cores; the first run also builds the programs (k8s_tools.sh): 12 minutes of CPU time.
+# Time: 10 minutes on 2 cores; the first run also builds the programs (k8s_tools.sh): 12 minutes of CPU time.
 # Failure: the trial's line says FAILED and the end of its output follows; exit code 1.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/k8s_cluster.sh
-. scripts/k8s_cluster.sh
+. scripts/k8s_cluster.sh "${1:-target/release}"
 root=$PWD
 failed=0
 NAMESPACE=data-processing-prod
@@ -284,6 +288,7 @@ trial "pod security" pod_security
 trial "no tokens" tokens
 start_metrics
 trial "autoscaler on lag" autoscaler
+start_containers
 trial "commands of the docs" pages
 [ "$failed" = 0 ] || exit 1
 echo "kubernetes: all trials passed on $("$bin/kube-apiserver" --version)"
