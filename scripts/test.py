@@ -9,7 +9,7 @@ what finds most. Without it, everything runs.
 TEST_ZONE=NAME is the time zone of the unit tests and parsers, which no result may depend on; without it, one is chosen at random and
 named. Tests that were skipped, for lack of documents or programs, are named at the end.
 TEST_LANES=2 leaves out the lane that begins with `pipeline`, for a machine on which three stacks at a time would answer too late.
-Failure: exit code 1 if a program fails or cannot be started.
+Failure: exit code 1 if a program fails or cannot be started, or if none has run.
 """
 
 import argparse
@@ -81,6 +81,7 @@ class Run:
     skipped: list[str] = field(default_factory=list)
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
     is_ended: bool = False
+    programs: int = 0
 
     def lane(self, programs: deque[Program], then: deque[Program] | None = None) -> None:
         """Runs `programs`, and when none is left those of another lane."""
@@ -111,6 +112,7 @@ class Run:
         self.running.append(process)
         output, _ = process.communicate()
         with self.lock:
+            self.programs += 1
             print(f"\n     Running {program.name} ({time.monotonic() - began:.0f} s)", flush=True)
             sys.stdout.buffer.write(output)
             sys.stdout.flush()
@@ -197,7 +199,8 @@ def main() -> int:
         print(f"FAILED: {name}")
     if run.left_out:
         print(f"left out, because they had not begun by TEST_UNTIL={until}: {', '.join(run.left_out)}")
-    return 1 if run.failed else 0
+    # A run that had time for nothing has shown nothing.
+    return 1 if run.failed or run.programs == 0 else 0
 
 
 if __name__ == "__main__":

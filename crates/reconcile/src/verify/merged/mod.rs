@@ -76,12 +76,19 @@ pub async fn check(clickhouse: &ClickHouse, names: &Names, report: &mut VerifyRe
         let check = Check::new(title, outcome.expected, outcome.found, outcome.differences);
         report.checks.push(check.about(Subject::View));
     }
-    let (check, moved) = completeness::check(clickhouse, names, &calendars).await?;
-    is_wrong |= !check.ok;
-    report.checks.push(check);
-    report
-        .notes
-        .extend(versions::moved("market day(s) of view completeness", moved));
+    match completeness::check(clickhouse, names, &calendars).await {
+        Ok((check, moved)) => {
+            is_wrong |= !check.ok;
+            report.checks.push(check);
+            report
+                .notes
+                .extend(versions::moved("market day(s) of view completeness", moved));
+        }
+        // It reads every tick of a product at once, which may take longer than a statement may. What else was found counts.
+        Err(error) => report
+            .notes
+            .push(format!("days of view completeness are not compared: {error:#}")),
+    }
     report.notes.extend(is_wrong.then(|| CURE.to_owned()));
     Ok(())
 }
