@@ -1,19 +1,19 @@
 //! Compares the bars that `dp verify` recomputes on a real ClickHouse with the oracle of testkit, which shares no code with it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod common;
+
 use std::collections::BTreeMap;
 
+use common::{Setup, setup};
 use domain::Interval;
 use fastrand::Rng;
-use localstack::{Server, Temporary};
 use reconcile::products::Products;
 use reconcile::verify::bars::{Bars, Expired};
 use reconcile::verify::cut::Cut;
 use reconcile::verify::gaps::Gaps;
 use reconcile::verify::report::Check;
-use service::{Env, Names, Reader};
-use stores::{ClickHouse, ClickHouseConfig};
-use testkit::PATIENCE;
+use service::{Env, Reader};
 use testkit::bars::{BarKey, Times, Wanted, bars, placed};
 use testkit::parse::Tick;
 
@@ -37,34 +37,6 @@ const VERSIONS: [Option<&str>; 12] = [
     Some("12"),
     Some("other.7"),
 ];
-
-struct Setup {
-    _stack: Temporary,
-    clickhouse: ClickHouse,
-    names: Names,
-}
-
-async fn setup() -> Setup {
-    let stack = Temporary::new().unwrap();
-    stack.start(Server::ClickHouse).unwrap();
-    stack.wait_ready(Server::ClickHouse, PATIENCE).unwrap();
-    let clickhouse = ClickHouse::new(ClickHouseConfig {
-        url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
-        database: "market_data".into(),
-        user: "default".into(),
-        password: security::Secret::new(""),
-        cluster: String::new(),
-        trust: security::Trust::default(),
-    })
-    .unwrap();
-    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
-    let settings = service::settings::load(&Env::new(), 8080, |_| ()).unwrap().settings;
-    Setup {
-        _stack: stack,
-        clickhouse,
-        names: Names::new(&settings),
-    }
-}
 
 impl Setup {
     async fn run(&self, sql: &str) {

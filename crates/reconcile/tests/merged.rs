@@ -1,44 +1,15 @@
 //! Compares what `dp verify` computes for four hours, market days and blocks with the views of a real ClickHouse.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use localstack::{Server, Temporary};
+mod common;
+
+use common::{Setup, setup};
 use reconcile::verify::report::Check;
 use reconcile::verify::{VerifyReport, merged};
-use service::{Env, Names};
-use stores::{ClickHouse, ClickHouseConfig};
-use testkit::PATIENCE;
 
 /// 2025-10-01T00:00Z; the hours reach into the next year's holidays and both changes of the clocks.
 const FIRST: i64 = 1_759_276_800;
 const HOURS: i64 = 11_000;
-
-struct Setup {
-    _stack: Temporary,
-    clickhouse: ClickHouse,
-    names: Names,
-}
-
-async fn setup() -> Setup {
-    let stack = Temporary::new().unwrap();
-    stack.start(Server::ClickHouse).unwrap();
-    stack.wait_ready(Server::ClickHouse, PATIENCE).unwrap();
-    let clickhouse = ClickHouse::new(ClickHouseConfig {
-        url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
-        database: "market_data".into(),
-        user: "default".into(),
-        password: security::Secret::new(""),
-        cluster: String::new(),
-        trust: security::Trust::default(),
-    })
-    .unwrap();
-    stores::clickhouse::migrate(&clickhouse, "").await.unwrap();
-    let settings = service::settings::load(&Env::new(), 8080, |_| ()).unwrap().settings;
-    Setup {
-        _stack: stack,
-        clickhouse,
-        names: Names::new(&settings),
-    }
-}
 
 impl Setup {
     /// Bars of an hour with odd numbers, of which some are missing, open, revised, without trades or without interval prices. `version` 1 is

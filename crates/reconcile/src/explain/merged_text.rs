@@ -2,7 +2,6 @@
 //! options of commands.
 
 use ops::hints::localized;
-use ops::present::table;
 
 use super::merged::{MergedHour, MergedTrace};
 use super::text::Lines;
@@ -19,15 +18,7 @@ pub fn merged(trace: &MergedTrace) -> String {
     );
     out.line(0, &format!("from {} to {}", trace.window_start, trace.window_end));
     out.title(&format!("Numbers: in view {}, and merged from its hours", trace.view));
-    let rows = trace.numbers.iter().map(|number| match number.agrees {
-        true => vec![number.name.to_owned(), number.stored.clone(), "same".to_owned()],
-        false => vec![
-            number.name.to_owned(),
-            number.stored.clone(),
-            format!("DIFFERS: {}", number.recomputed),
-        ],
-    });
-    out.block(&table(&["number", "view", "recomputed"], 3, rows));
+    out.numbers("view", &trace.numbers);
     out.title(&format!(
         "Bars of an hour that it is merged from: {} of {}",
         trace.hours.len(),

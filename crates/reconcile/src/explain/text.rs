@@ -4,6 +4,7 @@
 use super::bar::{BarTrace, Cause, Counted, TracedTick, Way};
 use super::follow::{Fate, Followed};
 use super::logs::{LetterRow, RawRecord};
+use super::numbers::Compared;
 use super::row::{PriceTrace, RowTrace, TickAndBars};
 use super::{BarRow, Place, TickRow};
 use ops::hints::localized;
@@ -26,15 +27,7 @@ pub fn bar(trace: &BarTrace) -> String {
     out.title("Versions in table bars, newest first");
     trace.versions.iter().for_each(|version| out.version(version));
     out.title("Numbers of the newest version: as stored, and recomputed from its ticks");
-    let rows = trace.numbers.iter().map(|number| match number.agrees {
-        true => vec![number.name.to_owned(), number.stored.clone(), "same".to_owned()],
-        false => vec![
-            number.name.to_owned(),
-            number.stored.clone(),
-            format!("DIFFERS: {}", number.recomputed),
-        ],
-    });
-    out.block(&table(&["number", "stored", "recomputed"], 3, rows));
+    out.numbers("stored", &trace.numbers);
     out.way(trace);
     let count = |of: Counted| trace.ticks.iter().filter(|tick| tick.counted == of).count();
     out.title(&format!(
@@ -172,6 +165,19 @@ impl Lines {
             self.block("");
             self.line(0, &format!("note: {}", localized(note)));
         }
+    }
+
+    /// Numbers as they are stored in `place`, beside those that were recomputed.
+    pub(super) fn numbers(&mut self, place: &str, numbers: &[Compared]) {
+        let rows = numbers.iter().map(|number| match number.agrees {
+            true => vec![number.name.to_owned(), number.stored.clone(), "same".to_owned()],
+            false => vec![
+                number.name.to_owned(),
+                number.stored.clone(),
+                format!("DIFFERS: {}", number.recomputed),
+            ],
+        });
+        self.block(&table(&["number", place, "recomputed"], 3, rows));
     }
 
     fn version(&mut self, bar: &BarRow) {
