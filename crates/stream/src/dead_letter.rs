@@ -101,6 +101,8 @@ pub mod header {
 pub const TRUNCATED_TO: usize = 1 << 20;
 /// Bytes of the reasons of refused rows that a letter contains.
 pub const REASONS_TO: usize = 64 << 10;
+/// Bytes of one reason. A cell of a megabyte that its reason quotes must not take the place of the other reasons.
+const REASON_TO: usize = 1 << 10;
 /// Space for the headers that describe the cut.
 const STATEMENTS: usize = 512;
 
@@ -178,12 +180,17 @@ fn statements(
     ours.into_iter().map(stated).collect()
 }
 
-/// The first reasons as a JSON array of at most `most` bytes, and their number. It is never cut inside a reason.
+/// The first reasons as a JSON array of at most `most` bytes, and their number. A longer reason than [`REASON_TO`] ends with `…`.
 fn listed(reasons: &[RowReason], most: usize) -> (String, u64) {
     let (mut text, mut count) = ("[".to_owned(), 0);
     for reason in reasons {
+        let shorter = (reason.reason.len() > REASON_TO).then(|| RowReason {
+            code: reason.code.clone(),
+            reason: beginning(&reason.reason, REASON_TO),
+            ..*reason
+        });
         // Numbers and strings can always be written.
-        let Ok(entry) = serde_json::to_string(reason) else {
+        let Ok(entry) = serde_json::to_string(shorter.as_ref().unwrap_or(reason)) else {
             break;
         };
         // A comma before it, and the bracket at the end.
@@ -198,6 +205,13 @@ fn listed(reasons: &[RowReason], most: usize) -> (String, u64) {
     }
     text.push(']');
     (text, count)
+}
+
+/// At most so many bytes of a text, and a mark of the cut.
+fn beginning(text: &str, most: usize) -> String {
+    let starts = text.char_indices().map(|(at, _)| at);
+    let end = starts.take_while(|at| *at <= most).last().unwrap_or(0);
+    format!("{}…", text.get(..end).unwrap_or_default())
 }
 
 fn stated((name, value): (&str, String)) -> (String, Option<Vec<u8>>) {
@@ -412,6 +426,17 @@ mod tests {
         let read: Vec<RowReason> = serde_json::from_str(&text).unwrap();
         assert_eq!((read.as_slice(), count), (&long[..32], 32), "{} bytes", text.len());
         assert_eq!(listed(&long, 100), ("[]".to_owned(), 0));
+    }
+
+    #[test]
+    fn a_reason_of_any_length_leaves_room_for_the_others() {
+        let mut some = reasons(3);
+        some[0].reason = format!("line 2: LMP is \"{}\"", "ä".repeat(REASONS_TO));
+        let (text, count) = listed(&some, REASONS_TO);
+        let read: Vec<RowReason> = serde_json::from_str(&text).unwrap();
+        assert_eq!((count, &read[1..]), (3, &some[1..]));
+        let cut = read[0].reason.strip_suffix('…').unwrap();
+        assert!(some[0].reason.starts_with(cut) && (REASON_TO - 1..=REASON_TO).contains(&cut.len()));
     }
 
     #[test]

@@ -45,6 +45,12 @@ pub trait Stage {
         None
     }
 
+    /// How far back [`Stage::observe`] needs to see for what only describes outputs (quality flags), if that is further than
+    /// [`Stage::memory`].
+    fn learns_from(&self) -> Option<Memory> {
+        None
+    }
+
     /// Whether outputs are right only with the whole memory: without a committed offset, the first messages of a log that retention has cut
     /// then only rebuild the memory. Their outputs were sent before the offset was lost.
     fn begins_after_memory(&self) -> bool {
@@ -56,16 +62,11 @@ pub trait Stage {
         message.timestamp
     }
 
-    /// Restores what is kept of the memory from offset `from` on, without the messages from `committed` on. `time_at` is the
-    /// append time of a record in the log. Returns the offset from which the rest is read back.
-    fn recall(
-        &mut self,
-        partition: &Partition,
-        (from, committed): (i64, i64),
-        time_at: &dyn Fn(i64) -> Option<Micros>,
-    ) -> i64 {
-        let _ = (partition, committed, time_at);
-        from
+    /// Restores what is kept of the memory. `time_at` is the append time of a record in the log. Returns the offset from which the
+    /// rest is read back.
+    fn recall(&mut self, partition: &Partition, range: ReadBack, time_at: &dyn Fn(i64) -> Option<Micros>) -> i64 {
+        let _ = (partition, time_at);
+        range.memory.min(range.learns)
     }
 
     /// After each batch: add up counters. In a quiet market the next batch may be a while away.
@@ -86,6 +87,17 @@ pub struct Memory {
     pub micros: Micros,
     /// Offsets.
     pub offsets: i64,
+}
+
+/// Offsets of a partition whose messages before the committed one are read again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadBack {
+    /// From here on, [`Stage::memory`] needs them.
+    pub memory: i64,
+    /// From here on, [`Stage::learns_from`] needs them; that of the memory if the stage has no such method.
+    pub learns: i64,
+    /// Messages from here on are processed.
+    pub committed: i64,
 }
 
 /// The result for a message, besides its outputs.
@@ -176,7 +188,7 @@ impl<S: Stage> Hop<S> {
         let mut last_before = None;
         let start = match committed {
             None => {
-                self.stage.recall(partition, (0, 0), &|_| None);
+                self.stage.recall(partition, ReadBack::default(), &|_| None);
                 let memory = self.stage.memory().filter(|_| self.stage.begins_after_memory());
                 if let Some(memory) = memory
                     && let Some(offset) = after_memory(reader, partition, memory)?
@@ -191,13 +203,14 @@ impl<S: Stage> Hop<S> {
                 StartAt::Offset(match self.stage.memory() {
                     Some(memory) => {
                         let time_of = |message: &Message<'_>| self.stage.time_of(message);
-                        let start = memory_start(reader, partition, offset, memory, &time_of)?;
+                        let reaches = (memory, self.stage.learns_from());
+                        let start = memory_start(reader, partition, offset, reaches, &time_of)?;
                         last_before = start.last.map(|(last, _)| last);
                         let time_at = |at| match start.last {
                             Some((last, time)) if last == at => Some(time),
                             _ => time_at(reader, partition, at).ok().flatten(),
                         };
-                        self.stage.recall(partition, (start.offset, offset), &time_at)
+                        self.stage.recall(partition, start.range, &time_at)
                     }
                     None => offset,
                 })

@@ -5,46 +5,57 @@
 
 use domain::Micros;
 
-use crate::hop::Memory;
+use crate::hop::{Memory, ReadBack};
 use crate::kafka::reader::LogReader;
 use crate::{Message, Partition, StreamError};
 
-/// Where a memory begins, and the offset and time of the last message before `committed`.
+/// What is read back, and the offset and time of the last message before the committed offset.
 pub(crate) struct MemoryStart {
-    pub(crate) offset: i64,
+    pub(crate) range: ReadBack,
     pub(crate) last: Option<(i64, Micros)>,
 }
 
-/// The first offset that a memory needs, given how far it reaches back from `committed`. `time_of` is the time of a message on the
-/// memory's clock, and never later than its append.
+/// The first offsets that a memory needs, and that learning needs, given how far both reach back from `committed`. `time_of` is the time
+/// of a message on the memory's clock, and never later than its append.
 pub(crate) fn memory_start(
     reader: &LogReader,
     partition: &Partition,
     committed: i64,
-    memory: Memory,
+    (memory, learns): (Memory, Option<Memory>),
     time_of: &dyn Fn(&Message<'_>) -> Micros,
 ) -> Result<MemoryStart, StreamError> {
     let (oldest, _) = reader.log_range(partition)?;
-    let by_count = (committed - memory.offsets).max(oldest);
-    let last = last_before(reader, partition, (by_count, committed), time_of)?;
-    let Some((_, last_time)) = last else {
-        return Ok(MemoryStart {
-            offset: committed,
-            last,
-        });
+    let by_count = |reach: Memory| (committed - reach.offsets).max(oldest);
+    let furthest = learns.map_or(by_count(memory), |learns| by_count(memory).min(by_count(learns)));
+    let last = last_before(reader, partition, (furthest, committed), time_of)?;
+    let first_of = |reach: Memory| match last {
+        None => committed,
+        Some((_, last_time)) => {
+            let by_time = first_by_time(reader, partition, last_time - reach.micros, committed);
+            by_time.max(by_count(reach)).min(committed)
+        }
     };
-    // If the broker cannot unpack a batch, it cannot search by time either: the count alone decides.
-    let by_time = match reader.offset_at(partition, last_time - memory.micros) {
+    let first = first_of(memory);
+    Ok(MemoryStart {
+        range: ReadBack {
+            memory: first,
+            learns: learns.map_or(first, first_of),
+            committed,
+        },
+        last,
+    })
+}
+
+/// The first offset from this time on; `committed` if there is none. If the broker cannot unpack a batch, it cannot search by time either:
+/// 0, so that the count alone decides.
+fn first_by_time(reader: &LogReader, partition: &Partition, time: Micros, committed: i64) -> i64 {
+    match reader.offset_at(partition, time) {
         Ok(offset) => offset.unwrap_or(committed),
         Err(error) => {
             tracing::debug!(partition = %partition, error = %error, "the log cannot be searched by time");
-            by_count
+            0
         }
-    };
-    Ok(MemoryStart {
-        offset: by_time.max(by_count).min(committed),
-        last,
-    })
+    }
 }
 
 /// Without a committed offset, the first offset at which a memory that begins with the log is whole; `None` if the log has lost nothing, so

@@ -34,7 +34,7 @@ use markets::{
 use service::control::order::tenant_argument;
 use service::control::tenants::HeldTenants;
 use stream::dead_letter::RowReason;
-use stream::hop::{Memory, Rejected, Stage, StageOutput, Verdict};
+use stream::hop::{Memory, ReadBack, Rejected, Stage, StageOutput, Verdict};
 use stream::status::wall_clock;
 use stream::{Message, Partition, StreamError};
 
@@ -229,7 +229,11 @@ impl Stage for Normalize {
         })
     }
 
-    fn recall(&mut self, partition: &Partition, range: (i64, i64), time_at: &dyn Fn(i64) -> Option<Micros>) -> i64 {
+    fn learns_from(&self) -> Option<Memory> {
+        Some(event_windows::LEARNED)
+    }
+
+    fn recall(&mut self, partition: &Partition, range: ReadBack, time_at: &dyn Fn(i64) -> Option<Micros>) -> i64 {
         self.replays.reads_back();
         self.windows.recall(partition, range, time_at)
     }

@@ -3,8 +3,9 @@
 //! A flood can push events out of a window before their time. The stage continues, but repetitions of these events pass as
 //! new; this is counted (`normalization_events_forgotten_total`, `/stats`) and logged.
 //!
-//! What the files spare a restarted process are the events of the whole window. The last [`LEARNED`] messages are read back nevertheless,
-//! because the quality rules learn from their prices, which are in no file.
+//! What the files spare a restarted process are the events of the whole window. Messages as far back as [`LEARNED`] are read nevertheless,
+//! because the quality rules learn from their prices, which are in no file. Some of them may be older than the window, so they also enter one
+//! of their own, which only tells whether a price came twice; it is dropped with the first new message.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,13 +16,17 @@ use domain::{EventKey, Micros};
 use markets::RawMessage;
 use metrics::Counter;
 use stream::Partition;
+use stream::hop::{Memory, ReadBack};
 
 use super::window_file::{Entry, WindowFile, fingerprint};
 use crate::metrics::events_forgotten;
 
-/// Messages before the committed offset that are read back for the quality rules, as far as the window reaches. It is less than a second
-/// of work.
-const LEARNED: i64 = 10_000;
+/// Messages before the committed offset that are read back for the quality rules. They learn from five prices of an instrument: five times
+/// 15 minutes and a delay, or less if so many messages came since. It is less than a second of work.
+pub(super) const LEARNED: Memory = Memory {
+    micros: 90 * 60 * 1_000_000,
+    offsets: 20_000,
+};
 
 pub(super) struct EventWindows {
     limits: WindowLimits,
@@ -48,6 +53,8 @@ struct Recalled {
     until: i64,
     /// Offsets of those that repeat an event, in order.
     repeated: Vec<i64>,
+    /// All that are read back before `until`: the window may begin after them.
+    learning: Option<EventWindow>,
 }
 
 impl Open {
@@ -92,17 +99,23 @@ impl EventWindows {
 
     /// Whether earlier messages of the partition contain the event.
     pub(super) fn observe(&mut self, raw: &RawMessage<'_>, key: EventKey) -> Seen {
-        self.of(raw.feed, raw.partition)
-            .map_or(Seen::New, |open| open.observe(entry(raw, key)))
+        self.of(raw.feed, raw.partition).map_or(Seen::New, |open| {
+            open.recalled.learning = None;
+            open.observe(entry(raw, key))
+        })
     }
 
     /// Adds a message that an earlier owner finished. That owner has counted the events it forgot early. A message that the file had is
     /// there already, and it is only told whether it repeats another.
     pub(super) fn remember(&mut self, raw: &RawMessage<'_>, key: EventKey) -> Seen {
+        let limits = self.limits;
         self.of(raw.feed, raw.partition).map_or(Seen::New, |open| {
             if raw.offset < open.recalled.until {
-                let is_repeated = open.recalled.repeated.binary_search(&raw.offset).is_ok();
-                return if is_repeated { Seen::Repeated } else { Seen::New };
+                let Recalled { repeated, learning, .. } = &mut open.recalled;
+                let learning = learning.get_or_insert_with(|| EventWindow::new(limits));
+                let seen = learning.observe(raw.offset, raw.appended_at, key);
+                let is_repeated = repeated.binary_search(&raw.offset).is_ok();
+                return if is_repeated { Seen::Repeated } else { seen };
             }
             let seen = open.observe(entry(raw, key));
             open.window.take_forgotten_early();
@@ -120,36 +133,40 @@ impl EventWindows {
     pub(super) fn recall(
         &mut self,
         partition: &Partition,
-        (from, committed): (i64, i64),
+        range: ReadBack,
         time_at: &dyn Fn(i64) -> Option<Micros>,
     ) -> i64 {
+        let (from, committed) = (range.memory, range.committed);
+        let whole = from.min(range.learns);
         let Some((folder, fingerprint)) = self.kept.clone() else {
-            return from;
+            return whole;
         };
         let limits = self.limits;
         let Some(open) = self.of(&partition.topic, partition.number) else {
-            return from;
+            return whole;
         };
         let name = format!("{}-{}", partition.topic, partition.number);
-        let learn_from = (committed - LEARNED).max(from);
         let mut repeated = Vec::new();
         let recalled = WindowFile::open(&folder, &name, fingerprint, limits.max_ids).and_then(|mut file| {
             let window = &mut open.window;
             let read_from = file.recall((from, committed), time_at, &mut |entry| {
                 let seen = window.observe(entry.offset, entry.appended_at, entry.key);
-                if seen == Seen::Repeated && entry.offset >= learn_from {
+                if seen == Seen::Repeated && entry.offset >= range.learns {
                     repeated.push(entry.offset);
                 }
             })?;
             open.file = Some(file);
-            let until = read_from;
-            open.recalled = Recalled { until, repeated };
-            Ok(read_from.min(learn_from))
+            open.recalled = Recalled {
+                until: read_from,
+                repeated,
+                learning: None,
+            };
+            Ok(read_from.min(range.learns))
         });
         open.window.take_forgotten_early();
         recalled.unwrap_or_else(|error| {
             tracing::warn!(%partition, folder = %folder.display(), %error, "the event window is read from Kafka: its file cannot be used");
-            from
+            whole
         })
     }
 

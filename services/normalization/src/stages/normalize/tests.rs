@@ -424,16 +424,21 @@ fn a_process_that_has_its_events_in_files_reads_the_last_prices_back_and_learns_
         number: 0,
     };
     let time_at = |offset: i64| Some(NOON + offset);
-    let begun = |committed: i64| {
+    let begun = |memory: i64, committed: i64| {
         let mut stage = stage().keeping_windows_in(Some(folder.path().to_owned()));
-        let from = stage.recall(&partition, (0, committed), &time_at);
+        let range = ReadBack {
+            memory,
+            learns: 0,
+            committed,
+        };
+        let from = stage.recall(&partition, range, &time_at);
         (stage, from)
     };
     // The price of 500 occurs once, and its message comes six times.
     let prices = [100.0, 101.0, 500.0, 500.0, 500.0, 500.0, 500.0, 500.0, 100.0];
     let message = |offset: i64| priced(offset.min(2).max(offset - 5), prices[offset as usize]);
     let committed = prices.len() as i64;
-    let (mut running, from) = begun(0);
+    let (mut running, from) = begun(0, 0);
     assert_eq!(from, 0);
     let mut out = StageOutput::default();
     for offset in 0..committed {
@@ -442,11 +447,21 @@ fn a_process_that_has_its_events_in_files_reads_the_last_prices_back_and_learns_
     assert_eq!(outputs(&out).len(), 4);
     running.forget(&partition);
 
-    let (mut restarted, from) = begun(committed);
-    assert_eq!(from, 0, "within the messages that are learned");
-    for offset in from..committed {
-        restarted.remember(&raw(&message(offset), offset));
-    }
+    // The window of one process begins after the first message with the price of 500, but learning begins before it.
+    let restart = |memory: i64| {
+        let (mut restarted, from) = begun(memory, committed);
+        assert_eq!(from, 0, "within the messages that are learned");
+        for offset in from..committed {
+            restarted.remember(&raw(&message(offset), offset));
+        }
+        restarted
+    };
+    let mut short = restart(5);
+    out.clear();
+    short.record(&raw(&priced(20, 500.0), 20), &mut out, NOON);
+    assert_eq!(flags(&out), ["price_spike"], "of prices before the window");
+    short.forget(&partition);
+    let mut restarted = restart(0);
     // 100 and 101 are in the middle: had the repetitions been learned, it would be 500.
     out.clear();
     restarted.record(&raw(&priced(20, 500.0), 20), &mut out, NOON);
