@@ -87,7 +87,7 @@ pub enum Which {
     #[command(after_help = "Examples:\n  dp bench day --rate 200\n  dp bench day --rate 2000 --seconds 120 --json")]
     Day(day::Args),
     /// Measure what the stack costs without any ticks, as percent of one core
-    #[command(after_help = "Examples:\n  dp bench idle\n  dp bench idle --warm-up 180 --seconds 60")]
+    #[command(after_help = "Examples:\n  dp bench idle\n  dp bench idle --warm-up 600 --seconds 60")]
     Idle(day::IdleArgs),
     /// Measure start-up to the first tick, kill -9 to the next output, and rolling restarts
     ///

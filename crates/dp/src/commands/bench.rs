@@ -13,7 +13,7 @@ use ops::present::{print_either, print_json, print_line};
 
 /// Measure throughput, latency, recovery and memory of the pipeline on this machine.
 ///
-/// Without a subcommand it runs all benchmarks with small sizes, the idle stack first, in about a quarter of an hour. Each run starts
+/// Without a subcommand it runs all benchmarks with small sizes, the idle stack first, in about half an hour. Each run starts
 /// its own servers in parallel with any other stack (default ports + 2000; the folder is emptied before the run and removed after
 /// it). It publishes simulated ticks of about 430 bytes of JSON and prints the results with a description of the machine. Two runs
 /// are comparable only if the machine is otherwise idle: check "load at start".
