@@ -189,6 +189,18 @@ fn bundles(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn a_folder_that_takes_no_file_is_refused_before_an_alert_fires() {
+    for folder in ["/proc", "/nonexistent"] {
+        let output = dp(&["incident", "listen", "--listen", "127.0.0.1:0", "--dir-out", folder])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(folder) && told.contains("--dir-out"), "{told}");
+    }
+}
+
+#[test]
 fn a_critical_alert_has_one_bundle_collected() {
     let folder = tempfile::tempdir().unwrap();
     let listener = Listener::start(folder.path());

@@ -86,6 +86,18 @@ fn masker(env: &Env) -> Masker {
     Masker::of(&with_file(env), is_secret)
 }
 
+/// Whether a bundle can be written to this folder.
+///
+/// # Errors
+/// It does not exist, or this user may not write to it.
+pub fn probe(dir: &Path) -> anyhow::Result<()> {
+    // An empty file: a full disk is no reason not to listen, since old bundles make room.
+    let probe = dir.join(format!(".{PREFIX}probe-{}", std::process::id()));
+    fs::File::create(&probe)
+        .and_then(|_| fs::remove_file(&probe))
+        .with_context(|| format!("write to {}", dir.display()))
+}
+
 /// Removes the oldest bundles.
 pub(super) fn remove_old(dir: &Path, keep: usize) -> anyhow::Result<()> {
     let is_bundle = |path: &PathBuf| {
@@ -134,6 +146,21 @@ mod tests {
                 "notes.txt"
             ]
         );
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_file_is_found_and_the_probe_leaves_nothing() {
+        let dir = std::env::temp_dir().join(format!("dp-probe-{}", std::process::id()));
+        let missing = probe(&dir).unwrap_err().to_string();
+        assert!(missing.contains(&dir.display().to_string()), "{missing}");
+        fs::create_dir_all(&dir).unwrap();
+        let writable = probe(&dir);
+        let left = fs::read_dir(&dir).unwrap().count();
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(writable.is_ok(), "{writable:?}");
+        assert_eq!(left, 0);
+        // Nobody creates files there, not even root.
+        assert!(probe(Path::new("/proc")).is_err());
     }
 
     #[test]

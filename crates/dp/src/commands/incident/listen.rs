@@ -3,7 +3,6 @@
 //! Role: arguments and printing; [`ops::incident::listen`] listens and collects.
 //! Failure: a bundle that cannot be written is logged on stderr, and the next alert tries again.
 
-use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ops::connection::Connection;
 use ops::incident::Bundle;
-use ops::incident::collecting::Collecting;
+use ops::incident::collecting::{Collecting, probe};
 use ops::incident::listen::{Orders, ROUTE, listen};
 use ops::place::Place;
 use ops::present::{duration, print_json_line, print_line};
@@ -31,13 +30,13 @@ pub struct Args {
     /// Folder of the bundles [default: this folder]
     #[arg(long, value_name = "DIR", default_value = ".", hide_default_value = true)]
     dir_out: PathBuf,
-    /// Shortest time between the beginnings of two bundles
+    /// Shortest time between the beginnings of two bundles; one that could not be written does not count
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
     pause: Duration,
     /// Logs and slow queries of this length of time
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
     since: Duration,
-    /// Number of bundles to keep; older ones are removed
+    /// Number of bundles to keep; the oldest is removed before a new one is collected
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     keep: u32,
 }
@@ -45,14 +44,11 @@ pub struct Args {
 /// Runs `dp incident listen`.
 ///
 /// # Errors
-/// The address is in use, or the folder does not exist.
+/// The address is in use, or the folder takes no file.
 pub async fn run(place: &Place, connection: &Connection, args: &Args) -> anyhow::Result<()> {
-    fs::read_dir(&args.dir_out).with_context(|| {
-        format!(
-            "read {}: name an existing folder with --dir-out",
-            args.dir_out.display()
-        )
-    })?;
+    probe(&args.dir_out).context(
+        "no bundle could be written: create the folder and let this user write to it, or name another with --dir-out",
+    )?;
     let listener = TcpListener::bind(args.listen)
         .with_context(|| format!("listen on {}: name another address with --listen", args.listen))?;
     let address = listener.local_addr().context("read the own address")?;
