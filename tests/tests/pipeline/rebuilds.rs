@@ -311,6 +311,23 @@ fn a_rebuild_from_an_event_corrects_what_follows_it_and_an_unknown_event_is_name
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("no event with id no-such-event"), "{said}");
     assert!(said.contains("its column source_event_id has the ids"), "{said}");
+    let of_nobody = [
+        "projection",
+        "rebuild",
+        "latest_price",
+        "--tenant",
+        "nobody",
+        "--dry-run",
+    ];
+    let output = pipeline
+        .dp(&of_nobody)
+        .arg("--from-event")
+        .arg(&events[1])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no event of tenant nobody with id"), "{said}");
 
     let (code, report) = rebuild(&pipeline, &["--from-event", &events[0], "--yes"]);
     assert_eq!((code, changes(&report)), (Some(0), [1, 0, 0]), "{report}");

@@ -57,22 +57,33 @@ struct Appended {
     micros: i64,
 }
 
-/// The rebuild from the append time of the event with this id on.
+/// The rebuild from the append time of the event with this id on. Tenants choose the ids of their events themselves, so with `tenant`
+/// only an event of that tenant counts; without, the earliest of all tenants.
 ///
 /// # Errors
 /// ClickHouse does not answer, or has no such event.
-pub async fn since_event(connection: &Connection, stores: &Stores, event: &str) -> anyhow::Result<Strategy> {
-    let sql = format!(
-        "SELECT toInt64(toUnixTimestamp64Micro(appended_at)) AS micros FROM {} WHERE source_event_id = {} ORDER BY micros LIMIT 1 \
-         SETTINGS output_format_json_quote_64bit_integers = 0",
-        connection.names.table("market_ticks"),
-        literal(event)
-    );
+pub async fn since_event(
+    connection: &Connection,
+    stores: &Stores,
+    event: &str,
+    tenant: Option<&str>,
+) -> anyhow::Result<Strategy> {
+    let sql = appended_sql(&connection.names.table("market_ticks"), event, tenant);
     let rows: Vec<Appended> = stores.clickhouse.query_rows(&sql).await.context("find the event")?;
     let Some(found) = rows.first() else {
-        bail!("market_ticks has no event with id {event}; its column source_event_id has the ids (`dp sql`)");
+        let of = tenant.map_or_else(String::new, |tenant| format!(" of tenant {tenant}"));
+        bail!("market_ticks has no event{of} with id {event}; its column source_event_id has the ids (`dp sql`)");
     };
     Ok(Strategy::Since(found.micros))
+}
+
+fn appended_sql(table: &str, event: &str, tenant: Option<&str>) -> String {
+    let tenant = tenant.map_or_else(String::new, |tenant| format!(" AND tenant_id = {}", literal(tenant)));
+    format!(
+        "SELECT toInt64(toUnixTimestamp64Micro(appended_at)) AS micros FROM {table} WHERE source_event_id = {}{tenant} \
+         ORDER BY micros LIMIT 1 SETTINGS output_format_json_quote_64bit_integers = 0",
+        literal(event)
+    )
 }
 
 /// How the prices are rebuilt. If retention has removed the beginning of the log, newer prices than those of the rest are kept: the
@@ -302,6 +313,15 @@ mod tests {
         assert_eq!((whole.is_whole, whole.repairable), (true, 3));
         assert_eq!(strategy(true), Strategy::Full);
         assert_eq!(strategy(false), Strategy::Since(0));
+    }
+
+    #[test]
+    fn an_event_is_that_of_the_tenant_whose_prices_are_rebuilt() {
+        let of_one = appended_sql("market_ticks_g2", "it's", Some("acme"));
+        let condition = r"FROM market_ticks_g2 WHERE source_event_id = 'it\'s' AND tenant_id = 'acme' ORDER BY";
+        assert!(of_one.contains(condition), "{of_one}");
+        let of_all = appended_sql("market_ticks", "e", None);
+        assert!(!of_all.contains("tenant_id"), "{of_all}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct Args {
     /// Read events that were appended at or after this time, or this long ago
     #[arg(long, value_name = "TIME", value_parser = moment, group = "strategy")]
     since: Option<Timestamp>,
-    /// Read from the event with this id
+    /// Read from the event with this id; with --tenant, from that of the tenant
     #[arg(long, value_name = "ID", group = "strategy")]
     from_event: Option<String>,
     /// Replace only prices of this tenant [default: of all tenants]
@@ -200,7 +200,7 @@ async fn strategy(connection: &Connection, stores: &Stores, args: &Args) -> anyh
     let Some(event) = &args.from_event else {
         bail!("name one of --full, --since and --from-event");
     };
-    since_event(connection, stores, event).await
+    since_event(connection, stores, event, args.tenant.as_deref()).await
 }
 
 fn text(report: &Report, rows: &str) -> String {
