@@ -17,8 +17,9 @@ use stream::kafka::reader::LogReader;
 use crate::consent;
 use crate::place::Place;
 use crate::progress::waiting;
+use crate::reach;
 
-/// How long a command that reads waits for Kafka.
+/// How long a command that reads waits for a Kafka that accepts connections.
 pub const READS_WAIT: Duration = Duration::from_secs(10);
 /// How long a command that publishes waits for Kafka: long enough for a broker that recovers its log on a busy machine.
 pub const WRITES_WAIT: Duration = Duration::from_secs(60);
@@ -85,8 +86,9 @@ impl Connection {
     /// Waits until Kafka responds, at most this long; reports on stderr if that takes more than two seconds.
     ///
     /// # Errors
-    /// It does not respond in time.
+    /// It does not respond in time. Refused connections are told at once.
     pub async fn await_kafka(&self, limit: Duration) -> anyhow::Result<()> {
+        reach::kafka(&self.settings.kafka_bootstrap).await?;
         let (bootstrap, topic) = (self.settings.kafka_bootstrap.clone(), self.names.dlq.clone());
         let seconds = limit.as_secs();
         let what = format!("waiting up to {seconds} s for Kafka at {bootstrap}");

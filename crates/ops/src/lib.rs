@@ -2,7 +2,7 @@
 //!
 //! Role: [`place`] and [`connection`] find the servers (`DATA_PROC_*` first, then `stack.json`, then the default addresses);
 //! [`definitions`] knows the services; [`stack`], [`topics`] and [`migrations`] create what they need; [`lag`], [`catch_up`] and [`positions`] look at the
-//! consumers, [`inspect`] at the servers, [`net`] at the way to them, [`logs`] at log lines, [`log_level`] at their level, [`profile`] at what a service does (both by its [`own_route`]), [`dead_letters`] at what was rejected,
+//! consumers, [`inspect`] at the servers, [`net`] at the way to them, `reach` at whether Kafka can be reached at all, [`logs`] at log lines, [`log_level`] at their level, [`profile`] at what a service does (both by its [`own_route`]), [`dead_letters`] at what was rejected,
 //! [`alerts`] at Alertmanager, [`health`] at services and servers, [`ping`] at one service, [`top`] at how fast all of it is, [`capacity`] at how much more it takes, [`analyze`] at what limits it, and [`doctor`] at what is wrong;
 //! [`backup`] copies the stores and restores them, [`pause`] pauses stages, [`retention`] says what expires, [`reassign`] plans the brokers of partitions;
 //! [`incident`] puts all of it into one file; [`scrape`] reads metrics; [`check_market`] compares prices of a market with its own reports; [`schemas`] compares schemas, [`schema_registration`] registers one; [`sql`] sends a statement to ClickHouse; [`ingest`], [`simulation`] and
@@ -43,6 +43,7 @@ pub mod positions;
 pub mod present;
 pub mod profile;
 pub mod progress;
+pub(crate) mod reach;
 pub mod reassign;
 pub mod retention;
 pub mod rows;

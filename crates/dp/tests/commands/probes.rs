@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -228,4 +229,34 @@ fn a_check_reads_certificates_and_connects_to_no_server() {
     );
     server.set_nonblocking(true).unwrap();
     assert!(server.accept().is_err(), "a check has connected");
+}
+
+#[test]
+fn a_kafka_that_refuses_connections_is_told_at_once_with_its_address_and_what_to_do() {
+    let closed = closed_port();
+    let env = [
+        ("DATA_PROC_KAFKA_BOOTSTRAP", closed.as_str()),
+        ("DATA_PROC_CLICKHOUSE_URL", &format!("http://{closed}")),
+        ("DATA_PROC_POSTGRES_DSN", &format!("postgresql://u@{closed}/db")),
+        ("DATA_PROC_REDIS_URL", &format!("redis://{closed}/0")),
+    ];
+    for line in [
+        "groups",
+        "tail raw",
+        "topics list",
+        "topics create",
+        "pause",
+        "send --raw {}",
+    ] {
+        let began = Instant::now();
+        let (code, _, stderr) = dp(&line.split(' ').collect::<Vec<_>>(), &env);
+        let took = began.elapsed();
+        assert_eq!(code, 2, "{line}: {stderr}");
+        assert!(
+            stderr.contains(&format!("Kafka at {closed} does not answer")) && stderr.contains("`dp up`"),
+            "{line}: {stderr}"
+        );
+        // A client alone would try for ten seconds, or for a minute.
+        assert!(took < Duration::from_secs(8), "{line} took {took:?}");
+    }
 }

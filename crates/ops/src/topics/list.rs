@@ -10,6 +10,7 @@ use stream::{Brokers, StreamError};
 use super::specs;
 use super::timeout::CALL_TIMEOUT;
 use crate::connection::Connection;
+use crate::reach;
 
 /// One topic of the pipeline as the broker has it.
 #[derive(Debug, Serialize)]
@@ -43,6 +44,7 @@ pub struct Range {
 /// Kafka does not answer.
 pub async fn list(connection: &Connection) -> anyhow::Result<Vec<Listed>> {
     let bootstrap = connection.settings.kafka_bootstrap.clone();
+    reach::kafka(&bootstrap).await?;
     let names: Vec<String> = specs(&connection.names, &connection.settings, None)
         .into_iter()
         .map(|spec| spec.name)
