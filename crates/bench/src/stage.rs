@@ -95,7 +95,7 @@ impl Stage {
         if plan.append_time {
             create_with_append_time(&connection).await?;
         }
-        topics::create(&connection, None).await?;
+        topics::create(&connection, None, false).await?;
         if stack.pid(Server::ClickHouse).is_some() {
             migrations::migrate(&connection, false).await?;
         }

@@ -5,6 +5,7 @@
 use localstack::{Name, Ports, Service, Stack, StackConfig};
 
 use crate::connection::{Connection, process_env, refuse_elsewhere};
+use crate::hints::localized;
 use crate::interrupt::{interrupt_flag, or_interrupted, unless_interrupted};
 use crate::migrations;
 use crate::place::Place;
@@ -73,6 +74,10 @@ fn servers_run() -> String {
 /// Creates what a service needs to start. Tables come before topics, so that a topic never exists without its table.
 async fn prepare_stores(connection: &Connection) -> anyhow::Result<()> {
     migrations::migrate(connection, true).await?;
-    topics::create(connection, None).await?;
+    // Starting a stack removes no records.
+    let made = topics::create(connection, None, false).await?;
+    for sentence in made.kept {
+        eprintln!("warning: {}", localized(&sentence));
+    }
     Ok(())
 }

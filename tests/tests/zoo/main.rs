@@ -218,6 +218,20 @@ fn a_smaller_dead_letter_topic_gets_shorter_letters(pipeline: &Pipeline, publish
         said.contains("set max.message.bytes of topic dlq from 1048588 to 75497472"),
         "{said}"
     );
+    // All are longer than what the broker keeps by itself, so no letter goes.
+    for (hours, arguments, expected) in [
+        ("2000", &["topics", "create"][..], " to 7200000000"),
+        ("1000", &["topics", "create"], "topic dlq keeps retention.ms=7200000000"),
+        ("1000", &["topics", "create", "--yes"], "from 7200000000 to 3600000000"),
+    ] {
+        let mut command = pipeline.dp(arguments);
+        let output = command.env("DATA_PROC_RETENTION_DLQ_HOURS", hours).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains(expected),
+            "{hours}: {output:?}"
+        );
+    }
 }
 
 /// Records of committed transactions become ticks; records of aborted ones are never read.

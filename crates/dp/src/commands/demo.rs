@@ -120,7 +120,7 @@ async fn bring_up(place: &Place, json: bool) -> anyhow::Result<(Stack, Connectio
     say("creating tables, reference data and topics");
     let prepare = async {
         migrate(&connection, true).await?;
-        topics::create(&connection, None).await
+        topics::create(&connection, None, false).await
     };
     unless_interrupted(prepare, stack_runs).await?;
     say("starting the four services");

@@ -32,8 +32,9 @@ enum Command {
     /// All topics except dlq get DATA_PROC_TOPIC_PARTITIONS partitions. Raw topics get the broker's append time
     /// (LogAppendTime), which decides about late ticks and repeated events. The state topic is compacted. Existing topics
     /// keep their data; their max.message.bytes and the append time of raw topics are corrected, and their retention if a
-    /// variable DATA_PROC_RETENTION_* is set: a shorter one removes older records. The command fails, and
-    /// names the topic, if an existing topic between the stages has another number of partitions.
+    /// variable DATA_PROC_RETENTION_* is set. A shorter one removes older records, so it is applied only with --yes; without,
+    /// the command says which topics keep theirs. The command fails, and names the topic, if an existing topic between the
+    /// stages has another number of partitions.
     Create(CreateArgs),
     /// List every topic with its id, partitions and offset ranges.
     ///
@@ -44,27 +45,29 @@ enum Command {
 
 /// Options of `topics create`.
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = "Examples:\n  dp topics create\n  dp topics create --replication 3")]
+#[command(
+    after_help = "Examples:\n  dp topics create\n  dp topics create --replication 3\n  DATA_PROC_RETENTION_RAW_HOURS=48 dp topics create --yes"
+)]
 pub struct CreateArgs {
     /// Replicas of each partition of a new topic [default: DATA_PROC_KAFKA_REPLICATION_FACTOR]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=9))]
     pub replication: Option<i32>,
 }
 
-/// Runs `dp topics …`.
-pub async fn run(connection: &Connection, args: &Args) -> anyhow::Result<()> {
+/// Runs `dp topics …`; with `yes`, a shorter retention is applied.
+pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Result<()> {
     match &args.command {
         Command::Create(args) => {
-            let creating = topics::create(connection, args.replication);
-            let Outcome { created, changed } = waiting("creating the topics", creating).await?;
+            let creating = topics::create(connection, args.replication, yes);
+            let Outcome { created, changed, kept } = waiting("creating the topics", creating).await?;
             if connection.json {
-                return print_json(&serde_json::json!({ "created": created, "changed": changed }));
+                return print_json(&serde_json::json!({ "created": created, "changed": changed, "kept": kept }));
             }
             print_line(&match created.len() {
                 0 => "all topics exist already".to_owned(),
                 count => format!("created {count} topic(s): {}", created.join(", ")),
             })?;
-            changed.iter().try_for_each(|line| print_line(line))
+            changed.iter().chain(&kept).try_for_each(|line| print_line(line))
         }
         Command::List => {
             let listed = topics::list(connection).await?;

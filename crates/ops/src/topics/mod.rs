@@ -3,6 +3,7 @@
 //! Invariant: creating fails if an existing topic has another number of partitions than configured (INV-4).
 
 mod list;
+mod retention;
 mod specs;
 mod timeout;
 
@@ -20,7 +21,8 @@ pub use list::{Listed, Range, list};
 pub use specs::specs;
 
 use crate::connection::Connection;
-use specs::{RETENTION_MS, with_chosen_retention};
+use retention::Applied;
+use specs::RETENTION_MS;
 use timeout::CALL_TIMEOUT;
 
 /// What [`create`] has changed.
@@ -30,16 +32,19 @@ pub struct Outcome {
     pub created: Vec<String>,
     /// A sentence for each corrected topic setting: the largest record, the clock of the record times, or the retention.
     pub changed: Vec<String>,
+    /// A sentence for each topic that keeps its records longer than configured, because nobody has agreed to remove them.
+    pub kept: Vec<String>,
 }
 
 /// Creates the missing topics, sets the largest record of all topics (INV-9) and the retention that somebody has chosen, and checks their
 /// partitions.
 ///
-/// `replication` of new topics is that of the settings unless it is given.
+/// `replication` of new topics is that of the settings unless it is given. A shorter retention removes records, so it is set only if this
+/// `may_shorten` it.
 ///
 /// # Errors
 /// Kafka does not answer, or an existing topic has another number of partitions than configured (INV-4).
-pub async fn create(connection: &Connection, replication: Option<i32>) -> anyhow::Result<Outcome> {
+pub async fn create(connection: &Connection, replication: Option<i32>, may_shorten: bool) -> anyhow::Result<Outcome> {
     let settings = &connection.settings;
     let specs = specs(&connection.names, settings, replication);
     let bootstrap = &settings.kafka_bootstrap;
@@ -52,13 +57,7 @@ pub async fn create(connection: &Connection, replication: Option<i32>) -> anyhow
     let restamped = set_where_different(bootstrap, &specs, TIMESTAMP_TYPE)
         .await
         .context("set the broker's append time for the raw topics")?;
-    let kept = with_chosen_retention(&connection.names, settings, &specs);
-    let rekept = match kept.is_empty() {
-        true => Vec::new(),
-        false => set_where_different(bootstrap, &kept, RETENTION_MS)
-            .await
-            .context("set how long the topics keep their records")?,
-    };
+    let Applied { changed: rekept, kept } = retention::apply(connection, &specs, may_shorten).await?;
     let resized = resized.iter().map(|changed| sentence(MAX_MESSAGE_BYTES, changed));
     let restamped = restamped.iter().map(|changed| sentence(TIMESTAMP_TYPE, changed));
     let rekept = rekept.iter().map(|changed| sentence(RETENTION_MS, changed));
@@ -73,7 +72,7 @@ pub async fn create(connection: &Connection, replication: Option<i32>) -> anyhow
             problems.join("; ")
         );
     }
-    Ok(Outcome { created, changed })
+    Ok(Outcome { created, changed, kept })
 }
 
 fn sentence(setting: &str, changed: &Changed) -> String {

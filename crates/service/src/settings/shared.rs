@@ -209,7 +209,8 @@ fn retention(r: &mut Reader<'_>) -> RetentionSettings {
             "DATA_PROC_RETENTION_RAW_HOURS",
             7,
             DAY_HOURS,
-            "how long raw topics keep messages; `dp topics create` sets it, for an existing topic only if it is given here",
+            "how long raw topics keep messages; `dp topics create` sets it, for an existing topic only if it is given here, and a \
+             shorter time only with `--yes`",
         ),
         stages: of(
             "DATA_PROC_RETENTION_STAGES_HOURS",
