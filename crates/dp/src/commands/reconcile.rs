@@ -22,7 +22,7 @@ use reconcile::repair::{Orders, run as reconcile, text};
 /// hand are named with what to do; only prices and copies are replaced.
 ///
 /// The pipeline may run. A repair that was killed, or runs twice, doubles nothing. A running ClickHouse writer gives a repaired partition
-/// up for some ten seconds; its rows wait, and none is lost.
+/// up for up to 30 seconds; its rows wait, and none is lost.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 all stores agree; 1 something is missing, surplus or different (with --repair: still), or not all of it \

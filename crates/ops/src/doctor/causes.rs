@@ -17,7 +17,7 @@ pub(super) fn grouped(findings: Vec<Finding>, lines: &[Line]) -> Vec<Finding> {
     let gone = |name: &str| lines.iter().any(|line| line.name == name && line.is_gone());
     let is_cause = |finding: &Finding| match &finding.subject {
         Subject::Process(name) => gone(name),
-        Subject::Writer(_) => true,
+        Subject::Writer(_) | Subject::Fenced(_) => true,
         _ => false,
     };
     let (mut causes, rest): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(is_cause);
@@ -27,6 +27,8 @@ pub(super) fn grouped(findings: Vec<Finding>, lines: &[Line]) -> Vec<Finding> {
         let named = |cause: &&mut Finding| match (&cause.subject, &finding.subject) {
             (Subject::Process(gone), _) => name == Some(gone.as_str()),
             (Subject::Writer(group), Subject::Group { id, .. }) => group == id,
+            // A claim does not explain why nobody reads.
+            (Subject::Fenced(group), Subject::Group { id, is_read }) => *is_read && group == id,
             _ => false,
         };
         match causes.iter_mut().find(named) {
@@ -41,7 +43,7 @@ pub(super) fn grouped(findings: Vec<Finding>, lines: &[Line]) -> Vec<Finding> {
 /// The name of what is gone and explains the finding.
 fn cause<'l>(finding: &'l Finding, lines: &'l [Line]) -> Option<&'l str> {
     match &finding.subject {
-        Subject::Itself | Subject::Writer(_) => None,
+        Subject::Itself | Subject::Writer(_) | Subject::Fenced(_) => None,
         Subject::Without(server) => Some(server),
         Subject::Process(name) => missed_by(name, lines),
         Subject::Group { id, is_read } => {
@@ -224,6 +226,17 @@ mod tests {
             standing(found, &[]),
             expected(&[("bars", follow), ("others-local-clickhouse", &[])])
         );
+    }
+
+    #[test]
+    fn a_repair_explains_why_a_writer_waits_and_not_why_nobody_reads() {
+        let fenced = |id: &str| of("taken", Area::Tables, Subject::Fenced(id.to_owned()));
+        let id = "bars-local-clickhouse";
+        let follow: &[&str] = &[id];
+        let waits = standing(vec![group(id, true), fenced(id)], &[]);
+        assert_eq!(waits, expected(&[("taken", follow)]));
+        let unread = standing(vec![group(id, false), fenced(id)], &[]);
+        assert_eq!(unread, expected(&[("taken", &[]), (id, &[])]));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::check::{Asked, Check};
 use super::clocks::{Told, differing};
 use super::stores::{LONG_TRANSACTION, RECENT, SLOW_QUERY};
 use super::subject::Subject;
-use super::{Area, Finding, Severity, kafka, lag as lags, stores as judged};
+use super::{Area, Finding, Severity, fence, kafka, lag as lags, stores as judged};
 use crate::dead_letters::{By, Counted, Wanted, each};
 use crate::inspect::{clickhouse as in_clickhouse, postgres as in_postgres, redis as in_redis};
 use crate::lag::{GroupLag, survey};
@@ -151,10 +151,12 @@ async fn tables(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
         false => pending(clickhouse, &suffix).await?,
     };
     let in_clickhouse = lacking("ClickHouse", &files, &missing);
+    let taken = fence::taken(asked, &missing).await?;
     let Absent { files, objects } = absent(&asked.stores.postgres).await?;
     let mut findings: Vec<Finding> = in_clickhouse
         .into_iter()
         .chain(lacking("PostgreSQL", &files, &objects))
+        .chain(taken)
         .collect();
     for table in TABLES {
         let problems = unfit_columns(clickhouse, table.layout, &suffix).await?;

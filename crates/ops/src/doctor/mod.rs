@@ -1,6 +1,6 @@
 //! Runs every check that looks for the cause of a problem, all at the same time, and ranks what they find.
 //!
-//! Role: the decisions are pure: [`finding`], `services`, `lag`, `kafka`, `stores` and `clocks`; `causes` puts consequences under
+//! Role: the decisions are pure: [`finding`], `services`, `lag`, `kafka`, `stores` and `clocks`; `fence` also asks its own question; `causes` puts consequences under
 //! their cause; `checks` asks the servers, with the
 //! probes that single commands use as well.
 //! Invariant: nothing is changed. A check that could not run is a finding that says why: silence must not look like health.
@@ -10,6 +10,7 @@ mod causes;
 mod check;
 mod checks;
 mod clocks;
+mod fence;
 pub mod finding;
 mod kafka;
 mod lag;

@@ -10,6 +10,8 @@ pub(super) enum Subject {
     Process(String),
     /// A table that keeps the writer of this consumer group waiting.
     Writer(String),
+    /// A table that a repair has claimed from the writer of this consumer group.
+    Fenced(String),
     /// A check that did not run without this server.
     Without(String),
     /// A consumer group that stands; `is_read` if it has members.

@@ -39,7 +39,7 @@ use crate::verify::cut::Cut;
 use crate::verify::{self, Depth, VerifyOptions, VerifyReport};
 use findings::Findings;
 use plan::{Left, Plan, Stage, Step, Stores, plan};
-use report::{Reasons, Report, parts};
+use report::{Reasons, Report, parts, resuming};
 
 /// How often a stage runs: what the first run leaves may be found by the second.
 const RUNS: u32 = 3;
@@ -85,6 +85,9 @@ pub async fn run(connection: &Connection, orders: &Orders) -> anyhow::Result<Rep
         let plan = plan(&found, orders.stores);
         let Some(stage) = next(&plan, &runs) else {
             repair.report.left = left(plan, &found, orders, &repair.reasons);
+            if orders.repair {
+                repair.report.notes.extend(resuming(&repair.report.written));
+            }
             return Ok(repair.report);
         };
         let written = repair.carry_out(&plan, stage, found.arrives).await?;

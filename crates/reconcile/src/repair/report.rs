@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use service::writer::TableSpec;
 
 use super::findings::Findings;
 use super::plan::{Left, Stores};
@@ -143,6 +144,19 @@ impl Report {
     }
 }
 
+/// What the running writers of these tables do after a repair, if it has written any of their rows.
+pub(super) fn resuming(written: &[Written]) -> Option<String> {
+    let is_filled = |place: &&str| TableSpec::named(place).is_some();
+    let tables: Vec<&str> = written.iter().map(|of| of.place.as_str()).filter(is_filled).collect();
+    (!tables.is_empty()).then(|| {
+        format!(
+            "the repair claimed partitions of {} from their writers. A running writer notices it with its next insert, and goes on by \
+             itself within about 30 s; its rows wait meanwhile, and none is lost (`dp doctor` names it)",
+            tables.join(", ")
+        )
+    })
+}
+
 /// Reasons that a step has found, by the text of the row.
 pub(super) type Reasons = BTreeMap<String, String>;
 
@@ -203,6 +217,21 @@ mod tests {
                 ..clean
             }
             .is_ok()
+        );
+    }
+
+    #[test]
+    fn after_a_repair_of_tables_the_report_says_when_their_writers_go_on() {
+        let written = |places: &[&str]| {
+            let mut report = Report::default();
+            places.iter().for_each(|place| report.wrote(place, 1));
+            resuming(&report.written)
+        };
+        assert_eq!(written(&["PostgreSQL", "Redis"]), None);
+        let told = written(&["bars", "Redis", "market_ticks"]).unwrap_or_default();
+        assert!(
+            told.contains("of bars, market_ticks from") && told.contains("30 s"),
+            "{told}"
         );
     }
 

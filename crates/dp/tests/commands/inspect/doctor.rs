@@ -74,6 +74,7 @@ async fn the_doctor_names_what_is_broken_and_nothing_before() {
     assert_eq!(well["not_checked"], serde_json::json!([]));
     assert_eq!(well["checked"].as_array().unwrap().len(), 14);
 
+    take_a_partition(&dir, &connection, &services);
     break_data(&dir, &connection, &services);
     break_tables(&dir, &connection, &services);
 
@@ -97,6 +98,45 @@ async fn the_doctor_names_what_is_broken_and_nothing_before() {
     assert_eq!(without["not_checked"], serde_json::json!(["redis"]));
     let consequences = finding(&without, "redis is down")["consequences"].to_string();
     assert!(consequences.contains("redis could not be checked"), "{consequences}");
+}
+
+/// A repair has claimed a partition from its writer, which has stored a floor under its own claim before. It is named until the writer
+/// has claimed the partition again.
+fn take_a_partition(dir: &Path, connection: &Connection, services: &[String]) {
+    let (stores, topic) = (stores(connection).unwrap(), &connection.names.normalized);
+    let claim = |epoch: u32, seconds: u32| {
+        let sql = format!(
+            "INSERT INTO market_data.writer_fence (topic, partition, epoch, writer, claimed_at) SELECT '{topic}', 2, {epoch}, \
+             toUUID('00000000-0000-0000-0000-00000000000{epoch}'), now64(6, 'UTC') - INTERVAL {seconds} SECOND"
+        );
+        exec(&stores, &sql, "SELECT 1");
+    };
+    let floor = |epoch: u32| {
+        let sql = format!(
+            "INSERT INTO market_data.writer_floor (topic, partition, epoch, writer, next_offset) SELECT '{topic}', 2, {epoch}, \
+             toUUID('00000000-0000-0000-0000-00000000000{epoch}'), 0"
+        );
+        exec(&stores, &sql, "SELECT 1");
+    };
+    let notes = || -> Vec<String> {
+        let (code, diagnosis) = doctor(dir, services);
+        assert_eq!((code, found(&diagnosis)), (0, Vec::new()), "{diagnosis:#}");
+        let findings = diagnosis["findings"].as_array().unwrap().iter();
+        let of_tables = findings.filter(|finding| finding["area"] == "tables");
+        of_tables.map(|finding| finding["what"].to_string()).collect()
+    };
+    claim(1, 300);
+    floor(1);
+    assert_eq!(notes(), Vec::<String>::new(), "the writer's own claim");
+    claim(2, 4);
+    let told = notes();
+    assert!(
+        told.len() == 1 && told[0].contains("a repair took the fence of the writer of market_ticks"),
+        "{told:?}"
+    );
+    claim(3, 4);
+    floor(3);
+    assert_eq!(notes(), Vec::<String>::new(), "the writer has it again");
 }
 
 /// Messages that nobody reads, a dead letter, and a service of another build.
