@@ -86,9 +86,12 @@ impl Connection {
     /// Waits until Kafka responds, at most this long; reports on stderr if that takes more than two seconds.
     ///
     /// # Errors
-    /// It does not respond in time. Refused connections are told at once.
+    /// It does not respond in time. A command that reads is told of refused connections at once; one that publishes waits, because a
+    /// broker refuses them while it starts.
     pub async fn await_kafka(&self, limit: Duration) -> anyhow::Result<()> {
-        reach::kafka(&self.settings.kafka_bootstrap).await?;
+        if limit < WRITES_WAIT {
+            reach::kafka(&self.settings.kafka_bootstrap).await?;
+        }
         let (bootstrap, topic) = (self.settings.kafka_bootstrap.clone(), self.names.dlq.clone());
         let seconds = limit.as_secs();
         let what = format!("waiting up to {seconds} s for Kafka at {bootstrap}");
