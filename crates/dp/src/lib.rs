@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commands;
 mod curve_text;
 mod env_file;
+pub mod examples;
 mod lag_table;
 mod letter;
 mod message;
