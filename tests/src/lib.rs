@@ -157,6 +157,25 @@ impl Pipeline {
         Pipeline::on(stack)
     }
 
+    /// Runs `dp demo` from nothing, with its own settings only; returns what it prints, too.
+    ///
+    /// # Errors
+    /// If a build or the demo fails.
+    pub fn of_demo(ticks: u32) -> anyhow::Result<(Pipeline, String)> {
+        build_programs()?;
+        let stack = Temporary::new()?;
+        let mut command = Command::new(stack.config().bin_dir.join("dp"));
+        let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let is_setting = |name: &String| name.starts_with("DATA_PROC_") || name.starts_with("AGGREGATION_");
+        for name in ours.filter(|name| is_setting(name) && name != "DATA_PROC_CACHE") {
+            command.env_remove(name);
+        }
+        command.arg("--dir").arg(&stack.config().dir);
+        let output = command.args(["demo", "--ticks", &ticks.to_string()]).output();
+        let printed = told(&output.context("run dp demo")?).context("dp demo")?;
+        Ok((Pipeline::on(stack)?, printed))
+    }
+
     /// Starts everything on this stack. The service environment of the stack sets when windows are closed and forgotten.
     ///
     /// # Errors

@@ -5,10 +5,8 @@
 //! The queries are the files of `examples/derived`, which analysts run as well. They share no code with the services.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
-use e2e::{Pipeline, RAW, build_programs, root};
-use localstack::{Stack, Temporary};
+use e2e::{Pipeline, RAW, root};
 use serde_json::{Value, json};
 use testkit::kafka::{Outgoing, Publisher};
 use testkit::stores::Row;
@@ -164,26 +162,6 @@ fn assert_values(values: &Values) {
     }
     let widths: BTreeSet<&String> = values["quote"].iter().map(|row| &row[2]).collect();
     assert!(widths.len() > 1, "{widths:?}");
-}
-
-/// Runs the demo in the folder of a stack that was never started, with its own settings only; returns what it prints.
-fn run_demo(stack: &Stack) -> String {
-    let mut command = Command::new(stack.config().bin_dir.join("dp"));
-    let ours = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let is_setting = |name: &String| name.starts_with("DATA_PROC_") || name.starts_with("AGGREGATION_");
-    for name in ours.filter(|name| is_setting(name) && name != "DATA_PROC_CACHE") {
-        command.env_remove(name);
-    }
-    command.arg("--dir").arg(&stack.config().dir);
-    let output = command.args(["demo", "--ticks", "20000"]).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
 }
 
 /// The cells of a line of a table.
@@ -397,10 +375,7 @@ fn assert_causes(pipeline: &Pipeline, clock: &str) {
 
 #[test]
 fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_corrections() {
-    build_programs().unwrap();
-    let stack = Temporary::new().unwrap();
-    let printed = run_demo(&stack);
-    let pipeline = Pipeline::on(stack).unwrap();
+    let (pipeline, printed) = Pipeline::of_demo(20_000).unwrap();
     let series = "SELECT DISTINCT toString(series) AS name FROM derived_prices ORDER BY name";
     let series = pipeline.clickhouse.rows(series).unwrap();
     assert_eq!(series, SERIES.map(|(name, _)| [name]));
