@@ -31,8 +31,8 @@ use reconcile::repair::plan::Stores;
 #[command(
     after_help = "Exit codes: 0 everything was taken, or all stores agree; 1 a document was skipped or rows are rejected, or something is \
     left; 2 a server is unavailable, or wrong usage\n\nExamples:\n  \
-    dp backfill --documents data/ --dry-run\n  \
-    dp backfill --documents data/ --market PJM\n  \
+    dp backfill --documents examples/documents --dry-run\n  \
+    dp backfill --documents examples/documents --market PJM\n  \
     dp backfill --from 6h --to 2h --dry-run\n  \
     dp backfill --from 2026-10-01T00:00Z --to 2026-10-02T00:00Z --stage store --yes"
 )]

@@ -24,7 +24,7 @@ use ops::present::{grouped, print_json, print_line, table};
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp ingest GetRealTimeFiveMinExPost_Current.json\n  \
-    dp ingest data/ --tenant acme\n  \
+    dp ingest examples/documents --tenant acme\n  \
     dp ingest prices.txt --as miso.rt5.expost.json")]
 pub struct Args {
     /// Files and folders to publish
