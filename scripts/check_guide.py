@@ -15,8 +15,10 @@ A word of PLACEHOLDERS, such as SERVICE, is replaced by a value of this run, in 
 Pages of docs/runbooks have many commands in common. There a command that only reads is not run again before something has changed, and
 a restart or a replay of dead letters that another page has run is not run again: the output of the first time counts. If that lacks the
 pattern, the command is run after all.
+Each command has a pattern, except those that print nothing (SILENT) and those that are not run (EXCEPTIONS).
 The ports of the guide (8080 to 8083 and those of the servers) are moved by --port-offset. `dp` is that of --bin, on this stack.
-Failure: each command that failed, timed out or lacks its pattern, with its output; an exception that no page needs; exit code 1.
+Failure: each command that failed, timed out or lacks its pattern, with its output; a command without a pattern, also with --list; an exception
+that no page needs; exit code 1.
 """
 
 import argparse
@@ -45,6 +47,11 @@ EXCEPTIONS: dict[str, str] = {
     "dp position skip SERVICE --topic TOPIC --partition N --to OFFSET --yes": "needs a partition that is blocked; tests/positions has one",
     "DATA_PROC_GENERATION=g2 dp topics create && DATA_PROC_GENERATION=g2 dp restart": "later pages would meet the topics and groups of"
     " another generation; tests/positions tries it",
+}
+# Why a command needs no pattern → the whole command. It must print nothing.
+SILENT = {
+    "sets a variable": re.compile(r"[a-z_]+=(\$\(.*\)|\S)*"),
+    "sends a signal": re.compile(r"kill -\w+ \$\(.*\)"),
 }
 # A word that stands for a value in the pages → a command that prints one of this run, when a page first needs it. $RUN is a folder.
 PLACEHOLDERS = {
@@ -128,6 +135,16 @@ def command(page: Path, number: int, line: str) -> Command:
         return Command(page, number, line.strip())
     codes = tuple(int(code) for code in note["codes"].split(" or ")) if note["codes"] else (0,)
     return Command(page, number, line[: note.start()].strip(), codes, note["pattern"], bool(note["soon"]))
+
+
+def silence(text: str) -> str | None:
+    """Why this command prints nothing; `None` if it prints something."""
+    return next((why for why, whole in SILENT.items() if whole.fullmatch(text)), None)
+
+
+def unchecked(wanted: list[Command]) -> list[Command]:
+    """The commands that would be right whatever they print."""
+    return [found for found in wanted if not found.pattern and found.text not in EXCEPTIONS and not silence(found.text)]
 
 
 class Shell:
@@ -234,6 +251,8 @@ def mismatch(wanted: Command, pattern: str | None, code: int | None, output: str
         return f"exit code {code}, not {' or '.join(map(str, wanted.codes))}"
     if pattern and not re.search(pattern, output, re.M):
         return f"output lacks {pattern}"
+    if not pattern and (why := silence(wanted.text)) and output.strip():
+        return f"it {why}, and has printed something"
     return None
 
 
@@ -250,11 +269,13 @@ def main() -> int:
     wanted = [found for page in pages for found in commands(page)]
     texts = {found.text for found in wanted}
     failures = [f"exception that no page needs: {text}" for text in EXCEPTIONS if not args.pages and text not in texts]
+    failures += [f"{found.place}: {found.text}\n  no pattern says what its output contains" for found in unchecked(wanted)]
     exceptions = [found.place for found in wanted if found.text in EXCEPTIONS]
     if len(exceptions) > MOST_EXCEPTIONS:
         failures.append(f"{len(exceptions)} lines are not run, at most {MOST_EXCEPTIONS} may be: {', '.join(exceptions)}")
     if args.list:
         print("\n".join(f"{found.place}: {found.text}" for found in wanted))
+        print("\n".join(failures), end="\n" if failures else "", file=sys.stderr)
         return int(bool(failures))
 
     stack = ["--port-offset", str(args.port_offset), *(["--dir", args.dir] if args.dir else [])]
@@ -272,7 +293,8 @@ def main() -> int:
             if wrong:
                 failures.append(f"{found.place}: {found.text}\n  {wrong}")
     print("\n".join(failures), file=sys.stderr)
-    print(f"{ran} commands ran, {len(wanted) - ran} did not, {len(failures)} problems")
+    silent = sum(bool(silence(found.text)) for found in wanted)
+    print(f"{ran} commands ran ({silent} print nothing), {len(wanted) - ran} did not, {len(failures)} problems")
     if not wanted:
         print("no page has a block of local commands", file=sys.stderr)
     return int(bool(failures) or not wanted)

@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from check_guide import ROOT, Shell, command, commands, problem
+from check_guide import EXCEPTIONS, ROOT, Shell, command, commands, problem, unchecked
 
 # Prints its arguments; answers questions for a tick with a new value each time, as a pipeline under load does.
 DP = """#!/bin/sh
@@ -81,6 +81,15 @@ class Guide(unittest.TestCase):
         for line in ("dp groups", "dp restart redis") * 2:
             self.assertIsNone(self.runs(line, "README.md"))
         self.assertEqual(len(self.called()), 4)
+
+    def test_a_command_has_a_pattern_unless_it_prints_nothing_or_is_not_run(self):
+        lines = ["dp a  # → x", "dp b  # exit 1", "at=$(date -u +'%F %T').5  # now", "kill -USR1 $(dp ps)", "X=1 dp c", "a=1 dp d", *EXCEPTIONS]
+        found = [command(ROOT / "README.md", number, line) for number, line in enumerate(lines, 1)]
+        self.assertEqual([lacking.text for lacking in unchecked(found)], ["dp b", "X=1 dp c", "a=1 dp d"])
+
+    def test_a_command_that_prints_although_it_should_not_is_a_problem(self):
+        self.assertIsNone(self.runs("id=$((1 + 1)).25"))
+        self.assertIn("sets a variable, and has printed something", self.runs("id=$(echo word >&2)"))
 
     def test_a_wrong_exit_code_is_a_problem(self):
         self.assertIn("exit code 1, not 0", self.runs("dp dlq stats"))
