@@ -130,7 +130,7 @@ fn sql_is_read_only_without_the_write_flag() {
         (&["sql", "DROP TABLE market_ticks"][..], "--write allows it"),
         (&["sql", "SYSTEM SHUTDOWN"], "administers"),
         (&["sql", "--write", "SYSTEM SHUTDOWN"], "administers"),
-        (&["sql", "--write", "DROP TABLE market_ticks"], "remove data (DROP)"),
+        (&["sql", "--write", "DROP TABLE market_ticks"], "data or tables (DROP)"),
         (
             &["sql", "--write", "ALTER TABLE market_ticks DELETE WHERE 1"],
             "with --yes",

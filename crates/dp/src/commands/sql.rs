@@ -15,11 +15,11 @@ use ops::sql::words::{administers, removes};
 
 /// Run a SQL statement on ClickHouse (database market_data).
 ///
-/// Statements are read-only unless --write is given. One that removes data or tables (DROP, TRUNCATE, DELETE, ALTER … DROP) also asks for
-/// confirmation; without a terminal it needs --yes. Statements that administer the server are always refused. The result is
-/// a table, or with --json an array of objects with decimals and 64-bit integers as strings, so that no digit is lost. A
-/// FORMAT clause in the statement takes precedence. In tables, control characters of stored texts are escaped; every other format is
-/// passed to files and programs as it is.
+/// Statements are read-only unless --write is given. One that removes, overwrites or renames data or tables (DROP, TRUNCATE, DELETE,
+/// UPDATE, RENAME, ALTER … DROP) also asks for confirmation; without a terminal it needs --yes. Statements that administer the server
+/// are always refused. The result is a table, or with --json an array of objects with decimals and 64-bit integers as strings, so
+/// that no digit is lost. A FORMAT clause in the statement takes precedence. In tables, control characters of stored texts are
+/// escaped; every other format is passed to files and programs as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp sql \"SELECT market, count() FROM market_ticks GROUP BY market\"\n  \
@@ -54,7 +54,8 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
         && let Some(word) = removes(&statement)
     {
         let at = &connection.settings.clickhouse.url;
-        consent::ask(&format!("remove data ({word}) from ClickHouse at {at}"), "remove", yes).await?;
+        let what = format!("remove, overwrite or rename data or tables ({word}) in ClickHouse at {at}");
+        consent::ask(&what, &word.to_lowercase(), yes).await?;
     }
     let answer = ask(connection, statement, args.write);
     let at = &connection.settings.clickhouse.url;

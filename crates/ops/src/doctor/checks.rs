@@ -184,7 +184,7 @@ fn unfit(table: &str, service: &str, group: String, problems: Vec<String>, is_lo
         // Its writer waits anyway, and finds the new table by itself.
         false => (String::new(), String::new()),
     };
-    let next = format!("{stop}dp sql --write \"RENAME TABLE {table} TO {table}_damaged\" && dp migrate{start}");
+    let next = format!("{stop}dp sql --write --yes \"RENAME TABLE {table} TO {table}_damaged\" && dp migrate{start}");
     let finding = Finding::new(Severity::Critical, Area::Tables, what, table);
     Some(
         finding
@@ -401,7 +401,7 @@ mod tests {
         };
         assert_eq!(of(&[]), None);
         let found = of(&["column volume of table bars_g2 is missing"]).map(|finding| (finding.severity, finding.next));
-        let next = "dp stop aggregation && dp sql --write \"RENAME TABLE bars_g2 TO bars_g2_damaged\" && dp migrate && dp start aggregation";
+        let next = "dp stop aggregation && dp sql --write --yes \"RENAME TABLE bars_g2 TO bars_g2_damaged\" && dp migrate && dp start aggregation";
         assert_eq!(found, Some((Severity::Critical, next.to_owned())));
     }
 

@@ -8,12 +8,37 @@ const ADMINISTERED: [&str; 9] = [
     "USER", "ROLE", "QUOTA", "ROW", "POLICY", "SETTINGS", "PROFILE", "NAMED", "FUNCTION",
 ];
 
-/// Words of an ALTER that removes parts, columns or rows.
-const ALTER_REMOVES: [&str; 3] = ["DROP", "DELETE", "CLEAR"];
+/// Beginnings of a statement that removes or overwrites data or tables, or takes a table away from those who use its name.
+const DESTROYS: [&str; 9] = [
+    "DROP",
+    "TRUNCATE",
+    "DELETE",
+    "UPDATE",
+    "REPLACE",
+    "CREATE OR REPLACE",
+    "DETACH",
+    "EXCHANGE",
+    "RENAME",
+];
+/// Words by which a statement with this beginning does so. Such a word within a value or a comment asks in vain.
+const DESTROYS_WITH: [(&str, &[&str]); 2] = [
+    (
+        "ALTER",
+        &[
+            "DROP", "DELETE", "CLEAR", "UPDATE", "REPLACE", "DETACH", "MOVE", "RENAME", "TTL", "UNFREEZE",
+        ],
+    ),
+    ("OPTIMIZE", &["DEDUPLICATE", "CLEANUP"]),
+];
+/// As many words as the longest beginning has.
+const LEADING: usize = 3;
 
 /// The leading words of the statement if they administer the server.
 pub fn administers(statement: &str) -> Option<String> {
-    let words = leading_words(statement);
+    readings(statement).iter().find_map(|words| administration(words))
+}
+
+fn administration(words: &[String]) -> Option<String> {
     let first = words.first()?;
     let is_object = |word: &String| ADMINISTERED.contains(&word.as_str());
     match first.as_str() {
@@ -25,38 +50,77 @@ pub fn administers(statement: &str) -> Option<String> {
     }
 }
 
-/// The leading word of the statement if it removes data or tables.
+/// The leading word of the statement if it removes, overwrites or renames data or tables.
 pub fn removes(statement: &str) -> Option<String> {
-    let words = leading_words(statement);
-    let first = words.first()?;
-    let is_removal = match first.as_str() {
-        "DROP" | "TRUNCATE" | "DELETE" | "REPLACE" => true,
-        "CREATE" => words.get(1..3).is_some_and(|words| words == ["OR", "REPLACE"]),
-        // Such a word within a value asks in vain.
-        "ALTER" => statement
-            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .any(|word| ALTER_REMOVES.iter().any(|removal| word.eq_ignore_ascii_case(removal))),
-        _ => false,
-    };
-    is_removal.then(|| first.clone())
+    let readings = readings(statement);
+    let words = readings.iter().find(|words| destroys(words, statement))?;
+    words.first().cloned()
 }
 
-/// The first words in upper case, after leading comments.
-fn leading_words(statement: &str) -> Vec<String> {
-    let mut rest = statement.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
-    loop {
-        let after = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
-            (Some(comment), _) => comment.split_once('\n').map_or("", |(_, after)| after),
-            (_, Some(comment)) => comment.split_once("*/").map_or("", |(_, after)| after),
-            _ => break,
+fn destroys(words: &[String], statement: &str) -> bool {
+    let has_one = |wanted: &[&str]| {
+        statement
+            .split(|c: char| !is_word(c))
+            .any(|word| wanted.iter().any(|wanted| word.eq_ignore_ascii_case(wanted)))
+    };
+    DESTROYS.iter().any(|phrase| begins(words, phrase))
+        || DESTROYS_WITH
+            .iter()
+            .any(|(first, with)| begins(words, first) && has_one(with))
+}
+
+fn begins(words: &[String], phrase: &str) -> bool {
+    phrase
+        .split(' ')
+        .enumerate()
+        .all(|(at, wanted)| words.get(at).is_some_and(|word| word == wanted))
+}
+
+/// The leading words for a server whose comments do not nest, and for one whose comments do: which one it is depends on its version, so
+/// the more dangerous reading counts.
+fn readings(statement: &str) -> [Vec<String>; 2] {
+    [false, true].map(|nests| leading_words(statement, nests))
+}
+
+/// The first words in upper case, without the comments before and between them.
+fn leading_words(statement: &str, nests: bool) -> Vec<String> {
+    let (mut words, mut rest) = (Vec::new(), statement);
+    while words.len() < LEADING {
+        let mut after = rest.chars();
+        let Some(first) = after.next() else {
+            break;
         };
-        rest = after.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+        rest = if first == '#' || rest.starts_with("--") {
+            rest.split_once('\n').map_or("", |(_, after)| after)
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            after_comment(comment, nests)
+        } else if is_word(first) {
+            let (word, after) = rest.split_at(rest.find(|c: char| !is_word(c)).unwrap_or(rest.len()));
+            words.push(word.to_ascii_uppercase());
+            after
+        } else {
+            after.as_str()
+        };
     }
-    rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
-        .take(3)
-        .map(str::to_ascii_uppercase)
-        .collect()
+    words
+}
+
+/// What follows the comment whose inside begins here; nothing if it has no end.
+fn after_comment(mut rest: &str, nests: bool) -> &str {
+    let mut open = 1_usize;
+    while open > 0 {
+        let Some(end) = rest.find("*/") else {
+            return "";
+        };
+        let inner = rest.find("/*").filter(|begin| nests && *begin < end);
+        open = if inner.is_some() { open + 1 } else { open - 1 };
+        rest = rest.get(inner.unwrap_or(end) + 2..).unwrap_or_default();
+    }
+    rest
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 #[cfg(test)]
@@ -102,10 +166,75 @@ mod tests {
             ("CREATE TABLE replace (a Int8) ENGINE = Memory", None),
             ("INSERT INTO bars SELECT 'DROP TABLE bars'", None),
             ("OPTIMIZE TABLE bars FINAL", None),
-            ("RENAME TABLE bars TO bars_damaged", None),
+            ("UPDATE bars SET volume = 0 WHERE 1", Some("UPDATE")),
+            ("DETACH TABLE bars PERMANENTLY", Some("DETACH")),
+            ("EXCHANGE TABLES bars AND bars_copy", Some("EXCHANGE")),
+            ("RENAME TABLE bars TO bars_damaged", Some("RENAME")),
+            ("OPTIMIZE TABLE bars FINAL DEDUPLICATE", Some("OPTIMIZE")),
             ("", None),
         ] {
             assert_eq!(removes(statement).as_deref(), word, "{statement}");
+        }
+    }
+
+    #[test]
+    fn an_alter_that_removes_or_overwrites_is_told_from_one_that_does_not() {
+        for action in [
+            "REPLACE PARTITION '2026-01-01' FROM bars_copy",
+            "MODIFY TTL window_start + INTERVAL 1 DAY",
+            "MATERIALIZE TTL",
+            "DETACH PARTITION '2026-01-01'",
+            "DETACH PART 'all_1_1_0'",
+            "MOVE PARTITION '2026-01-01' TO TABLE bars_copy",
+            "UPDATE volume = 0 WHERE 1",
+            "CLEAR COLUMN volume",
+            "clear index by_time",
+            "RENAME COLUMN volume TO amount",
+            "UNFREEZE WITH NAME 'a'",
+            "ADD COLUMN a Int8, DROP COLUMN b",
+        ] {
+            let statement = format!("ALTER TABLE bars {action}");
+            assert_eq!(removes(&statement).as_deref(), Some("ALTER"), "{statement}");
+        }
+        for action in [
+            "FREEZE",
+            "FREEZE PARTITION '2026-01-01' WITH NAME 'a'",
+            "ATTACH PARTITION '2026-01-01'",
+            "ADD INDEX by_time window_start TYPE minmax",
+            "RESET SETTING async_insert",
+        ] {
+            let statement = format!("ALTER TABLE bars {action}");
+            assert_eq!(removes(&statement), None, "{statement}");
+        }
+    }
+
+    #[test]
+    fn comments_hide_nothing_whether_they_nest_or_not() {
+        for statement in [
+            "# old\nDROP TABLE bars",
+            "#!one\n  # two\n-- three\nDROP TABLE bars",
+            "/* /* */ */ DROP TABLE bars",
+            // Where comments nest, this one ends at the second mark; elsewhere at the first one.
+            "/* /* */ SELECT 1 */ DROP TABLE bars",
+            "/* /* */ DROP TABLE bars",
+            "/* a */*/ DROP TABLE bars",
+            "\u{200b}-- old\nDROP TABLE bars",
+            ";(/**/DROP TABLE bars",
+        ] {
+            assert_eq!(removes(statement).as_deref(), Some("DROP"), "{statement}");
+        }
+        let created = "CREATE /* a */ OR -- b\nREPLACE TABLE bars (a Int8) ENGINE = Memory";
+        assert_eq!(removes(created).as_deref(), Some("CREATE"));
+        let made = administers("# a\nCREATE /* TABLE */ USER x");
+        assert_eq!(made.as_deref(), Some("CREATE USER"));
+        for statement in [
+            "-- DROP TABLE bars\nSELECT 1",
+            "/* DROP TABLE bars */ SELECT 1",
+            "# DROP TABLE bars",
+            "/* DROP TABLE bars",
+            "/*/ DROP TABLE bars */ SELECT 1",
+        ] {
+            assert_eq!(removes(statement), None, "{statement}");
         }
     }
 }
