@@ -66,13 +66,23 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Err
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// A negative number after an option is its value: the option's own parser says what is wrong with it.
+/// The names of values that are times or lengths of time.
+const TIMES: [&str; 2] = ["TIME", "T"];
+
+/// A negative number or length of time after an option is its value: the option's own parser says what is wrong with it.
 fn accepting_negatives(command: clap::Command) -> clap::Command {
     let option = |argument: Arg| match argument.get_action().takes_values() && !argument.is_positional() {
+        // Clap takes -5, but not -5m, for a number.
+        true if is_time(&argument) => argument.allow_hyphen_values(true),
         true => argument.allow_negative_numbers(true),
         false => argument,
     };
     command.mut_args(option).mut_subcommands(accepting_negatives)
+}
+
+fn is_time(argument: &Arg) -> bool {
+    let names = argument.get_value_names().unwrap_or_default();
+    names.iter().any(|name| TIMES.contains(&name.as_str()))
 }
 
 /// Prints clap's message and ends the program. A number that cannot be parsed is explained: clap shows the parser's own words.
@@ -138,6 +148,21 @@ mod tests {
             let text = error.map(|error| error.render().to_string()).unwrap_or_default();
             assert!(text.contains("'-5' for '--") && text.contains(says), "{text}");
         }
+        for arguments in [
+            &["dp", "verify", "--wait", "-5m"][..],
+            &["dp", "logs", "--since", "-5m"],
+            &["dp", "dlq", "list", "--since", "-1h30m"],
+            &["dp", "incident", "listen", "--pause", "-1d"],
+            &["dp", "check-market", "--since", "-48h"],
+        ] {
+            let error = parse(arguments.iter().map(OsString::from)).err();
+            let text = error.map(|error| error.render().to_string()).unwrap_or_default();
+            let refused = format!("'{}' for '--", arguments.last().copied().unwrap_or_default());
+            assert!(text.contains(&refused) && text.contains("5m, 2h, 7d"), "{text}");
+        }
+        // An option after one that lacks its length of time is not taken for it in silence.
+        let lacks = parse(["dp", "logs", "--since", "--json"].map(OsString::from)).err();
+        assert_eq!(lacks.map(|error| error.kind()), Some(ErrorKind::ValueValidation));
         let unknown = parse(["dp", "verify", "--nothing"].map(OsString::from)).err();
         assert_eq!(unknown.map(|error| error.kind()), Some(ErrorKind::UnknownArgument));
     }
