@@ -3,13 +3,15 @@
 //! Role: a request is a message on `projection.invalidation.v1`, which projection carries out. Nothing is written to Redis here.
 //! Failure: a server that does not answer. A published request is not lost: projection carries it out when it runs.
 
-use anyhow::{Context as _, bail};
-use projection::core::invalidation::{Action, Invalidation};
+use anyhow::{Context as _, anyhow, bail};
+use projection::core::invalidation::{Action, Invalidation, Target};
 use serde::Serialize;
-use stores::Redis;
+use stores::redis::Key;
+use stores::{LatestPriceStore, Postgres, Projection, Redis, ServedStore, StoreError};
 use stream::kafka::publisher::{Publisher, Record};
 
 use crate::connection::Connection;
+use crate::migrations::stores;
 
 /// The copies that a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +114,75 @@ pub async fn publish(connection: &Connection, request: Invalidation) -> anyhow::
     tokio::task::spawn_blocking(send).await.context("publish the request")?
 }
 
+/// What a request would not find, and what to check; `None` if it is about all copies, or would find something. A refresh needs the price
+/// or curve in PostgreSQL; an invalidation also drops a copy of which PostgreSQL has nothing.
+///
+/// # Errors
+/// A server does not answer.
+pub async fn nothing_found(connection: &Connection, request: &Invalidation) -> anyhow::Result<Option<String>> {
+    let target = request.target().map_err(|(_, reason)| anyhow!(reason))?;
+    let Some((key, missing)) = sought(&target) else {
+        return Ok(None);
+    };
+    let stores = stores(connection)?;
+    let is_stored = is_stored(stores.postgres, connection.names.generation(), &target)
+        .await
+        .context("look in PostgreSQL for what the request is about")?;
+    if is_stored || (request.action == Action::Invalidate && get(&stores.redis, &key).await?.value.is_some()) {
+        return Ok(None);
+    }
+    Ok(Some(missing))
+}
+
+/// The key of the one copy that a request is about, and what to say if there is nothing.
+fn sought(target: &Target) -> Option<(String, String)> {
+    let (key, what, check) = match target {
+        Target::All => return None,
+        Target::Price {
+            tenant_id,
+            instrument_id,
+        } => (
+            Key::latest_price(tenant_id, instrument_id).to_string(),
+            format!("latest price of instrument {instrument_id} of tenant {tenant_id}"),
+            "the instrument and the tenant (`dp cache status` lists the tenants)",
+        ),
+        Target::Snapshot(key) => (
+            Key::curve_snapshot(&key.tenant_id, &key.name, &key.horizon).to_string(),
+            format!(
+                "snapshot of curve {} to horizon {} of tenant {}",
+                key.name, key.horizon, key.tenant_id
+            ),
+            "the key (`dp redis keys` shows one of each kind)",
+        ),
+        Target::Custom { key, .. } => (
+            key.clone(),
+            format!("value {key} in Redis"),
+            "the key (`dp redis keys` shows one of each kind); one of PROJECTION_CUSTOM is written if its instrument has a price",
+        ),
+    };
+    Some((key, format!("nothing was found: there is no {what}; check {check}")))
+}
+
+/// Whether PostgreSQL has what the copy is made from. A value of `served:custom` may be another program's, so only Redis tells.
+async fn is_stored(postgres: Postgres, generation: &str, target: &Target) -> Result<bool, StoreError> {
+    match target {
+        Target::All => Ok(true),
+        Target::Custom { .. } => Ok(false),
+        Target::Price {
+            tenant_id,
+            instrument_id,
+        } => {
+            let prices = LatestPriceStore::new(postgres, generation);
+            Ok(prices.find_one(tenant_id, instrument_id).await?.is_some())
+        }
+        Target::Snapshot(key) => {
+            let snapshots = ServedStore::new(postgres, Projection::CurveSnapshot, generation);
+            let named = (Some(key.name.as_str()), Some(key.horizon.as_str()));
+            Ok(!snapshots.newest_of(&key.tenant_id, named, 1).await?.is_empty())
+        }
+    }
+}
+
 /// The number of copies of each tenant.
 ///
 /// # Errors
@@ -148,7 +219,7 @@ pub async fn get(redis: &Redis, key: &str) -> anyhow::Result<Entry> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use projection::core::invalidation::{Request, Target};
+    use projection::core::invalidation::Request;
 
     #[test]
     fn the_service_understands_what_is_published_and_nothing_else_is() {
@@ -181,5 +252,40 @@ mod tests {
         let custom = Chosen::Key("served:custom:vwap:acme:A".into());
         assert!(message(Action::Invalidate, custom.clone(), None).is_ok());
         assert!(message(Action::Refresh, custom, None).is_err());
+    }
+
+    #[test]
+    fn a_request_about_one_copy_names_what_is_missing_and_what_to_check() {
+        let of = |chosen| sought(&message(Action::Invalidate, chosen, None).unwrap().target().unwrap());
+        assert_eq!(of(Chosen::All), None);
+        let price = Chosen::Price {
+            tenant: "acme".into(),
+            instrument: "A:1".into(),
+        };
+        let snapshot = "served:curve_snapshot:acme:PJM:1y";
+        let custom = "served:custom:vwap:acme:A";
+        for (chosen, key, names) in [
+            (
+                price,
+                "served:latest_price:acme:A%3A1",
+                ["instrument A:1", "tenant acme", "dp cache status"],
+            ),
+            (
+                Chosen::Key(snapshot.into()),
+                snapshot,
+                ["curve PJM to horizon 1y", "tenant acme", "dp redis keys"],
+            ),
+            (
+                Chosen::Key(custom.into()),
+                custom,
+                [custom, "PROJECTION_CUSTOM", "dp redis keys"],
+            ),
+        ] {
+            let (found, text) = of(chosen).unwrap();
+            assert_eq!(found, key);
+            for name in names {
+                assert!(text.contains(name), "{name}: {text}");
+            }
+        }
     }
 }

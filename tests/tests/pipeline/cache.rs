@@ -140,6 +140,14 @@ fn copies_are_written_again_and_whoever_listens_is_told() {
         back(&pipeline, "the changed copy is replaced", &key, &stored);
         listener.until(tenant, "manual", "by hand");
     }
+    for action in ["refresh", "invalidate"] {
+        let unknown = ["--json", "cache", action, "--tenant", tenant, "--instrument", "NO.SUCH"];
+        let output = pipeline.dp(&unknown).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(told["found"], false, "{told}");
+        assert!(told["missing"].as_str().unwrap().contains("NO.SUCH"), "{told}");
+    }
     let got: Value = serde_json::from_str(&pipeline.dp_ok(&["--json", "cache", "get", &key]).unwrap()).unwrap();
     assert_eq!(got, json!({"key": key, "value": stored}));
     let status: Value = serde_json::from_str(&pipeline.dp_ok(&["--json", "cache", "status"]).unwrap()).unwrap();

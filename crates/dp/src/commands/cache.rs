@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ops::cache::{Chosen, Copies, Sent, get, message, publish, status};
+use ops::cache::{Chosen, Copies, Sent, get, message, nothing_found, publish, status};
 use ops::connection::Connection;
 use ops::consent;
 use ops::migrations::stores;
@@ -16,11 +16,12 @@ use crate::cells::count;
 /// Look at the copies of prices in Redis; have projection drop them, or write them again
 ///
 /// Redis holds copies of what PostgreSQL has. invalidate and refresh publish a request on topic projection.invalidation.v1; projection
-/// carries it out and publishes a notice on Redis channel cache:invalidation. If it does not run, the request waits for it. Nothing is
-/// published while Redis or PostgreSQL does not answer.
+/// carries it out and publishes a notice on Redis channel cache:invalidation. If it does not run, the request waits for it. A request
+/// about an unknown instrument or key is published, too, and the command says what it did not find. Nothing is published while Redis or
+/// PostgreSQL does not answer.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 fine; 1 there is no such key; 2 a server is unavailable, or wrong usage\n\n\
+    after_help = "Exit codes: 0 fine; 1 there is no such key, instrument or curve; 2 a server is unavailable, or wrong usage\n\n\
     Examples:\n  dp cache status\n  dp cache get served:latest_price:default:NG_HH_M1\n  dp cache refresh --instrument NG_HH_M1\n  \
     dp cache invalidate --all --yes"
 )]
@@ -145,14 +146,14 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
             if chosen == Chosen::All {
                 consent::ask("drop the copies of all prices and curves in Redis", "invalidate", yes).await?;
             }
-            ask(connection, Action::Invalidate, chosen, &args.about).await?;
+            return ask(connection, Action::Invalidate, chosen, &args.about).await;
         }
         Command::Refresh(args) => {
             let chosen = match &args.instrument {
                 Some(instrument) => price(connection, instrument, &args.about),
                 None => Chosen::All,
             };
-            ask(connection, Action::Refresh, chosen, &args.about).await?;
+            return ask(connection, Action::Refresh, chosen, &args.about).await;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -168,9 +169,28 @@ fn price(connection: &Connection, instrument: &str, about: &About) -> Chosen {
     }
 }
 
-async fn ask(connection: &Connection, action: Action, chosen: Chosen, about: &About) -> anyhow::Result<()> {
-    let sent = publish(connection, message(action, chosen, about.reason.clone())?).await?;
-    print_either(connection.json, &sent, || sent_text(&sent))
+/// A published request, and whether there was anything that it is about.
+#[derive(Debug, Serialize)]
+struct Asked {
+    #[serde(flatten)]
+    sent: Sent,
+    found: bool,
+    /// What was not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
+}
+
+async fn ask(connection: &Connection, action: Action, chosen: Chosen, about: &About) -> anyhow::Result<ExitCode> {
+    let request = message(action, chosen, about.reason.clone())?;
+    // Before the request can be carried out: an invalidation drops what is looked for.
+    let missing = nothing_found(connection, &request).await?;
+    let asked = Asked {
+        sent: publish(connection, request).await?,
+        found: missing.is_none(),
+        missing,
+    };
+    print_either(connection.json, &asked, || asked_text(&asked))?;
+    Ok(found(!asked.found))
 }
 
 /// What a request would do.
@@ -213,26 +233,24 @@ fn would_text(would: &Would) -> String {
     format!("{what}; nothing was published")
 }
 
-fn sent_text(sent: &Sent) -> String {
+fn asked_text(asked: &Asked) -> String {
+    let sent = &asked.sent;
+    let outcome = match &asked.missing {
+        Some(missing) => printable(missing),
+        None => outcome(&sent.request),
+    };
     format!(
-        "asked projection: {} partition {} offset {}; {}",
-        sent.topic,
-        sent.partition,
-        sent.offset,
-        outcome(&sent.request)
+        "asked projection: {} partition {} offset {}; {outcome}",
+        sent.topic, sent.partition, sent.offset
     )
 }
 
 /// Where to look for what the request did.
 fn outcome(request: &Invalidation) -> String {
     match (&request.tenant_id, &request.instrument_id) {
-        // Projection takes a request for an instrument that has no price, and has nothing to write.
         (Some(tenant), Some(instrument)) => {
             let key = Key::latest_price(tenant, instrument).to_string();
-            format!(
-                "`dp cache get {}` shows the copy, if the instrument has a price",
-                printable(&key)
-            )
+            format!("`dp cache get {}` shows the copy", printable(&key))
         }
         _ => "`dp cache status` counts the copies".to_owned(),
     }
@@ -246,4 +264,44 @@ fn status_text(copies: &[Copies]) -> String {
         .iter()
         .map(|copies| vec![printable(&copies.tenant_id), count(copies.latest_prices)]);
     table(&["tenant", "latest prices"], 1, rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(missing: Option<&str>) -> Asked {
+        let request = Invalidation {
+            action: Action::Refresh,
+            tenant_id: Some("acme".to_owned()),
+            instrument_id: Some("A".to_owned()),
+            key: None,
+            all: false,
+            reason: None,
+        };
+        Asked {
+            sent: Sent {
+                topic: "t".to_owned(),
+                partition: 1,
+                offset: 7,
+                request,
+            },
+            found: missing.is_none(),
+            missing: missing.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_request_that_finds_nothing_says_so_instead_of_naming_the_copy() {
+        let text = asked_text(&asked(None));
+        assert!(text.contains("dp cache get served:latest_price:acme:A"), "{text}");
+        let text = asked_text(&asked(Some("nothing was found: there is no \u{1b}price")));
+        assert!(
+            text.contains("offset 7; nothing was found") && !text.contains("dp cache get") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+        let json = serde_json::to_value(asked(Some("nothing"))).unwrap_or_default();
+        assert_eq!((&json["found"], &json["offset"]), (&false.into(), &7.into()));
+        assert_eq!(json["request"]["instrument_id"], "A");
+    }
 }
