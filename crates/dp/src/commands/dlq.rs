@@ -6,6 +6,7 @@ mod reading;
 mod replay;
 mod text;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -15,6 +16,7 @@ use ops::dead_letters::{By, Counted, Letter, Place, Wanted, each};
 use ops::hints::localized;
 use ops::present::{found, print_either, printable};
 use ops::topic_names::resolve;
+use serde_json::Value;
 
 use crate::message::Shown;
 use filter::{Filter, unknown};
@@ -103,7 +105,7 @@ struct StatsArgs {
 #[command(
     after_help = "Exit codes: 0 it is shown; 1 there is no such letter; 2 Kafka is unavailable, or wrong usage\n\n\
     Examples:\n  dp dlq show 17\n  dp dlq show ingestion.market.raw.v1/2/1042\n  \
-    dp dlq show 17 --json | jq '.letter.code, .value'"
+    dp dlq show 17 --json | jq '.code, .place.offset, .value'"
 )]
 struct ShowArgs {
     /// Offset in dlq, or topic/partition/offset of the rejected message
@@ -111,13 +113,30 @@ struct ShowArgs {
     place: String,
 }
 
-/// A letter with the message that holds it.
+/// A letter with the message that holds it. The fields that `dp dlq list` shows have the same names here.
 #[derive(Debug, serde::Serialize)]
-struct Whole {
+struct Whole<'w> {
     #[serde(flatten)]
-    message: Shown,
-    /// As `dp dlq list` shows it.
-    letter: Letter,
+    letter: &'w Letter,
+    /// When the broker took the message.
+    timestamp: &'w str,
+    key: Option<&'w str>,
+    headers: &'w BTreeMap<String, String>,
+    format: &'static str,
+    value: &'w Value,
+}
+
+impl<'w> Whole<'w> {
+    fn of(letter: &'w Letter, message: &'w Shown) -> Whole<'w> {
+        Whole {
+            letter,
+            timestamp: &message.timestamp,
+            key: message.key.as_deref(),
+            headers: &message.headers,
+            format: message.format,
+            value: &message.value,
+        }
+    }
 }
 
 /// Runs `dp dlq`.
@@ -205,7 +224,7 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
         ),
     };
     let wire = connection.wire().await?;
-    let letter = read(connection, move |bootstrap, topic| {
+    let found_letter = read(connection, move |bootstrap, topic| {
         let mut shown = None;
         let all = Wanted {
             closed: true,
@@ -213,15 +232,14 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
         };
         each(bootstrap, topic, &all, |letter, message| {
             if Some(letter.place.offset) == offset || Some(&letter.origin) == origin.as_ref() {
-                let message = Shown::of(&wire, message);
-                shown = Some(Whole { message, letter });
+                shown = Some((letter, Shown::of(&wire, message)));
             }
             shown.is_none()
         })?;
         Ok(shown)
     })
     .await?;
-    let Some(letter) = letter else {
+    let Some((letter, message)) = found_letter else {
         eprintln!(
             "{}",
             printable(&localized(&format!(
@@ -231,6 +249,59 @@ async fn show(connection: &Connection, args: &ShowArgs) -> anyhow::Result<ExitCo
         );
         return Ok(found(true));
     };
-    print_either(connection.json, &letter, || whole(&letter.message))?;
+    print_either(connection.json, &Whole::of(&letter, &message), || whole(&message))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_letter_has_the_fields_of_a_listed_one_by_the_same_names() {
+        let place = |topic: &str, offset| Place {
+            topic: topic.to_owned(),
+            partition: 0,
+            offset,
+        };
+        let letter = Letter {
+            place: place("dlq", 17),
+            origin: place("raw", 1042),
+            failed_at: 0,
+            failed_at_text: "1970-01-01T00:00:00Z".to_owned(),
+            service: "normalization".to_owned(),
+            stage: "normalize".to_owned(),
+            code: "broken_json".to_owned(),
+            reason: "it is wrong".to_owned(),
+            rows: String::new(),
+            market: "MISO".to_owned(),
+            tenant: "default".to_owned(),
+            held: false,
+            attempts: 1,
+            correlation_id: String::new(),
+            bytes: 3,
+            replayed: false,
+            given_up: false,
+        };
+        let message = Shown {
+            topic: "dlq".to_owned(),
+            partition: 0,
+            offset: 17,
+            timestamp: "1970-01-01T00:00:01Z".to_owned(),
+            key: Some("k".to_owned()),
+            headers: BTreeMap::new(),
+            format: "text",
+            value: "{x".into(),
+        };
+        let listed = serde_json::to_value(&letter).unwrap();
+        let mut shown = serde_json::to_value(Whole::of(&letter, &message)).unwrap();
+        let fields = shown.as_object_mut().unwrap();
+        for (name, value) in listed.as_object().unwrap() {
+            assert_eq!(fields.remove(name).as_ref(), Some(value), "{name}");
+        }
+        let mut others: Vec<&str> = fields.keys().map(String::as_str).collect();
+        others.sort_unstable();
+        assert_eq!(others, ["format", "headers", "key", "timestamp", "value"]);
+    }
 }

@@ -377,6 +377,9 @@ fn dead_letters(dir: &Path, connection: &Connection) {
     let first = listed["letters"][0]["place"]["offset"].to_string();
     let by_offset = json(dir, 0, &["dlq", "show", &first]);
     assert_eq!(by_offset["value"]["payload"]["market"], "miso");
+    for name in ["place", "origin", "code", "failed_at", "market"] {
+        assert_eq!(by_offset[name], listed["letters"][0][name], "{name}");
+    }
     for (missing, expected) in [("99", 1), ("ingestion.market.raw.v1/2/99", 1), ("nonsense", 2)] {
         let (code, _, stderr) = dp(dir, &["dlq", "show", missing]);
         assert!(
