@@ -1,8 +1,11 @@
-//! Puts what follows from a server or service that gives no answer under the finding that names it. Pure.
+//! Puts what follows from a server or service that gives no answer, or from missing tables, under the finding that names it. Pure.
 //!
 //! Invariant: no finding is lost: it stands on its own, or is a line of its cause.
 //! A consequence is known by its place in the pipeline: the report of a service names the servers it misses, a writer's group needs
-//! ClickHouse, and a stage gets nothing from a service before it that is down.
+//! ClickHouse, and a stage gets nothing from a service before it that is down. What shows only errors about a missing table follows from
+//! that table.
+
+use serde_json::Value;
 
 use crate::health::{self, Line};
 
@@ -12,12 +15,15 @@ use super::{Area, Finding};
 /// The services in the order in which data flows.
 const FLOW: [&str; 4] = ["normalization", "enrichment", "aggregation", "projection"];
 
+/// What servers and services say of a table that is not there.
+const ABSENT: [&str; 3] = ["schema_missing", "does not exist", "UNKNOWN_TABLE"];
+
 /// The findings without those that follow from another one, which are its `consequences`.
 pub(super) fn grouped(findings: Vec<Finding>, lines: &[Line]) -> Vec<Finding> {
     let gone = |name: &str| lines.iter().any(|line| line.name == name && line.is_gone());
     let is_cause = |finding: &Finding| match &finding.subject {
         Subject::Process(name) => gone(name),
-        Subject::Writer(_) | Subject::Fenced(_) => true,
+        Subject::Tables { .. } | Subject::Fenced(_) => true,
         _ => false,
     };
     let (mut causes, rest): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(is_cause);
@@ -26,7 +32,8 @@ pub(super) fn grouped(findings: Vec<Finding>, lines: &[Line]) -> Vec<Finding> {
         let name = cause(&finding, lines);
         let named = |cause: &&mut Finding| match (&cause.subject, &finding.subject) {
             (Subject::Process(gone), _) => name == Some(gone.as_str()),
-            (Subject::Writer(group), Subject::Group { id, .. }) => group == id,
+            (Subject::Tables { groups, .. }, Subject::Group { id, .. }) => groups.contains(id),
+            (Subject::Tables { names, .. }, _) => shows_only_absence(&finding, names, lines),
             // A claim does not explain why nobody reads.
             (Subject::Fenced(group), Subject::Group { id, is_read }) => *is_read && group == id,
             _ => false,
@@ -43,7 +50,7 @@ pub(super) fn grouped(findings: Vec<Finding>, lines: &[Line]) -> Vec<Finding> {
 /// The name of what is gone and explains the finding.
 fn cause<'l>(finding: &'l Finding, lines: &'l [Line]) -> Option<&'l str> {
     match &finding.subject {
-        Subject::Itself | Subject::Writer(_) | Subject::Fenced(_) => None,
+        Subject::Itself | Subject::Tables { .. } | Subject::Fenced(_) => None,
         Subject::Without(server) => Some(server),
         Subject::Process(name) => missed_by(name, lines),
         Subject::Group { id, is_read } => {
@@ -54,6 +61,39 @@ fn cause<'l>(finding: &'l Finding, lines: &'l [Line]) -> Option<&'l str> {
                 .or_else(|| before(service, *is_read, lines))
         }
     }
+}
+
+/// Whether all that the finding shows is that one of these tables is missing.
+fn shows_only_absence(finding: &Finding, tables: &[String], lines: &[Line]) -> bool {
+    let shown: Vec<&str> = match &finding.subject {
+        Subject::Process(name) => lines
+            .iter()
+            .filter(|line| line.name == *name)
+            .flat_map(errors)
+            .collect(),
+        _ => finding.evidence.iter().map(String::as_str).collect(),
+    };
+    !shown.is_empty() && shown.into_iter().all(|error| misses_one(error, tables))
+}
+
+/// The errors of the checks that fail; if none does, why the service takes no work.
+fn errors(line: &Line) -> Vec<&str> {
+    let failing = line.report.iter().flat_map(health::failing);
+    let errors: Vec<&str> = failing
+        .map(|(_, check)| check.get("error").and_then(Value::as_str).unwrap_or_default())
+        .collect();
+    match errors.is_empty() {
+        true => line.not_ready.as_deref().into_iter().collect(),
+        false => errors,
+    }
+}
+
+fn misses_one(error: &str, tables: &[String]) -> bool {
+    let is_table = |word: &str| tables.iter().any(|table| table == word);
+    ABSENT.iter().any(|absent| error.contains(absent))
+        && error
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .any(is_table)
 }
 
 /// ClickHouse, if the group writes to it and it is gone.
@@ -69,7 +109,7 @@ fn missed_by<'l>(service: &str, lines: &'l [Line]) -> Option<&'l str> {
         .filter(|line| line.name == service || base(line) == service);
     let failing: Vec<&str> = reports
         .flat_map(|line| line.report.iter().flat_map(health::checks))
-        .filter(|(_, check)| check.get("status").and_then(serde_json::Value::as_str) != Some("pass"))
+        .filter(|(_, check)| check.get("status").and_then(Value::as_str) != Some("pass"))
         .map(|(name, _)| name.as_str())
         .collect();
     let servers = lines.iter().filter(|line| line.is_server() && line.is_gone());
@@ -139,6 +179,14 @@ mod tests {
     fn group(id: &str, is_read: bool) -> Finding {
         let id = id.to_owned();
         of(&id.clone(), Area::Lag, Subject::Group { id, is_read })
+    }
+
+    fn tables(names: &[&str], groups: &[&str]) -> Subject {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Subject::Tables {
+            names: owned(names),
+            groups: owned(groups),
+        }
     }
 
     /// Each finding that stands on its own, with what follows from it.
@@ -219,7 +267,7 @@ mod tests {
         let found = vec![
             group(id, true),
             group("others-local-clickhouse", true),
-            of("bars", Area::Tables, Subject::Writer(id.to_owned())),
+            of("bars", Area::Tables, tables(&["bars"], &[id])),
         ];
         let follow: &[&str] = &[id];
         assert_eq!(
@@ -237,6 +285,63 @@ mod tests {
         assert_eq!(waits, expected(&[("taken", follow)]));
         let unread = standing(vec![group(id, false), fenced(id)], &[]);
         assert_eq!(unread, expected(&[("taken", &[]), (id, &[])]));
+    }
+
+    #[test]
+    fn a_missing_table_is_one_finding_with_all_that_follows_from_it() {
+        let missing = "schema_missing: ClickHouse: table market_data.bars does not exist; run `dp migrate`";
+        let failing = |name: &str, checks: Value| Line {
+            report: Some(json!({ "checks": checks })),
+            ..line(name, "service", State::Unhealthy)
+        };
+        let lines = [
+            failing(
+                "aggregation",
+                json!({"clickhouse": {"status": "fail", "error": missing}, "kafka": {"status": "pass"}}),
+            ),
+            // It has another trouble besides.
+            failing(
+                "aggregation-2",
+                json!({"clickhouse": {"status": "fail", "error": missing}, "redis": {"status": "fail", "error": "timeout"}}),
+            ),
+            Line {
+                not_ready: Some(missing.to_owned()),
+                ..line("aggregation-3", "service", State::Healthy)
+            },
+        ];
+        let shown = |what: &str, evidence: &[&str]| {
+            let evidence = evidence.iter().map(|text| (*text).to_owned());
+            of(what, Area::Clickhouse, Subject::Itself).shown_by(evidence)
+        };
+        let unknown = "9, the last at noon: Code: 60. Table market_data.bars does not exist. (UNKNOWN_TABLE)";
+        let id = "aggregation-local-clickhouse";
+        let found = vec![
+            process("aggregation"),
+            process("aggregation-2"),
+            process("aggregation-3"),
+            group(id, true),
+            shown("inserts", &[unknown]),
+            shown(
+                "other inserts",
+                &[unknown, "1, the last at noon: Code: 241. Memory limit"],
+            ),
+            shown("a view", &["Table market_data.bars_latest does not exist"]),
+            shown("slow", &["12 s, user a: SELECT * FROM bars"]),
+            shown("nothing", &[]),
+            of("tables", Area::Tables, tables(&["bars"], &[id])),
+        ];
+        let follow: &[&str] = &["aggregation", "aggregation-3", id, "inserts"];
+        assert_eq!(
+            standing(found, &lines),
+            expected(&[
+                ("tables", follow),
+                ("aggregation-2", &[]),
+                ("other inserts", &[]),
+                ("a view", &[]),
+                ("slow", &[]),
+                ("nothing", &[]),
+            ])
+        );
     }
 
     #[test]

@@ -150,8 +150,12 @@ async fn tables(asked: &Asked<'_>) -> anyhow::Result<Vec<Finding>> {
         true => Vec::new(),
         false => pending(clickhouse, &suffix).await?,
     };
-    let in_clickhouse = lacking("ClickHouse", &files, &missing);
     let taken = fence::taken(asked, &missing).await?;
+    let names = &asked.connection.names;
+    let without = TABLES.iter().filter(|table| missing.contains(&names.table(table.name)));
+    let groups = without.map(|table| names.writer_group(table.service)).collect();
+    let in_clickhouse = lacking("ClickHouse", &files, &missing)
+        .map(|finding| finding.about(Subject::Tables { names: missing, groups }));
     let Absent { files, objects } = absent(&asked.stores.postgres).await?;
     let mut findings: Vec<Finding> = in_clickhouse
         .into_iter()
@@ -186,12 +190,10 @@ fn unfit(table: &str, service: &str, group: String, problems: Vec<String>, is_lo
     };
     let next = format!("{stop}dp sql --write --yes \"RENAME TABLE {table} TO {table}_damaged\" && dp migrate{start}");
     let finding = Finding::new(Severity::Critical, Area::Tables, what, table);
-    Some(
-        finding
-            .shown_by(problems)
-            .because(cause, next)
-            .about(Subject::Writer(group)),
-    )
+    Some(finding.shown_by(problems).because(cause, next).about(Subject::Tables {
+        names: vec![table.to_owned()],
+        groups: vec![group],
+    }))
 }
 
 fn lacking(server: &str, files: &[String], objects: &[String]) -> Option<Finding> {

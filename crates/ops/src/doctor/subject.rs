@@ -8,8 +8,8 @@ pub(super) enum Subject {
     Itself,
     /// A service or a server, by its name.
     Process(String),
-    /// A table that keeps the writer of this consumer group waiting.
-    Writer(String),
+    /// Tables that are missing or changed, and the consumer groups whose writers wait for them.
+    Tables { names: Vec<String>, groups: Vec<String> },
     /// A table that a repair has claimed from the writer of this consumer group.
     Fenced(String),
     /// A check that did not run without this server.
