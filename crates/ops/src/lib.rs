@@ -18,6 +18,7 @@ pub mod cache;
 pub mod capacity;
 pub mod catch_up;
 pub mod check_market;
+mod columns;
 pub mod connection;
 pub mod consent;
 pub mod dead_letters;

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, Table, Width, presets};
 use console::Term;
 use domain::Micros;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
+use crate::columns::{parted, widths};
 use crate::hints::localized;
 use crate::progress;
 
@@ -86,8 +87,8 @@ fn write_line(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A table whose columns after the first `left` ones are numbers. On a terminal it is as wide as the terminal at most; a file or another
-/// program gets each row on one line.
+/// A table whose columns after the first `left` ones are numbers. On a terminal it is as wide as the terminal at most, and breaks cells at
+/// blanks, words only if it must; a file or another program gets each row on one line.
 pub fn table(headers: &[&str], left: usize, rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let width = Term::stdout().size_checked().map(|(_, columns)| columns);
     table_within(width, headers, left, rows)
@@ -99,19 +100,36 @@ fn table_within(
     left: usize,
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> String {
+    let first: Vec<String> = headers.iter().map(|header| (*header).to_owned()).collect();
+    let cells: Vec<Vec<String>> = std::iter::once(first).chain(rows).collect();
+    // Of a column that is not in the list, and without a terminal, the content tells the width.
+    let widths = width.map_or_else(Vec::new, |width| widths(&cells, left, width));
     let mut table = Table::new();
-    if let Some(width) = width {
-        table
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width);
+    table.load_preset(presets::UTF8_FULL_CONDENSED);
+    for (number, row) in cells.into_iter().enumerate() {
+        let row: Vec<String> = row
+            .into_iter()
+            .enumerate()
+            .map(|(index, cell)| match widths.get(index) {
+                Some(width) => parted(&cell, *width),
+                None => cell,
+            })
+            .collect();
+        match number {
+            0 => table.set_header(row),
+            _ => table.add_row(row),
+        };
     }
-    table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(headers);
-    for row in rows {
-        table.add_row(row);
-    }
-    for index in left..headers.len() {
-        if let Some(column) = table.column_mut(index) {
+    for index in 0..headers.len() {
+        let Some(column) = table.column_mut(index) else {
+            continue;
+        };
+        if index >= left {
             column.set_cell_alignment(CellAlignment::Right);
+        }
+        if let Some(width) = widths.get(index) {
+            let padded = u16::try_from(width + 2).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(padded)));
         }
     }
     table.to_string()
@@ -273,6 +291,35 @@ mod tests {
         assert!(of(None).contains(reason.trim()));
         // A table that is not wider than the terminal stays as it is.
         assert_eq!(of(Some(2_000)), of(None));
+    }
+
+    #[test]
+    fn at_80_columns_times_codes_and_numbers_stay_whole_and_longer_ids_break_between_their_parts() {
+        let span = "2026-11-30 13:00:05 – 2026-12-01 14:15:16";
+        let place = "ingestion.market.raw.v1/2/104212";
+        let rows = ["broken_json", "price_out_of_bounds"]
+            .map(|code| ["normalize", code, span, place, "1,234"].map(str::to_owned).to_vec());
+        let headers = ["stage", "code", "oldest – newest", "example", "letters"];
+        let text = table_within(Some(80), &headers, 4, rows.clone());
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || "│┆".contains(c)).collect();
+        for (whole, times) in [
+            ("normalize", 2),
+            ("broken_json", 1),
+            ("price_out_of_bounds", 1),
+            ("2026-11-30", 2),
+            ("13:00:05", 2),
+            ("2026-12-01", 2),
+            ("14:15:16", 2),
+            ("ingestion.market.", 2),
+            ("raw.v1/2/104212", 2),
+            ("1,234", 2),
+        ] {
+            let found = words.iter().filter(|word| **word == whole).count();
+            assert_eq!(found, times, "{whole} in\n{text}");
+        }
+        let wide = table_within(Some(200), &headers, 4, rows);
+        assert!(wide.contains(span) && wide.contains(place), "{wide}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use ops::check_market::{Asked, Report, compare};
 use ops::connection::Connection;
 use ops::present::{found, iso, moment, print_json, print_line, table};
 
-use crate::cells::{count, shortened};
+use crate::cells::{count, shortened, to_second};
 
 const DAY: Micros = 24 * 3_600_000_000;
 /// Days that are compared if no time is given.
@@ -116,7 +116,7 @@ fn shown(reports: &[Report], tolerance: Decimal) -> String {
         .map(|worst| {
             vec![
                 shortened(&worst.node, 24),
-                iso(worst.start),
+                to_second(&iso(worst.start)),
                 worst.hourly.clone(),
                 shortened(&worst.mean, 9),
             ]
@@ -126,7 +126,7 @@ fn shown(reports: &[Report], tolerance: Decimal) -> String {
         text.push_str(&format!(
             "\nThe largest differences of each market, above {tolerance} USD:\n"
         ));
-        text.push_str(&table(&["node", "hour", "hourly", "mean"], 2, rows));
+        text.push_str(&table(&["node", "hour (UTC)", "hourly", "mean"], 2, rows));
     }
     if reports.iter().all(|report| report.compared.compared == 0) {
         text.push_str("\nnothing to compare: no node has an hourly price and the fine prices of that whole hour");

@@ -63,7 +63,7 @@ pub(super) fn stats_text(by: &[By], groups: &[Group], total: u64, passed: Passed
         return format!("{none}{}", passed_text(passed));
     }
     let mut headers: Vec<&str> = by.iter().map(|by| by.name()).collect();
-    headers.extend(["oldest", "newest", "example", "letters"]);
+    headers.extend(["oldest – newest", "example", "letters"]);
     let rows = groups.iter().map(|group| {
         let value = |by: &By| {
             group
@@ -74,8 +74,8 @@ pub(super) fn stats_text(by: &[By], groups: &[Group], total: u64, passed: Passed
         };
         let mut row: Vec<String> = by.iter().map(value).collect();
         row.extend([
-            to_second(&group.oldest),
-            to_second(&group.newest),
+            // In one column, so that codes stay whole in 80 columns.
+            format!("{} – {}", to_second(&group.oldest), to_second(&group.newest)),
             group.example.clone(),
             count(group.letters),
         ]);
@@ -112,4 +112,55 @@ pub(super) fn passed_text(passed: Passed) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use ops::dead_letters::{Counted, Place};
+    use ops::present::iso;
+
+    use super::*;
+
+    fn letter(failed_at: i64) -> Letter {
+        let place = |topic: &str| Place {
+            topic: topic.to_owned(),
+            partition: 2,
+            offset: 1042,
+        };
+        Letter {
+            place: place("dlq"),
+            origin: place("raw"),
+            failed_at,
+            failed_at_text: iso(failed_at),
+            service: "normalization".to_owned(),
+            stage: "normalize".to_owned(),
+            code: "broken_json".to_owned(),
+            reason: "it is wrong".to_owned(),
+            rows: String::new(),
+            market: String::new(),
+            tenant: String::new(),
+            held: false,
+            attempts: 1,
+            correlation_id: String::new(),
+            bytes: 3,
+            replayed: false,
+            given_up: false,
+        }
+    }
+
+    #[test]
+    fn groups_have_the_times_of_their_first_and_last_letter_to_the_second() {
+        let mut counted = Counted::default();
+        for failed_at in [1_500_000, 86_400_000_000] {
+            counted.add(&[By::Code], &letter(failed_at));
+        }
+        let text = stats_text(&[By::Code], &counted.groups(), 2, Passed::default(), "");
+        for part in [
+            "1970-01-01 00:00:01 – 1970-01-02 00:00:00",
+            "dlq/2/1042",
+            "2 dead letter(s)",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
 }
