@@ -168,7 +168,7 @@ mod tests {
         let widest = text.lines().map(|line| line.chars().count()).max();
         assert!(widest.unwrap() <= 80, "{text}");
         assert!(
-            text.contains("2026-10-02T12:00:00Z") && text.contains("above 0.02 USD"),
+            text.contains("2026-10-02 12:00:00") && text.contains("above 0.02 USD"),
             "{text}"
         );
         let nothing = Report {
