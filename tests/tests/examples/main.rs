@@ -105,7 +105,7 @@ fn prepare(run: &Run<'_>, alertmanager: &Alertmanager) {
         alertmanager.fire(name, severity, service).unwrap();
     }
     eventually("the event is stored", || {
-        let stored = format!("SELECT count() FROM enriched_ticks WHERE source_event_id = '{EVENT}'");
+        let stored = format!("SELECT count() FROM market_ticks WHERE source_event_id = '{EVENT}'");
         Ok(run.pipeline.clickhouse.number(&stored)? > 0)
     })
     .unwrap();
