@@ -9,12 +9,11 @@ use super::report::{Check, VerifyReport};
 /// The report as text: one table, the differences, the notes.
 pub fn shown(report: &VerifyReport) -> String {
     let rows = report.checks.iter().map(|check| {
-        let ok = if check.ok { "ok" } else { "DIFFERS" };
         vec![
             check.name.clone(),
             grouped(check.expected),
             grouped(check.found),
-            ok.to_owned(),
+            outcome(check),
         ]
     });
     let mut text = table(&["check", "expected", "found", ""], 1, rows);
@@ -43,6 +42,18 @@ pub fn shown(report: &VerifyReport) -> String {
         }
     }));
     text
+}
+
+/// Whether a check agrees, and how much is left out of it.
+fn outcome(check: &Check) -> String {
+    let ok = if check.ok { "ok" } else { "DIFFERS" };
+    match check.not_compared {
+        0 => ok.to_owned(),
+        count => format!(
+            "{ok}, {} not compared",
+            grouped(i64::try_from(count).unwrap_or(i64::MAX))
+        ),
+    }
 }
 
 fn named(check: &Check) -> String {
@@ -116,6 +127,28 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_is_not_compared_is_beside_the_verdict_and_in_json() {
+        let check = Check::new("bars_4h", 7, 7, Differences::default()).without(1_200);
+        let report = VerifyReport {
+            settled: true,
+            checks: vec![check.clone()],
+            ..VerifyReport::default()
+        };
+        let text = shown(&report);
+        assert!(text.contains("ok, 1,200 not compared"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        let count = json
+            .pointer("/checks/0/not_compared")
+            .and_then(serde_json::Value::as_u64);
+        assert_eq!(count, Some(1_200));
+        let whole = shown(&VerifyReport {
+            checks: vec![check.without(0)],
+            ..report
+        });
+        assert!(!whole.contains("not compared"), "{whole}");
     }
 
     #[test]

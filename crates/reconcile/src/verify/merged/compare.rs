@@ -1,6 +1,7 @@
 //! The rows of a view beside what their hours give. Pure.
 //!
-//! Invariants: each bar that hours give and each row of the view is counted, unless its hours have changed since they were read first.
+//! Invariants: each bar that hours give and each row of the view is counted, unless its hours have changed since they were read first, or the
+//! calendar does not give its extent: such a bar is counted apart, never as equal.
 //! Failure: `closed` depends on the server's clock, which a query reads more than once: either value is right at that very moment.
 
 use std::collections::BTreeMap;
@@ -92,6 +93,8 @@ pub(super) struct Compared {
     pub moved: u64,
     /// Rows of markets that the registry does not have.
     pub unknown: u64,
+    /// Bars that both sides have, but whose beginning and end the calendar cannot give.
+    pub no_extent: u64,
 }
 
 impl Compared {
@@ -168,13 +171,19 @@ pub(super) fn compare(
                 let words = format!("is missing, although it has {} bar(s) of an hour", group.hours.len());
                 compared.add(kind, key.clone(), Wrong::Missing, &words);
             }
-            Some(row) => {
-                let extent = calendars.extent(kind, &key.market, group.name);
-                let words = extent.and_then(|extent| difference(kind, group, extent, &row));
-                if let Some(words) = words {
-                    compared.add(kind, key.clone(), Wrong::Different, &words);
+            Some(row) => match calendars.extent(kind, &key.market, group.name) {
+                Some(extent) => {
+                    if let Some(words) = difference(kind, group, extent, &row) {
+                        compared.add(kind, key.clone(), Wrong::Different, &words);
+                    }
                 }
-            }
+                // Its columns follow from its extent, so nothing says what they must be.
+                None => {
+                    compared.no_extent += 1;
+                    compared.expected -= 1;
+                    compared.found -= 1;
+                }
+            },
         }
     }
     for (key, _) in rows {
@@ -328,6 +337,34 @@ mod tests {
             rows.iter_mut().for_each(|row| row.market = "AESO".to_owned())
         });
         assert_eq!((unknown.unknown, unknown.found, unknown.wrong.len()), (2, 0, 2));
+    }
+
+    #[test]
+    fn a_bar_without_an_extent_is_not_counted_as_equal() {
+        let calendars = Calendars::of_registry().unwrap();
+        // The last day whose end in New York is beyond the largest time of the calendar.
+        let start: jiff::Timestamp = "9999-12-30T12:00:00Z".parse().unwrap();
+        let last = Hour {
+            start: start.as_microsecond(),
+            ..hour(0)
+        };
+        let hours = [last, hour(0)];
+        let groups = grouped(&calendars, Merged::MarketDays, &hours);
+        assert_eq!(groups.len(), 2);
+        let mut rows = stored(&calendars, Merged::MarketDays, &hours[1..]);
+        let (key, group) = groups.last_key_value().unwrap();
+        assert_eq!(calendars.extent(Merged::MarketDays, &key.market, group.name), None);
+        let without_extent = Stored {
+            time: key.time,
+            ..rows[0].clone()
+        };
+        rows.push(without_extent);
+        let found = compare(&calendars, Merged::MarketDays, &groups, rows);
+        assert_eq!((found.expected, found.found, found.no_extent), (1, 1, 1));
+        assert_eq!(found.wrong, Vec::new());
+        // Whether the view has it needs no extent.
+        let missing = compare(&calendars, Merged::MarketDays, &groups, Vec::new());
+        assert_eq!((missing.expected, missing.wrong.len(), missing.no_extent), (2, 2, 0));
     }
 
     #[test]

@@ -63,23 +63,18 @@ pub async fn check(clickhouse: &ClickHouse, names: &Names, report: &mut VerifyRe
     let mut is_wrong = outcomes.iter().any(|(_, outcome)| outcome.differences.total > 0);
     for (kind, outcome) in outcomes {
         let view = asked.view(kind);
-        report
-            .notes
-            .extend(versions::moved(&format!("row(s) of view {view}"), outcome.moved));
-        report.notes.extend((outcome.unknown > 0).then(|| {
-            format!(
-                "{} row(s) of view {view} are not compared: this release does not know the days of their markets",
-                outcome.unknown
-            )
-        }));
-        let title = format!("{view}: rows match the bars of their hours");
+        report.notes.extend(outcome.notes(&view));
+        let (title, left_out) = (
+            format!("{view}: rows match the bars of their hours"),
+            outcome.left_out(),
+        );
         let check = Check::new(title, outcome.expected, outcome.found, outcome.differences);
-        report.checks.push(check.about(Subject::View));
+        report.checks.push(check.about(Subject::View).without(left_out));
     }
     match completeness::check(clickhouse, names, &calendars).await {
         Ok((check, moved)) => {
             is_wrong |= !check.ok;
-            report.checks.push(check);
+            report.checks.push(check.without(moved));
             report
                 .notes
                 .extend(versions::moved("market day(s) of view completeness", moved));
@@ -102,15 +97,38 @@ struct Outcome {
     moved: u64,
     /// Rows of markets that the registry does not have.
     unknown: u64,
+    /// Rows whose extent the calendar cannot give.
+    no_extent: u64,
     differences: Differences,
 }
 
 impl Outcome {
+    /// Rows that are not compared.
+    fn left_out(&self) -> u64 {
+        self.moved + self.unknown + self.no_extent
+    }
+
+    /// Why rows are not compared.
+    fn notes(&self, view: &str) -> Vec<String> {
+        let rows = format!("row(s) of view {view}");
+        let of_calendars = [
+            (self.unknown, "this release does not know the days of their markets"),
+            (
+                self.no_extent,
+                "the calendar of their market does not give when they begin and end, as at the ends of its range of times",
+            ),
+        ];
+        let counted = of_calendars.into_iter().filter(|(count, _)| *count > 0);
+        let noted = counted.map(|(count, why)| format!("{count} {rows} are not compared: {why}"));
+        versions::moved(&rows, self.moved).into_iter().chain(noted).collect()
+    }
+
     fn add(&mut self, view: &str, tenant: &str, compared: Compared) {
         self.expected += compared.expected;
         self.found += compared.found;
         self.moved += compared.moved;
         self.unknown += compared.unknown;
+        self.no_extent += compared.no_extent;
         for wrong in compared.wrong {
             self.differences.add(format!("{view} {tenant}/{}", wrong.text));
         }
@@ -288,6 +306,28 @@ fn hour(row: HourRow) -> anyhow::Result<Hour> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_that_are_not_compared_are_counted_and_each_reason_is_noted() {
+        let mut outcome = Outcome::default();
+        assert!(outcome.notes("v").is_empty());
+        let compared = Compared {
+            moved: 2,
+            unknown: 3,
+            no_extent: 4,
+            ..Compared::default()
+        };
+        outcome.add("v", "t", compared);
+        assert_eq!((outcome.left_out(), outcome.expected), (9, 0));
+        let notes = outcome.notes("v");
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        for (note, begins) in notes.iter().zip(["2 row(s)", "3 row(s)", "4 row(s)"]) {
+            assert!(
+                note.starts_with(&format!("{begins} of view v are not compared: ")),
+                "{note}"
+            );
+        }
+    }
 
     #[test]
     fn an_hour_is_read_in_the_order_of_the_query() {
