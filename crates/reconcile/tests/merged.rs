@@ -42,14 +42,15 @@ impl Setup {
         self.clickhouse.exec(&sql).await.unwrap();
     }
 
-    /// Prices of every product over 67 days, of which some intervals have none, one or several, and some only a part of a document.
+    /// Prices of every product and three instruments over 67 days, of which some intervals have none, one or several, and some only a part of a
+    /// document. They were ingested on several days, as corrections are.
     async fn fill_prices(&self, market: &str) {
         let sql = format!(
             "INSERT INTO market_data.market_ticks (tenant_id, instrument_id, timestamp, market, product, kind, price, market_status, \
-             src_offset, ingested_at) SELECT 't', '{market}.HUB', \
+             src_offset, ingested_at) SELECT 't', concat('{market}.HUB', toString(cityHash64(number, 1) % 3)), \
              toDateTime64({FIRST} + number * 290, 6, 'UTC') + toIntervalMicrosecond(number % 1000000), '{market}', \
              arrayElement(['rt5', 'rt15', 'da', 'rth', 'exante'], cityHash64(number) % 5 + 1), 'interval', 1, \
-             if(number % 7 = 0, 'part', NULL), number, now64(6) FROM numbers(20000)"
+             if(number % 7 = 0, 'part', NULL), number, now64(6) - toIntervalDay(cityHash64(number, 2) % 4) FROM numbers(20000)"
         );
         self.clickhouse.exec(&sql).await.unwrap();
     }
@@ -93,7 +94,7 @@ async fn the_views_and_the_check_agree_on_every_hour_and_another_definition_is_n
         ("bars_4h: rows match the bars of their hours", true),
         ("bars_1d_local: rows match the bars of their hours", true),
         ("bars_blocks: rows match the bars of their hours", true),
-        ("completeness: days match the intervals of market_ticks", true),
+        ("completeness: days match the prices of market_ticks", true),
     ];
     assert_eq!(found, expected, "{checks:?}");
     assert!(notes.is_empty(), "{notes:?}");
@@ -143,5 +144,25 @@ async fn the_views_and_the_check_agree_on_every_hour_and_another_definition_is_n
         let (checks, _) = setup.checks().await;
         let is_right: Vec<bool> = checks.iter().map(|check| check.ok).collect();
         assert_eq!(is_right, [false, true, true, true], "{part}: {checks:?}");
+    }
+
+    // Each wrong count is named, also those of instruments and prices.
+    for (part, by, says) in [
+        ("count() AS rows", "count() + 1 AS rows", " rows is "),
+        (
+            "uniqExact(instrument_id) AS",
+            "uniqExact(timestamp) AS",
+            " instruments is ",
+        ),
+        (
+            "uniqExact(instrument_id, interval_start) AS",
+            "count() AS",
+            " prices is ",
+        ),
+    ] {
+        setup.redefine("completeness", part, by).await;
+        let (checks, _) = setup.checks().await;
+        let named = &checks[3].differences.named;
+        assert!(named.iter().any(|words| words.contains(says)), "{says}: {named:?}");
     }
 }

@@ -71,19 +71,10 @@ pub async fn check(clickhouse: &ClickHouse, names: &Names, report: &mut VerifyRe
         let check = Check::new(title, outcome.expected, outcome.found, outcome.differences);
         report.checks.push(check.about(Subject::View).without(left_out));
     }
-    match completeness::check(clickhouse, names, &calendars).await {
-        Ok((check, moved)) => {
-            is_wrong |= !check.ok;
-            report.checks.push(check.without(moved));
-            report
-                .notes
-                .extend(versions::moved("market day(s) of view completeness", moved));
-        }
-        // It reads every tick of a product at once, which may take longer than a statement may. What else was found counts.
-        Err(error) => report
-            .notes
-            .push(format!("days of view completeness are not compared: {error:#}")),
-    }
+    let (check, notes) = completeness::check(clickhouse, names, &calendars).await?;
+    is_wrong |= !check.ok;
+    report.checks.push(check);
+    report.notes.extend(notes);
     report.notes.extend(is_wrong.then(|| CURE.to_owned()));
     Ok(())
 }
