@@ -1,15 +1,17 @@
 //! The text of a row. ClickHouse and this module write the same text, so both sides can be compared by a checksum.
 //!
 //! Role: a table is compared by the columns of its own layout: those that are a function of the raw log by [`RawText`], those
-//! that only its records have by [`SourceText`].
+//! that only its records have by [`SourceText`]. Which they are, the file of the table says (`comparisons`).
 //! Invariants: for a correct row, the SQL expression of a column gives the bytes that [`Writer`] appends for the same value
 //! (end-to-end tests check this with a real server). Every column that a writer fills is compared (checked below).
 
 use std::fmt::Write;
 
-use codec::{CodecError, Record, Wire};
-use domain::{Decimal, Enrichment, Interval, LateTick, Micros, Origin, QualityFlag, Tick};
+use codec::{CodecError, Wire};
+use domain::{Micros, Origin, QualityFlag, Tick};
 use service::writer::{TABLES, TableSpec};
+
+use super::comparisons::{Basis, Comparison, Records};
 
 /// Separates values. No identifier can contain it.
 pub const SEPARATOR: char = '\x1f';
@@ -35,25 +37,25 @@ pub struct Column {
     form: Form,
 }
 
-const fn plain(name: &'static str) -> Column {
+pub(super) const fn plain(name: &'static str) -> Column {
     Column {
         name,
         form: Form::Plain,
     }
 }
 
-const fn optional(name: &'static str) -> Column {
+pub(super) const fn optional(name: &'static str) -> Column {
     Column {
         name,
         form: Form::Optional,
     }
 }
 
-const fn time(name: &'static str) -> Column {
+pub(super) const fn time(name: &'static str) -> Column {
     Column { name, form: Form::Time }
 }
 
-const fn list(name: &'static str) -> Column {
+pub(super) const fn list(name: &'static str) -> Column {
     Column { name, form: Form::List }
 }
 
@@ -73,18 +75,16 @@ impl Column {
 
 /// A column, and how a record's value is written in it.
 #[derive(Debug)]
-struct Field<F> {
-    column: Column,
-    write: F,
+pub(super) struct Field<F> {
+    pub column: Column,
+    pub write: F,
 }
 
-const fn field<F: Copy>(column: Column, write: F) -> Field<F> {
+pub(super) const fn field<F: Copy>(column: Column, write: F) -> Field<F> {
     Field { column, write }
 }
 
-type OfTick = fn(&mut Writer<'_>, &Tick<'_>);
-type OfEnrichment = fn(&mut Writer<'_>, &Enrichment<'_>);
-type OfLate = fn(&mut Writer<'_>, &LateTick<'_>);
+pub(super) type OfTick = fn(&mut Writer<'_>, &Tick<'_>);
 
 /// What is a function of the raw log (INV-1).
 static FACTS: [Field<OfTick>; 32] = [
@@ -134,63 +134,15 @@ static FACTS: [Field<OfTick>; 32] = [
     ),
 ];
 
-/// What normalization adds to a tick. Only the tick's record has it.
-static REMARKS: [Field<OfTick>; 2] = [
-    field(list("quality_flags"), |to, tick| {
-        to.list(tick.quality_flags.iter().map(|flag| flag.name()));
-    }),
-    field(time("normalized_at"), |to, tick| to.value(tick.normalized_at)),
-];
-
-/// What enrichment adds.
-static ENRICHMENT: [Field<OfEnrichment>; 11] = [
-    field(plain("commodity"), |to, of| to.value(of.commodity)),
-    field(plain("region"), |to, of| to.value(of.region)),
-    field(plain("product_tier"), |to, of| to.value(of.product_tier)),
-    field(optional("instrument_unit"), |to, of| to.optional(of.unit)),
-    field(optional("contract_size"), |to, of| to.optional(of.contract_size)),
-    field(optional("tick_size"), |to, of| to.optional(of.tick_size)),
-    field(optional("curve_id"), |to, of| to.optional(of.curve_id)),
-    field(plain("classification_confidence"), |to, of| {
-        to.value(hundredths(of.confidence_percent));
-    }),
-    field(plain("classification_method"), |to, of| to.value(of.method.name())),
-    field(plain("low_confidence_classification"), |to, of| {
-        to.value(of.low_confidence);
-    }),
-    field(time("enriched_at"), |to, of| to.value(of.enriched_at)),
-];
-
-/// A late tick.
-static LATE: [Field<OfLate>; 12] = [
-    field(plain("tenant_id"), |to, late| to.value(late.tenant_id)),
-    field(plain("instrument_id"), |to, late| to.value(late.instrument_id)),
-    field(time("timestamp"), |to, late| to.value(late.event_time)),
-    field(plain("price"), |to, late| to.value(late.price)),
-    field(optional("volume"), |to, late| to.optional(late.volume)),
-    field(list("intervals"), |to, late| {
-        let is_missed = |interval: &Interval| late.missed_intervals & (1 << interval.index()) != 0;
-        to.list(Interval::ALL.into_iter().filter(is_missed).map(Interval::name));
-    }),
-    field(time("watermark"), |to, late| to.value(late.watermark)),
-    field(plain("enriched_offset"), |to, late| to.value(late.enriched_offset)),
-    field(plain("feed"), |to, late| to.value(late.origin.feed)),
-    field(plain("raw_partition"), |to, late| to.value(late.origin.partition)),
-    field(plain("raw_offset"), |to, late| to.value(late.origin.offset)),
-    field(plain("raw_index"), |to, late| to.value(late.origin.index)),
-];
+/// The flags of a tick, which only its records have.
+pub(super) const FLAGS: Field<OfTick> = field(list("quality_flags"), |to, tick| {
+    to.list(tick.quality_flags.iter().map(|flag| flag.name()));
+});
 
 const SRC_OFFSET: Column = plain("src_offset");
 
-/// The fields of a table, in the order of the text.
-type Chosen<F> = Vec<&'static Field<F>>;
-
-fn chosen<F>(fields: &'static [Field<F>], table: &TableSpec) -> Chosen<F> {
-    let has = |name: &str| table.layout.fields().any(|(of_table, _)| of_table == name);
-    fields.iter().filter(|field| has(field.column.name)).collect()
-}
-
-fn columns<F>(fields: &Chosen<F>) -> impl Iterator<Item = Column> {
+/// The columns of these fields, in the order of the text.
+pub(super) fn columns<F>(fields: &[Field<F>]) -> impl Iterator<Item = Column> {
     fields.iter().map(|field| field.column)
 }
 
@@ -199,7 +151,7 @@ fn columns<F>(fields: &Chosen<F>) -> impl Iterator<Item = Column> {
 pub struct RawText {
     /// The table, without the suffix of a generation.
     pub table: &'static str,
-    facts: Chosen<OfTick>,
+    facts: Vec<&'static Field<OfTick>>,
 }
 
 impl RawText {
@@ -210,15 +162,16 @@ impl RawText {
 
     /// That of a table; `None` if its rows are not ticks.
     pub fn of(table: &'static TableSpec) -> Option<RawText> {
-        matches!(table.record, Record::Tick | Record::EnrichedTick).then(|| RawText {
+        let has = |name: &str| table.layout.fields().any(|(of_table, _)| of_table == name);
+        Comparison::of(table)?.has_facts.then(|| RawText {
             table: table.name,
-            facts: chosen(&FACTS, table),
+            facts: FACTS.iter().filter(|field| has(field.column.name)).collect(),
         })
     }
 
     /// The compared columns.
     pub fn columns(&self) -> Vec<Column> {
-        columns(&self.facts).collect()
+        self.facts.iter().map(|field| field.column).collect()
     }
 
     /// Replaces `out` by the text of a tick's row.
@@ -230,37 +183,25 @@ impl RawText {
 
 /// The text of a table's rows, as far as only the records of its topic determine it.
 #[derive(Debug, Clone)]
-pub struct SourceText(Source);
-
-#[derive(Debug, Clone)]
-enum Source {
-    Tick(Chosen<OfTick>),
-    Enriched(Chosen<OfTick>, Chosen<OfEnrichment>),
-    Late(Chosen<OfLate>),
-}
+pub struct SourceText(&'static dyn Records);
 
 impl SourceText {
     /// That of a table; `None` if its rows are not one for each record.
-    pub fn of(table: &'static TableSpec) -> Option<SourceText> {
-        let remarks = || chosen(&REMARKS, table);
-        match table.record {
-            Record::Tick => Some(Source::Tick(remarks())),
-            Record::EnrichedTick => Some(Source::Enriched(remarks(), chosen(&ENRICHMENT, table))),
-            Record::LateTick => Some(Source::Late(chosen(&LATE, table))),
-            _ => None,
+    pub fn of(table: &TableSpec) -> Option<SourceText> {
+        match Comparison::of(table)?.basis {
+            Basis::Records(records) => Some(SourceText::by(records)),
+            Basis::Ticks(_) => None,
         }
-        .map(SourceText)
+    }
+
+    /// That of rows of these records.
+    pub(super) fn by(records: &'static dyn Records) -> SourceText {
+        SourceText(records)
     }
 
     /// The compared columns.
     pub fn columns(&self) -> Vec<Column> {
-        let mut all = vec![SRC_OFFSET];
-        match &self.0 {
-            Source::Tick(remarks) => all.extend(columns(remarks)),
-            Source::Enriched(remarks, enrichment) => all.extend(columns(remarks).chain(columns(enrichment))),
-            Source::Late(late) => all.extend(columns(late)),
-        }
-        all
+        std::iter::once(SRC_OFFSET).chain(self.0.columns()).collect()
     }
 
     /// Replaces `out` by the text of the row of a record at this offset; returns the origin of the record.
@@ -276,26 +217,7 @@ impl SourceText {
     ) -> Result<Origin<'r>, CodecError> {
         let mut to = Writer::new(out);
         to.value(offset);
-        Ok(match &self.0 {
-            Source::Tick(remarks) => {
-                let tick = wire.decode_tick(payload)?;
-                remarks.iter().for_each(|field| (field.write)(&mut to, &tick));
-                tick.origin
-            }
-            Source::Enriched(remarks, enrichment) => {
-                let enriched = wire.decode_enriched(payload)?;
-                remarks.iter().for_each(|field| (field.write)(&mut to, &enriched.tick));
-                enrichment
-                    .iter()
-                    .for_each(|field| (field.write)(&mut to, &enriched.enrichment));
-                enriched.tick.origin
-            }
-            Source::Late(fields) => {
-                let late = wire.decode_late(payload)?;
-                fields.iter().for_each(|field| (field.write)(&mut to, &late));
-                late.origin
-            }
-        })
+        self.0.write(wire, payload, &mut to)
     }
 }
 
@@ -306,7 +228,7 @@ pub fn sql(columns: &[Column]) -> String {
 }
 
 /// Writes the text of a row.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     out: &'a mut String,
     is_first: bool,
 }
@@ -318,7 +240,7 @@ impl<'a> Writer<'a> {
         Writer { out, is_first: true }
     }
 
-    fn value(&mut self, value: impl std::fmt::Display) {
+    pub(super) fn value(&mut self, value: impl std::fmt::Display) {
         if !std::mem::take(&mut self.is_first) {
             self.out.push(SEPARATOR);
         }
@@ -326,14 +248,14 @@ impl<'a> Writer<'a> {
         let _ = write!(self.out, "{value}");
     }
 
-    fn optional(&mut self, value: Option<impl std::fmt::Display>) {
+    pub(super) fn optional(&mut self, value: Option<impl std::fmt::Display>) {
         match value {
             Some(value) => self.value(value),
             None => self.value(NULL),
         }
     }
 
-    fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) {
+    pub(super) fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) {
         self.value("");
         for (index, name) in names.enumerate() {
             if index > 0 {
@@ -342,10 +264,6 @@ impl<'a> Writer<'a> {
             self.out.push_str(name);
         }
     }
-}
-
-fn hundredths(percent: i32) -> Decimal {
-    Decimal::from_unscaled(i64::from(percent) * 1_000_000).unwrap_or_default()
 }
 
 /// A value as shown to users: times in ISO 8601.
@@ -365,8 +283,7 @@ pub fn shown(column: &Column, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Classification, EnrichedTick, Kind, QualityFlag, QualityFlags};
-    use service::writer::TABLES;
+    use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, LateTick, QualityFlags};
 
     use super::*;
 
