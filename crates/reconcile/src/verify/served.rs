@@ -106,21 +106,22 @@ pub async fn in_postgres(postgres: &Postgres, names: &Names) -> anyhow::Result<B
          FROM served_latest_prices WHERE generation = {}",
         literal(names.generation())
     );
-    let mut served = BTreeMap::new();
-    for row in postgres.query_text(&sql).await.context("read the served prices")? {
-        let mut fields = row.into_iter().map(Option::unwrap_or_default);
-        let mut next = || fields.next().unwrap_or_default();
-        let key = (next(), next());
-        let price: Price = std::array::from_fn(|_| next());
-        served.insert(
-            key,
-            Served {
-                price,
-                age: next().parse().unwrap_or(0),
-            },
-        );
-    }
-    Ok(served)
+    let rows = postgres.query_text(&sql).await.context("read the served prices")?;
+    rows.into_iter().map(in_row).collect()
+}
+
+/// The price of a row of [`in_postgres`]. No column of the table may be null.
+fn in_row(row: Vec<Option<String>>) -> anyhow::Result<(Key, Served)> {
+    let count = row.len();
+    let fields: Option<Vec<String>> = row.into_iter().collect();
+    let fields: Option<[String; 11]> = fields.and_then(|fields| fields.try_into().ok());
+    let [tenant, instrument, price @ .., age] = fields.with_context(|| {
+        format!("PostgreSQL returned a served price of {count} columns, where 11 without a null are expected: are its columns those of this release (`dp migrate`)?")
+    })?;
+    let age = age
+        .parse::<i64>()
+        .with_context(|| format!("PostgreSQL returned {age} as the age of a served price, which is no whole number"))?;
+    Ok(((tenant, instrument), Served { price, age }))
 }
 
 /// A note on prices whose event time is in the future. The stores agree on them, but no current tick replaces them, so one
@@ -547,5 +548,30 @@ mod tests {
             note.starts_with("1 latest price(s)") && note.contains('C') && note.contains("1970-01-07"),
             "{note}"
         );
+    }
+
+    #[test]
+    fn a_row_of_postgres_is_read_whole_or_is_an_error() {
+        let row = |count: i64| -> Vec<Option<String>> { (0..count).map(|number| Some(number.to_string())).collect() };
+        let (key, served) = in_row(row(11)).unwrap();
+        assert_eq!(key, ("0".to_owned(), "1".to_owned()));
+        assert_eq!(
+            served.price,
+            ["2", "3", "4", "5", "6", "7", "8", "9"].map(str::to_owned)
+        );
+        assert_eq!(served.age, 10);
+        let (mut null, mut aged) = (row(11), row(11));
+        null[5] = None;
+        aged[10] = Some("soon".to_owned());
+        for (wrong, says) in [
+            (row(10), "of 10 columns"),
+            (null, "without a null"),
+            (aged, "returned soon as the age"),
+        ] {
+            assert!(
+                in_row(wrong).is_err_and(|error| error.to_string().contains(says)),
+                "{says}"
+            );
+        }
     }
 }

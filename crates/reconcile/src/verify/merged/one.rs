@@ -1,6 +1,6 @@
 //! One merged bar beside its hours, for `dp explain bar`.
 //!
-//! Failure: `None`: no bar of an hour is merged into a bar of that time.
+//! Failure: `None`: no bar of an hour is merged into a bar of that time, or the calendar does not give when that bar begins and ends.
 
 use domain::Micros;
 use service::Names;
