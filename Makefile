@@ -2,13 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-outages test-scenarios test-monitoring test-backup test-guide test-k8s bench bench-image bench-peers pictures check check-text lint monitor image down clean-data bootstrap
+.PHONY: help demo test test-examples test-faults test-outages test-scenarios test-monitoring test-backup test-guide test-k8s bench bench-image bench-peers pictures check check-text lint monitor image down clean-data bootstrap
 
 # The programs for users; the rest of the workspace is for tests and measurements.
 PROGRAMS := -p dp -p localstack -p normalization -p enrichment -p aggregation -p projection
 # The test programs that start the whole pipeline. Those of PIPELINE_TESTS belong into every run; they run beside all other tests.
 ALL_PIPELINE_TESTS := $(notdir $(wildcard tests/tests/*))
-PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup monitoring outages,$(ALL_PIPELINE_TESTS)))
+PIPELINE_TESTS := $(addprefix --test ,$(filter-out backup examples monitoring outages,$(ALL_PIPELINE_TESTS)))
 # The stack of test-guide, in parallel with any other. It is stopped at the end; its logs stay until the next run.
 GUIDE_STACK := --port-offset 3000
 BIN := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)/release
@@ -44,6 +44,10 @@ bench-peers: bootstrap ## Measure Spate and Kafka Streams beside the pipeline, w
 test-faults: bootstrap ## Kill processes at random under load: KILLS=n, SEED=s (the same seed continues an interrupted run), RATE=r
 	cargo build --release --workspace --bins
 	$(BIN)/faults $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED)) $(if $(RATE),--rate $(RATE)) $(if $(DIR),--dir "$(DIR)")
+
+test-examples: bootstrap ## Run the examples of all help texts on the data of a demo (6 minutes)
+	cargo build --release --workspace --bins
+	cargo test --release --workspace --test examples
 
 test-outages: bootstrap ## Test outages under load: each server, and both stores of reference data, down for SECONDS_DOWN (180), a slow ClickHouse, a full disk
 	cargo build --release --workspace --bins

@@ -30,7 +30,7 @@ use stream::kafka::settings::MAX_RAW_BYTES;
     dp replay --message message.json\n  \
     dp replay --message examples/documents/miso_20251102_da_expost_lmp.csv --rows 1\n  \
     dp replay --message prices.txt --as miso.rt5.expost.json --at 2026-10-02T12:00Z\n  \
-    dp replay --message - --json < message.json | jq '.shown[].windows[] | {interval, start, end}'"
+    dp replay --message - --json < message.json | jq '.shown[].windows[] | [.interval, .start, .end]'"
 )]
 pub struct Args {
     /// The message; - is stdin
