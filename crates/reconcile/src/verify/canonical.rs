@@ -1,17 +1,15 @@
 //! The text of a row. ClickHouse and this module write the same text, so both sides can be compared by a checksum.
 //!
 //! Role: a table is compared by the columns of its own layout: those that are a function of the raw log by [`RawText`], those
-//! that only its records have by [`SourceText`]. Which they are, the file of the table says (`comparisons`).
+//! that only its records have by [`SourceText`].
 //! Invariants: for a correct row, the SQL expression of a column gives the bytes that [`Writer`] appends for the same value
 //! (end-to-end tests check this with a real server). Every column that a writer fills is compared (checked below).
 
 use std::fmt::Write;
 
-use codec::{CodecError, Wire};
-use domain::{Micros, Origin, QualityFlag, Tick};
+use codec::{CodecError, Record, Wire};
+use domain::{Decimal, Enrichment, Interval, LateTick, Micros, Origin, QualityFlag, Tick};
 use service::writer::{TABLES, TableSpec};
-
-use super::comparisons::{Basis, Comparison, Records};
 
 /// Separates values. No identifier can contain it.
 pub const SEPARATOR: char = '\x1f';
@@ -37,25 +35,25 @@ pub struct Column {
     form: Form,
 }
 
-pub(super) const fn plain(name: &'static str) -> Column {
+const fn plain(name: &'static str) -> Column {
     Column {
         name,
         form: Form::Plain,
     }
 }
 
-pub(super) const fn optional(name: &'static str) -> Column {
+const fn optional(name: &'static str) -> Column {
     Column {
         name,
         form: Form::Optional,
     }
 }
 
-pub(super) const fn time(name: &'static str) -> Column {
+const fn time(name: &'static str) -> Column {
     Column { name, form: Form::Time }
 }
 
-pub(super) const fn list(name: &'static str) -> Column {
+const fn list(name: &'static str) -> Column {
     Column { name, form: Form::List }
 }
 
@@ -75,16 +73,18 @@ impl Column {
 
 /// A column, and how a record's value is written in it.
 #[derive(Debug)]
-pub(super) struct Field<F> {
-    pub column: Column,
-    pub write: F,
+struct Field<F> {
+    column: Column,
+    write: F,
 }
 
-pub(super) const fn field<F: Copy>(column: Column, write: F) -> Field<F> {
+const fn field<F: Copy>(column: Column, write: F) -> Field<F> {
     Field { column, write }
 }
 
-pub(super) type OfTick = fn(&mut Writer<'_>, &Tick<'_>);
+type OfTick = fn(&mut Writer<'_>, &Tick<'_>);
+type OfEnrichment = fn(&mut Writer<'_>, &Enrichment<'_>);
+type OfLate = fn(&mut Writer<'_>, &LateTick<'_>);
 
 /// What is a function of the raw log (INV-1).
 static FACTS: [Field<OfTick>; 32] = [
@@ -134,15 +134,63 @@ static FACTS: [Field<OfTick>; 32] = [
     ),
 ];
 
-/// The flags of a tick, which only its records have.
-pub(super) const FLAGS: Field<OfTick> = field(list("quality_flags"), |to, tick| {
-    to.list(tick.quality_flags.iter().map(|flag| flag.name()));
-});
+/// What normalization adds to a tick. Only the tick's record has it.
+static REMARKS: [Field<OfTick>; 2] = [
+    field(list("quality_flags"), |to, tick| {
+        to.list(tick.quality_flags.iter().map(|flag| flag.name()));
+    }),
+    field(time("normalized_at"), |to, tick| to.value(tick.normalized_at)),
+];
+
+/// What enrichment adds.
+static ENRICHMENT: [Field<OfEnrichment>; 11] = [
+    field(plain("commodity"), |to, of| to.value(of.commodity)),
+    field(plain("region"), |to, of| to.value(of.region)),
+    field(plain("product_tier"), |to, of| to.value(of.product_tier)),
+    field(optional("instrument_unit"), |to, of| to.optional(of.unit)),
+    field(optional("contract_size"), |to, of| to.optional(of.contract_size)),
+    field(optional("tick_size"), |to, of| to.optional(of.tick_size)),
+    field(optional("curve_id"), |to, of| to.optional(of.curve_id)),
+    field(plain("classification_confidence"), |to, of| {
+        to.value(hundredths(of.confidence_percent));
+    }),
+    field(plain("classification_method"), |to, of| to.value(of.method.name())),
+    field(plain("low_confidence_classification"), |to, of| {
+        to.value(of.low_confidence);
+    }),
+    field(time("enriched_at"), |to, of| to.value(of.enriched_at)),
+];
+
+/// A late tick.
+static LATE: [Field<OfLate>; 12] = [
+    field(plain("tenant_id"), |to, late| to.value(late.tenant_id)),
+    field(plain("instrument_id"), |to, late| to.value(late.instrument_id)),
+    field(time("timestamp"), |to, late| to.value(late.event_time)),
+    field(plain("price"), |to, late| to.value(late.price)),
+    field(optional("volume"), |to, late| to.optional(late.volume)),
+    field(list("intervals"), |to, late| {
+        let is_missed = |interval: &Interval| late.missed_intervals & (1 << interval.index()) != 0;
+        to.list(Interval::ALL.into_iter().filter(is_missed).map(Interval::name));
+    }),
+    field(time("watermark"), |to, late| to.value(late.watermark)),
+    field(plain("enriched_offset"), |to, late| to.value(late.enriched_offset)),
+    field(plain("feed"), |to, late| to.value(late.origin.feed)),
+    field(plain("raw_partition"), |to, late| to.value(late.origin.partition)),
+    field(plain("raw_offset"), |to, late| to.value(late.origin.offset)),
+    field(plain("raw_index"), |to, late| to.value(late.origin.index)),
+];
 
 const SRC_OFFSET: Column = plain("src_offset");
 
-/// The columns of these fields, in the order of the text.
-pub(super) fn columns<F>(fields: &[Field<F>]) -> impl Iterator<Item = Column> {
+/// The fields of a table, in the order of the text.
+type Chosen<F> = Vec<&'static Field<F>>;
+
+fn chosen<F>(fields: &'static [Field<F>], table: &TableSpec) -> Chosen<F> {
+    let has = |name: &str| table.layout.fields().any(|(of_table, _)| of_table == name);
+    fields.iter().filter(|field| has(field.column.name)).collect()
+}
+
+fn columns<F>(fields: &Chosen<F>) -> impl Iterator<Item = Column> {
     fields.iter().map(|field| field.column)
 }
 
@@ -151,7 +199,7 @@ pub(super) fn columns<F>(fields: &[Field<F>]) -> impl Iterator<Item = Column> {
 pub struct RawText {
     /// The table, without the suffix of a generation.
     pub table: &'static str,
-    facts: Vec<&'static Field<OfTick>>,
+    facts: Chosen<OfTick>,
 }
 
 impl RawText {
@@ -162,16 +210,15 @@ impl RawText {
 
     /// That of a table; `None` if its rows are not ticks.
     pub fn of(table: &'static TableSpec) -> Option<RawText> {
-        let has = |name: &str| table.layout.fields().any(|(of_table, _)| of_table == name);
-        Comparison::of(table)?.has_facts.then(|| RawText {
+        matches!(table.record, Record::Tick | Record::EnrichedTick).then(|| RawText {
             table: table.name,
-            facts: FACTS.iter().filter(|field| has(field.column.name)).collect(),
+            facts: chosen(&FACTS, table),
         })
     }
 
     /// The compared columns.
     pub fn columns(&self) -> Vec<Column> {
-        self.facts.iter().map(|field| field.column).collect()
+        columns(&self.facts).collect()
     }
 
     /// Replaces `out` by the text of a tick's row.
@@ -183,25 +230,37 @@ impl RawText {
 
 /// The text of a table's rows, as far as only the records of its topic determine it.
 #[derive(Debug, Clone)]
-pub struct SourceText(&'static dyn Records);
+pub struct SourceText(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Tick(Chosen<OfTick>),
+    Enriched(Chosen<OfTick>, Chosen<OfEnrichment>),
+    Late(Chosen<OfLate>),
+}
 
 impl SourceText {
     /// That of a table; `None` if its rows are not one for each record.
-    pub fn of(table: &TableSpec) -> Option<SourceText> {
-        match Comparison::of(table)?.basis {
-            Basis::Records(records) => Some(SourceText::by(records)),
-            Basis::Ticks(_) => None,
+    pub fn of(table: &'static TableSpec) -> Option<SourceText> {
+        let remarks = || chosen(&REMARKS, table);
+        match table.record {
+            Record::Tick => Some(Source::Tick(remarks())),
+            Record::EnrichedTick => Some(Source::Enriched(remarks(), chosen(&ENRICHMENT, table))),
+            Record::LateTick => Some(Source::Late(chosen(&LATE, table))),
+            _ => None,
         }
-    }
-
-    /// That of rows of these records.
-    pub(super) fn by(records: &'static dyn Records) -> SourceText {
-        SourceText(records)
+        .map(SourceText)
     }
 
     /// The compared columns.
     pub fn columns(&self) -> Vec<Column> {
-        std::iter::once(SRC_OFFSET).chain(self.0.columns()).collect()
+        let mut all = vec![SRC_OFFSET];
+        match &self.0 {
+            Source::Tick(remarks) => all.extend(columns(remarks)),
+            Source::Enriched(remarks, enrichment) => all.extend(columns(remarks).chain(columns(enrichment))),
+            Source::Late(late) => all.extend(columns(late)),
+        }
+        all
     }
 
     /// Replaces `out` by the text of the row of a record at this offset; returns the origin of the record.
@@ -217,7 +276,26 @@ impl SourceText {
     ) -> Result<Origin<'r>, CodecError> {
         let mut to = Writer::new(out);
         to.value(offset);
-        self.0.write(wire, payload, &mut to)
+        Ok(match &self.0 {
+            Source::Tick(remarks) => {
+                let tick = wire.decode_tick(payload)?;
+                remarks.iter().for_each(|field| (field.write)(&mut to, &tick));
+                tick.origin
+            }
+            Source::Enriched(remarks, enrichment) => {
+                let enriched = wire.decode_enriched(payload)?;
+                remarks.iter().for_each(|field| (field.write)(&mut to, &enriched.tick));
+                enrichment
+                    .iter()
+                    .for_each(|field| (field.write)(&mut to, &enriched.enrichment));
+                enriched.tick.origin
+            }
+            Source::Late(fields) => {
+                let late = wire.decode_late(payload)?;
+                fields.iter().for_each(|field| (field.write)(&mut to, &late));
+                late.origin
+            }
+        })
     }
 }
 
@@ -228,7 +306,7 @@ pub fn sql(columns: &[Column]) -> String {
 }
 
 /// Writes the text of a row.
-pub(super) struct Writer<'a> {
+struct Writer<'a> {
     out: &'a mut String,
     is_first: bool,
 }
@@ -240,7 +318,7 @@ impl<'a> Writer<'a> {
         Writer { out, is_first: true }
     }
 
-    pub(super) fn value(&mut self, value: impl std::fmt::Display) {
+    fn value(&mut self, value: impl std::fmt::Display) {
         if !std::mem::take(&mut self.is_first) {
             self.out.push(SEPARATOR);
         }
@@ -248,14 +326,14 @@ impl<'a> Writer<'a> {
         let _ = write!(self.out, "{value}");
     }
 
-    pub(super) fn optional(&mut self, value: Option<impl std::fmt::Display>) {
+    fn optional(&mut self, value: Option<impl std::fmt::Display>) {
         match value {
             Some(value) => self.value(value),
             None => self.value(NULL),
         }
     }
 
-    pub(super) fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) {
+    fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) {
         self.value("");
         for (index, name) in names.enumerate() {
             if index > 0 {
@@ -264,6 +342,10 @@ impl<'a> Writer<'a> {
             self.out.push_str(name);
         }
     }
+}
+
+fn hundredths(percent: i32) -> Decimal {
+    Decimal::from_unscaled(i64::from(percent) * 1_000_000).unwrap_or_default()
 }
 
 /// A value as shown to users: times in ISO 8601.
@@ -283,7 +365,8 @@ pub fn shown(column: &Column, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, LateTick, QualityFlags};
+    use domain::{Classification, EnrichedTick, Kind, QualityFlag, QualityFlags};
+    use service::writer::TABLES;
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Reconciles a live system: reads the raw log again and compares it with every output (INV-1, INV-5, INV-6).
 //!
-//! Role: `comparisons` says how each table is compared. [`raw_walk`], [`blocks`], [`canonical`] and the rules of the comparisons are pure; [`logs`],
-//! [`tables`], [`bars`], `derived`, `curves`, [`served`], [`by_name`]
+//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, `curves`, [`served`],
+//! [`by_name`] and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! `derived` and `curves` share `versions`.
@@ -18,7 +18,6 @@ mod bars_sql;
 pub mod blocks;
 pub mod by_name;
 pub mod canonical;
-mod comparisons;
 pub(crate) mod curves;
 pub mod cut;
 pub mod dead_letters;

@@ -1,30 +1,29 @@
 //! Compares each ClickHouse table with the raw log and with its source topic (INV-5, INV-6).
-//!
-//! Role: which comparison is that of a table, and by which columns, `comparisons` says; here is what they have in common.
-//! Failure: a server that does not answer, and a table without a comparison, are errors. A difference never is.
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use codec::Wire;
-use service::Names;
+use anyhow::{Context as _, bail};
+use codec::{Record, Wire};
 use service::writer::TableSpec;
 use service::writer::tables::ENRICHED_TICKS;
+use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
 
-use super::bars_sql::Expired;
+use super::bars;
 use super::blocks::{self, BlockKey, Blocks, Hashed, Row};
 use super::canonical::{Column, RawText, SourceText};
-use super::comparisons::{Basis, Comparison};
+use super::curves::Curves;
 use super::cut::Cut;
 use super::depth::Depth;
+use super::derived::Derived;
 use super::gaps::{Gaps, Hole};
 use super::logs::{RawExpectation, RawLog, SourceLog};
 use super::ranges::{self, Range};
 use super::report::{Check, Differences, Subject, VerifyReport};
 use super::tables::{self, Place, Table};
 use super::versions::Versions;
+use crate::products::Products;
 use ops::connection::Connection;
 use ops::threads::reading;
 
@@ -44,11 +43,11 @@ type InLog = dyn Fn(&[BlockKey], &mut dyn FnMut(&str, &str)) -> Result<(), Strea
 const COUNTED: u64 = 2_000_000;
 
 impl TableChecks<'_> {
-    pub(super) fn names(&self) -> &Names {
+    fn names(&self) -> &Names {
         &self.connection.names
     }
 
-    pub(super) fn source_topic(&self, table: &TableSpec) -> &String {
+    fn source_topic(&self, table: &TableSpec) -> &String {
         (table.topic)(self.names())
     }
 
@@ -60,16 +59,14 @@ impl TableChecks<'_> {
         expected: &RawExpectation,
         report: &mut VerifyReport,
     ) -> anyhow::Result<()> {
-        let comparison = Comparison::of(table).with_context(|| {
-            let name = table.name;
-            format!("table {name} has no row in verify/comparisons of crates/reconcile, so nothing says how it is compared: add one")
-        })?;
         if let Some(text) = RawText::of(table) {
             self.by_raw_log(table, text, (raw, expected), report).await?;
         }
-        match comparison.basis {
-            Basis::Records(records) => self.by_source(table, SourceText::by(records), report).await,
-            Basis::Ticks(compare) => compare(self, table, report).await,
+        match (SourceText::of(table), table.record) {
+            (Some(text), _) => self.by_source(table, text, report).await,
+            (None, Record::Bar) => self.bars(table, report).await,
+            (None, Record::DerivedPrice | Record::CurveSnapshot) => self.versions(table, report).await,
+            (None, _) => bail!("table {} has no form in which it is compared", table.name),
         }
     }
 
@@ -145,7 +142,7 @@ impl TableChecks<'_> {
     }
 
     /// The current ranges of these topics.
-    pub(super) async fn ranges(&self, topics: &[String]) -> anyhow::Result<Vec<Range>> {
+    async fn ranges(&self, topics: &[String]) -> anyhow::Result<Vec<Range>> {
         let (bootstrap, topics) = (self.connection.settings.kafka_bootstrap.clone(), topics.to_vec());
         reading(move || ranges::ranges(&bootstrap, &topics)).await
     }
@@ -192,33 +189,75 @@ impl TableChecks<'_> {
         self.gaps.holes(self.clickhouse, &passed).await
     }
 
-    /// What the comparison of a table of versions needs.
-    pub(super) fn versions<'v>(&'v self, spec: &'static TableSpec, expired: &'v [Expired]) -> Versions<'v> {
-        Versions {
-            connection: self.connection,
+    /// Compares bars with their ticks, and checks their source offsets.
+    async fn bars(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+        let names = self.names();
+        let name = names.table(spec.name);
+        let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
+        let table = self.table(spec, &name, &[], (Place::Source, &ranges)).await?;
+        self.positions(spec, &table, report).await?;
+        let enriched = names.table(ENRICHED_TICKS.name);
+        let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
+        let mut reader = Reader::new(&self.connection.env);
+        let products = Products::read(&mut reader);
+        let bars = bars::Bars {
             clickhouse: self.clickhouse,
+            names,
             gaps: self.gaps,
             cut: self.cut,
-            expired,
+            products: &products,
+            intervals: &products.intervals(),
+            parts,
+            expired: &self.expired(&enriched).await?,
             named: self.depth.bars,
-            spec,
-        }
+        };
+        let (check, notes) = bars
+            .check(async || self.ranges(std::slice::from_ref(&names.enriched)).await)
+            .await?;
+        report.checks.push(check);
+        report.notes.extend(notes);
+        let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
+        let title = format!("{name}: versions with conflicting contents");
+        let check = Check::new(title, 0, versions.total, versions);
+        report.checks.push(check.about(Subject::Positions(spec.name)));
+        Ok(())
     }
 
     /// Checks the source offsets of a table whose rows follow from many ticks.
-    pub(super) async fn offsets(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+    async fn offsets(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
         let name = self.names().table(spec.name);
         let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
         let table = self.table(spec, &name, &[], (Place::Source, &ranges)).await?;
         self.positions(spec, &table, report).await
     }
 
-    /// Partitions of `enriched_ticks` that have expired rows. A partition counts only if retention has cut its log too: while the log has the
+    /// Compares a table of versions with the ticks that they follow from, and checks their source offsets.
+    async fn versions(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+        self.offsets(spec, report).await?;
+        let expired = self.expired(&self.names().table(ENRICHED_TICKS.name)).await?;
+        let versions = Versions {
+            connection: self.connection,
+            clickhouse: self.clickhouse,
+            gaps: self.gaps,
+            cut: self.cut,
+            expired: &expired,
+            named: self.depth.bars,
+            spec,
+        };
+        let outcome = match spec.record {
+            Record::CurveSnapshot => Curves(versions).check().await?,
+            _ => Derived(versions).check().await?,
+        };
+        report.checks.extend(outcome.checks);
+        report.notes.extend(outcome.notes);
+        Ok(())
+    }
+
+    /// Partitions that have expired rows. A partition counts only if retention has cut its log too: while the log has the
     /// record, a row is missing, not expired.
-    pub(super) async fn expired(&self) -> anyhow::Result<Vec<Expired>> {
-        let table = self.names().table(ENRICHED_TICKS.name);
+    async fn expired(&self, table: &str) -> anyhow::Result<Vec<bars::Expired>> {
         let ranges = self.ranges(std::slice::from_ref(&self.names().enriched)).await?;
-        let mut expired = tables::expired(self.clickhouse, &table).await?;
+        let mut expired = tables::expired(self.clickhouse, table).await?;
         expired.retain(|one| {
             let cut = ranges.iter().find(|range| range.lane.partition == one.partition);
             one.first_offset > 0 && cut.is_some_and(|range| range.is_cut)
@@ -274,7 +313,7 @@ impl TableChecks<'_> {
         Ok(differences)
     }
 
-    pub(super) async fn table<'t>(
+    async fn table<'t>(
         &'t self,
         spec: &'static TableSpec,
         name: &'t str,
@@ -295,7 +334,7 @@ impl TableChecks<'_> {
     }
 
     /// Checks that no source offset has two rows, and that none is beyond the end of the topic.
-    pub(super) async fn positions(
+    async fn positions(
         &self,
         spec: &'static TableSpec,
         table: &Table<'_>,
