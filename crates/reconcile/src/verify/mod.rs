@@ -2,7 +2,6 @@
 //!
 //! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, `curves`, [`served`],
 //! [`by_name`] and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
-//! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! `derived` and `curves` share `versions`.
 //! [`merged`] compares the views of four hours, market days and blocks with the bars of an hour.
