@@ -1,12 +1,13 @@
 //! Compares the view of completeness with the interval prices of `market_ticks`, date by date.
 //!
-//! Role: `pieces` says which market days are compared together, and which partitions have their prices; `read` reads both sides. All counts of
+//! Role: `asked` is what is compared; `pieces` says which market days are compared together, and which partitions have their prices; `read` reads both sides. All counts of
 //! the view are compared.
 //! Invariants: a day is wrong only if its prices were the same before and after the view was read. No query reads more than the partitions that
 //! have prices of its date.
 //! Failure: a view that cannot be read is an error; a difference never is. A date that ClickHouse cannot count in time is not compared, and is
 //! counted.
 
+mod asked;
 mod pieces;
 mod read;
 
@@ -21,6 +22,7 @@ use stores::{ClickHouse, StoreError};
 use super::calendar::Calendars;
 use crate::verify::report::{Check, Differences, Subject};
 use crate::verify::versions;
+use asked::Asked;
 use pieces::Piece;
 
 /// The compared counts.
@@ -53,16 +55,6 @@ impl Day {
 
 /// The days that have a price.
 type Days = BTreeMap<Day, Counts>;
-
-/// What is asked.
-struct Asked<'a> {
-    clickhouse: &'a ClickHouse,
-    calendars: &'a Calendars,
-    /// `market_ticks` of the generation.
-    ticks: String,
-    /// The view of the generation.
-    view: String,
-}
 
 /// Compares the view; also returns notes on the days that are not compared.
 ///

@@ -13,7 +13,7 @@ use ops::present::iso;
 use ops::rows::{number, text};
 use stores::clickhouse::literal;
 
-use super::Asked;
+use super::asked::Asked;
 use crate::sql::moment;
 use crate::verify::merged::calendar::HOUR;
 use crate::verify::merged::parsed::parsed;

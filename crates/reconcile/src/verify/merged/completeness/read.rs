@@ -12,8 +12,9 @@ use domain::{Micros, Product};
 use serde::Deserialize;
 use stores::clickhouse::{Merged, literal};
 
+use super::asked::Asked;
 use super::pieces::{DAY, Piece};
-use super::{Asked, COUNTS, Counts, Day, Days};
+use super::{COUNTS, Counts, Day, Days};
 use crate::sql::moment;
 use crate::verify::merged::calendar::{Calendars, Extent, Name};
 use crate::verify::merged::parsed::parsed;
