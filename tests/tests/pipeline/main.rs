@@ -29,7 +29,6 @@ mod rebuilds;
 mod repair;
 mod replays;
 mod served;
-mod served_by_name;
 mod signals;
 mod statistics;
 mod stopping;
