@@ -16,11 +16,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseResult, TestRunner};
 
 const MONTHS: i32 = 60;
+/// How exact a price is, see [`exact`].
 const EXACT: f64 = 1e-8;
+/// From which residual on a builder calls a quote contradictory. The checks of residuals are stricter.
+const TOLERANCE: f64 = 1e-6;
 /// Random sets of consistent quotes, of each of which a curve is made; in how many of them at least some quotes imply another one, and how
 /// many of their flat points at least are compared with those of the blocks.
 const CONSISTENT: (u32, u32, u32) = (10_000, 4_000, 50_000);
-/// Beyond it, binary numbers have too few decimals for [`EXACT`].
+/// Beyond it, binary numbers have too few decimals for [`EXACT`]: see [`exact`].
 const LARGE: f64 = 100_000.0;
 /// Random sets with one wrong quote, and in how many of them at least other quotes contradict it.
 const WITH_A_WRONG_ONE: (u32, u32) = (2_000, 1_800);
@@ -162,7 +165,7 @@ impl Case {
         if !quotes.iter().any(is_due) {
             return Err(TestCaseError::reject("no quote can be used"));
         }
-        let mut builder = Builder::new(self.calendar(), self.method, self.shape, EXACT);
+        let mut builder = Builder::new(self.calendar(), self.method, self.shape, TOLERANCE);
         let built = builder.build(self.as_of, Month::of(self.as_of).plus(MONTHS), quotes);
         built.map_err(|error| TestCaseError::fail(format!("{} is not built: {error}", self.method.name())))
     }
@@ -266,8 +269,16 @@ fn flat_points_are_means_of_their_blocks(case: &Case, curve: &Curve, compared: &
     Ok(())
 }
 
+/// How exact sums of prices can be that are as large as this curve's points: a shape of ratios makes points of ten times a quote, and a
+/// price is the difference of such points.
+fn exact(curve: &Curve) -> f64 {
+    let largest = curve.points.iter().map(|point| point.price.abs()).fold(LARGE, f64::max);
+    EXACT * largest / LARGE
+}
+
 /// Every quote that counts is the mean of its points.
 fn reprices(case: &Case, curve: &Curve) -> TestCaseResult {
+    let exact = exact(curve);
     for input in &curve.inputs {
         match input.state {
             State::Superseded => continue,
@@ -279,17 +290,19 @@ fn reprices(case: &Case, curve: &Curve) -> TestCaseResult {
         }
         let found = case.price_on(curve, input.quote.contract);
         prop_assert!(
-            (found - input.quote.price).abs() < EXACT,
+            (found - input.quote.price).abs() < exact,
             "{} {found} {input:?}",
             case.method.name()
         );
-        prop_assert!(input.residual().unwrap().abs() < EXACT);
+        let residual = input.residual().unwrap();
+        prop_assert!(residual.abs() < exact, "{} {residual} {input:?}", case.method.name());
     }
     Ok(())
 }
 
 /// Every point has a price and sources that count, and one that the quotes imply has the true price.
 fn points_are_sound(case: &Case, curve: &Curve) -> TestCaseResult {
+    let exact = exact(curve);
     for point in &curve.points {
         prop_assert!(point.price.is_finite(), "{point:?}");
         prop_assert!(point.sources.iter().all(|at| curve.inputs[*at].curve_price.is_some()));
@@ -298,7 +311,7 @@ fn points_are_sound(case: &Case, curve: &Curve) -> TestCaseResult {
             let ahead = usize::try_from(point.contract.period.first_month().since(Month::of(case.as_of))).unwrap();
             let truth = case.truth[ahead % case.truth.len()];
             let expected = case.mean(point.contract, |_| truth).unwrap();
-            prop_assert!((expected - point.price).abs() < EXACT, "{point:?} {expected}");
+            prop_assert!((expected - point.price).abs() < exact, "{point:?} {expected}");
         }
     }
     Ok(())
@@ -336,7 +349,7 @@ fn only_the_wrong_one_differs(case: &Case, curve: &Curve, wrong: Contract) -> Te
             );
         } else if input.curve_price.is_some() {
             let found = case.price_on(curve, input.quote.contract);
-            prop_assert!((found - input.quote.price).abs() < EXACT, "{found} {input:?}");
+            prop_assert!((found - input.quote.price).abs() < exact(curve), "{found} {input:?}");
         }
     }
     Ok(())
