@@ -13,6 +13,7 @@ use testkit::kafka::{self, Outgoing, Publisher};
 use testkit::times::iso;
 
 use crate::repair::deleted_versions_are_written_again;
+use crate::served_by_name::changed_snapshots_are_named;
 
 const HEADER: &str = "as_of,curve_id,contract,block,price,volume";
 /// Quotes of 5 March 2025: contract as quoted, price, contract as shown, first day and the day after the last one. Clocks change on 9
@@ -155,6 +156,7 @@ fn settlements_become_a_curve_that_reprices_them_as_known_at_any_time() {
     snapshots_were_compared(&pipeline, &verified);
     a_snapshot_leads_to_the_bytes_of_its_quotes(&pipeline);
     deleted_snapshots_are_written_again(&pipeline);
+    changed_snapshots_are_named(&pipeline, CURVE);
     changed_rows_are_named_with_a_command_that_shows_them(&pipeline);
     a_late_quote_changes_nothing_that_was_known_before(&pipeline);
 }

@@ -8,6 +8,7 @@ use testkit::kafka::{Outgoing, Publisher};
 use testkit::times::iso;
 
 use crate::repair::deleted_versions_are_written_again;
+use crate::served_by_name::a_changed_derived_price_is_named;
 
 const TENANT: &str = "derived";
 /// A tenant with prices of the same legs.
@@ -240,6 +241,7 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     pipeline.agree().unwrap();
     a_stale_leg_gives_no_value_and_is_counted(&pipeline, start);
     deleted_values_are_written_again(&pipeline);
+    a_changed_derived_price_is_named(&pipeline, (TENANT, "basis"));
     a_lost_null_is_found(&pipeline, start);
     wrong_values_are_named(&pipeline);
     explained(&pipeline);

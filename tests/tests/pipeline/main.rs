@@ -29,6 +29,7 @@ mod rebuilds;
 mod repair;
 mod replays;
 mod served;
+mod served_by_name;
 mod signals;
 mod statistics;
 mod stopping;

@@ -19,7 +19,8 @@ use reconcile::repair::{Orders, run as reconcile, text};
 /// bars, derived_prices and curve_snapshots from their topics, with every column as the writer fills it (ingested_at is the time of the
 /// repair); latest prices by a rebuild of their projection (as `dp projection rebuild`), copies in Redis by requests to projection (as
 /// `dp cache`). Nothing is invented: a row whose record the log no longer holds is named, and left. Rows that were changed or added by
-/// hand are named with what to do; only prices and copies are replaced.
+/// hand are named with what to do; only latest prices and their copies are replaced. Served curves and derived prices are named with the
+/// command that writes them again.
 ///
 /// The pipeline may run. A repair that was killed, or runs twice, doubles nothing. A running ClickHouse writer gives a repaired partition
 /// up for up to 30 seconds; its rows wait, and none is lost.

@@ -17,7 +17,8 @@ use service::clients::Dependency;
 /// Use it after a load, an outage or an upgrade. It reads the raw topics again with normalization's own rules and compares
 /// dead letters, market_ticks, enriched_ticks, late_ticks, bars (each recomputed in SQL from all ticks of its window), derived
 /// prices (each recomputed from the ticks of its legs), curve snapshots (their quotes are those of the ticks, and their points reprice
-/// them), and the latest prices in PostgreSQL and Redis. Each lost, doubled or changed row is counted; the first ones are listed with both values.
+/// them), and what PostgreSQL and Redis serve: the latest prices, the newest snapshot of each curve and horizon, and the newest price of each
+/// derived series. Each lost, doubled or changed row is counted; the first ones are listed with both values.
 ///
 /// Ticks may arrive meanwhile. A run compares what the raw log had when it began, and first waits up to --wait until every stage has passed
 /// that. Rows of later ticks, and bars and prices that those have changed, are not compared, and are counted in a note. If a table is being

@@ -116,12 +116,14 @@ impl Findings {
             Subject::Versions(table) => self.add_versions(table, rows(), unseen),
             Subject::Postgres => self.postgres = rows(),
             Subject::Redis => self.redis = rows(),
-            Subject::Log | Subject::Positions(_) | Subject::View => self.others.push(Other {
-                subject: check.subject,
-                check: check.name.clone(),
-                total: found.total,
-                named: found.named.clone(),
-            }),
+            Subject::Log | Subject::Positions(_) | Subject::View | Subject::Newest(_) | Subject::NewestCopies => {
+                self.others.push(Other {
+                    subject: check.subject,
+                    check: check.name.clone(),
+                    total: found.total,
+                    named: found.named.clone(),
+                })
+            }
         }
     }
 

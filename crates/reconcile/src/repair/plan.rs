@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::findings::{Findings, OfTable, OfVersions};
 use crate::verify::blocks::BlockKey;
+use crate::verify::by_name::COPIES_CURE;
 use crate::verify::merged::CURE;
 use crate::verify::{Subject, Wrong, WrongRow};
 
@@ -38,8 +39,8 @@ impl Stores {
             | Subject::Positions(_)
             | Subject::Versions(_)
             | Subject::View => self.clickhouse,
-            Subject::Postgres => self.postgres,
-            Subject::Redis => self.redis,
+            Subject::Postgres | Subject::Newest(_) => self.postgres,
+            Subject::Redis | Subject::NewestCopies => self.redis,
         }
     }
 }
@@ -149,6 +150,8 @@ pub fn plan(findings: &Findings, stores: Stores) -> Plan {
             Subject::Log => "a repair writes to stores, never to the log",
             Subject::View => CURE,
             _ if findings.in_flight => UNDECIDED,
+            Subject::Newest(kind) => kind.cure(),
+            Subject::NewestCopies => COPIES_CURE,
             _ => SURPLUS_TICK,
         };
         plan.left.extend(other.named.iter().map(|row| Left {
@@ -261,6 +264,7 @@ mod tests {
     use super::super::findings::tests::row;
     use super::*;
     use crate::verify::blocks::Lane;
+    use crate::verify::by_name::Kind;
 
     const TICK: &str = "raw/0/1/0";
 
@@ -470,6 +474,45 @@ mod tests {
             plan(&findings, only(true, false)).steps[..],
             [Step::Versions { table: "bars", .. }]
         ));
+    }
+
+    #[test]
+    fn rows_that_are_served_by_name_are_left_with_the_command_that_writes_them_again() {
+        let other = |subject| Other {
+            subject,
+            check: "check".to_owned(),
+            total: 1,
+            named: vec!["curve C".to_owned()],
+        };
+        let findings = Findings {
+            others: vec![
+                other(Subject::Newest(Kind::CurveSnapshot)),
+                other(Subject::Newest(Kind::DerivedPrice)),
+                other(Subject::NewestCopies),
+            ],
+            ..Findings::default()
+        };
+        let found = plan(&findings, Stores::ALL);
+        assert!(found.steps.is_empty());
+        let commands = [
+            "dp projection rebuild curve_snapshot",
+            "dp projection rebuild derived_price",
+            "dp cache refresh",
+        ];
+        assert_eq!(found.left.len(), commands.len());
+        for (left, command) in found.left.iter().zip(commands) {
+            assert!(left.why.contains(command), "{left:?}");
+        }
+        let in_flight = Findings {
+            in_flight: true,
+            ..findings
+        };
+        assert!(
+            plan(&in_flight, Stores::ALL)
+                .left
+                .iter()
+                .all(|left| left.why == UNDECIDED)
+        );
     }
 
     #[test]

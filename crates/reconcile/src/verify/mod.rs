@@ -1,7 +1,7 @@
 //! Reconciles a live system: reads the raw log again and compares it with every output (INV-1, INV-5, INV-6).
 //!
-//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, `curves`, [`served`]
-//! and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
+//! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, `curves`, [`served`],
+//! [`by_name`] and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
 //! `derived` and `curves` share `versions`.
 //! [`merged`] compares the views of four hours, market days and blocks with the bars of an hour.
@@ -15,6 +15,7 @@
 pub mod bars;
 mod bars_sql;
 pub mod blocks;
+pub mod by_name;
 pub mod canonical;
 pub(crate) mod curves;
 pub mod cut;
@@ -50,7 +51,7 @@ use normalization::config::Config;
 use service::clients::{Clients, Dependency, Use};
 use service::writer::TABLES;
 use service::{Names, Reader};
-use stores::ClickHouse;
+use stores::{ClickHouse, redis};
 use stream::status::wall_clock;
 
 pub use depth::Depth;
@@ -174,7 +175,7 @@ async fn compare(
     Ok((report, rows))
 }
 
-/// The latest prices of both stores that serve them.
+/// The latest prices of both stores that serve them, then what they serve by name.
 async fn prices(
     connection: &Connection,
     clients: &Clients,
@@ -189,7 +190,7 @@ async fn prices(
     let postgres = clients.postgres().map_err(|error| anyhow::anyhow!(error))?;
     let in_postgres = waiting(reads, served::in_postgres(&postgres, names)).await?;
     let redis = clients.redis().map_err(|error| anyhow::anyhow!(error))?;
-    let in_redis = waiting(reads, served::in_redis(&redis)).await?;
+    let in_redis = waiting(reads, served::in_redis(&redis, &redis::key::every_latest_price())).await?;
     let arrived = ranges::arrived(connection, &report.cut).await?;
     let excuse = gaps.excuse(&[(names.writer_group("enrichment"), &names.enriched, 1)]);
     let partitions = connection.settings.topic_partitions;
@@ -201,7 +202,8 @@ async fn prices(
         let what = format!("latest price(s) in {store}");
         report.notes.extend(versions::moved(&what, changed));
     }
-    Ok(())
+    let reads = "comparing the newest curve snapshots and derived prices";
+    waiting(reads, by_name::check(connection, clients, gaps, report)).await
 }
 
 /// Explains a missing table here, because every later query would fail on it with a less helpful error.

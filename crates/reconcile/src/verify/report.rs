@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::by_name::Kind;
 use super::cut::Cut;
 use super::lane::BlockKey;
 use super::passed::OnTheWay;
@@ -30,6 +31,10 @@ pub enum Subject {
     Postgres,
     /// Latest prices in Redis.
     Redis,
+    /// Newest curve snapshots or derived prices in PostgreSQL.
+    Newest(Kind),
+    /// Copies of the newest curve snapshots in Redis.
+    NewestCopies,
 }
 
 /// The differences of one check.

@@ -21,7 +21,7 @@ use ops::present::iso;
 use ops::rows::text;
 
 /// Keys expire after 3600 s. Shortly before that, a missing key is no longer a difference.
-const KEY_LIFE: i64 = 3_540;
+pub(super) const KEY_LIFE: i64 = 3_540;
 /// Keys read with one command.
 const KEYS_AT_ONCE: usize = 1_000;
 
@@ -234,20 +234,17 @@ fn wrong(wrong: Wrong, (tenant, instrument): &Key, [_, _, _, tick_id, ..]: &Pric
     }
 }
 
-/// The prices in Redis, by their keys.
+/// The values in Redis whose keys match, by their keys.
 ///
 /// # Errors
 /// Redis does not answer.
-pub async fn in_redis(redis: &Redis) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut keys: Vec<String> = redis
-        .scan(&redis::key::every_latest_price())
-        .await
-        .context("list the keys of Redis")?;
+pub async fn in_redis(redis: &Redis, pattern: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut keys: Vec<String> = redis.scan(pattern).await.context("list the keys of Redis")?;
     keys.sort();
     keys.dedup();
     let mut found = BTreeMap::new();
     for part in keys.chunks(KEYS_AT_ONCE) {
-        let values = redis.get_many(part).await.context("read the prices of Redis")?;
+        let values = redis.get_many(part).await.context("read the values of Redis")?;
         found.extend(
             part.iter()
                 .zip(values)
