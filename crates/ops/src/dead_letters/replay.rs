@@ -356,27 +356,16 @@ fn partition(place: &Place) -> Partition {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::tests::open_letter;
     use super::*;
 
     fn letter(change: impl FnOnce(&mut Letter)) -> Letter {
         let mut letter = Letter {
-            place: Place::parse("dlq/0/7").unwrap(),
-            origin: Place::parse("raw/1/42").unwrap(),
-            failed_at: 0,
-            failed_at_text: String::new(),
             service: "normalization".to_owned(),
             stage: "normalize".to_owned(),
             code: "no_price".to_owned(),
-            reason: String::new(),
-            rows: String::new(),
-            market: String::new(),
-            tenant: String::new(),
-            held: false,
-            attempts: 1,
-            correlation_id: String::new(),
             bytes: 100,
-            replayed: false,
-            given_up: false,
+            ..open_letter(7)
         };
         change(&mut letter);
         letter
