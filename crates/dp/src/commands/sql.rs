@@ -16,10 +16,10 @@ use ops::sql::words::{administers, removes};
 /// Run a SQL statement on ClickHouse (database market_data).
 ///
 /// Statements are read-only unless --write is given. One that removes, overwrites or renames data or tables (DROP, TRUNCATE, DELETE,
-/// UPDATE, RENAME, ALTER … DROP) also asks for confirmation; without a terminal it needs --yes. Statements that administer the server
-/// are always refused. The result is a table, or with --json an array of objects with decimals and 64-bit integers as strings, so
-/// that no digit is lost. A FORMAT clause in the statement takes precedence. In tables, control characters of stored texts are
-/// escaped; every other format is passed to files and programs as it is.
+/// UPDATE, RENAME, ALTER … DROP, CLEAR, TTL or MODIFY COLUMN) also asks for confirmation; without a terminal it needs --yes. Statements
+/// that administer the server are always refused. The result is a table, or with --json an array of objects with decimals and 64-bit
+/// integers as strings, so that no digit is lost. A FORMAT clause in the statement takes precedence. In tables, control characters of
+/// stored texts are escaped; every other format is passed to files and programs as it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     dp sql \"SELECT market, count() FROM market_ticks GROUP BY market\"\n  \

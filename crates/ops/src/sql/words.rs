@@ -20,12 +20,25 @@ const DESTROYS: [&str; 9] = [
     "EXCHANGE",
     "RENAME",
 ];
-/// Words by which a statement with this beginning does so. Such a word within a value or a comment asks in vain.
+/// Words by which a statement with this beginning does so; of two words both, in any place, since comments can be between them. Such
+/// words within a value or a comment, or in two actions of one statement, ask in vain.
 const DESTROYS_WITH: [(&str, &[&str]); 2] = [
     (
         "ALTER",
         &[
-            "DROP", "DELETE", "CLEAR", "UPDATE", "REPLACE", "DETACH", "MOVE", "RENAME", "TTL", "UNFREEZE",
+            "DROP",
+            "DELETE",
+            "CLEAR",
+            "UPDATE",
+            "REPLACE",
+            "DETACH",
+            "MOVE",
+            "RENAME",
+            "TTL",
+            "UNFREEZE",
+            // A narrower type changes stored values. The second is `ALTER COLUMN … TYPE`, which does the same.
+            "MODIFY COLUMN",
+            "COLUMN TYPE",
         ],
     ),
     ("OPTIMIZE", &["DEDUPLICATE", "CLEANUP"]),
@@ -58,15 +71,21 @@ pub fn removes(statement: &str) -> Option<String> {
 }
 
 fn destroys(words: &[String], statement: &str) -> bool {
-    let has_one = |wanted: &[&str]| {
-        statement
-            .split(|c: char| !is_word(c))
-            .any(|word| wanted.iter().any(|wanted| word.eq_ignore_ascii_case(wanted)))
-    };
+    let has_one = |wanted: &[&str]| wanted.iter().any(|phrase| has(statement, phrase));
     DESTROYS.iter().any(|phrase| begins(words, phrase))
         || DESTROYS_WITH
             .iter()
             .any(|(first, with)| begins(words, first) && has_one(with))
+}
+
+/// Whether each word of the phrase is a word of the statement.
+fn has(statement: &str, phrase: &str) -> bool {
+    let is_there = |wanted: &str| {
+        statement
+            .split(|c: char| !is_word(c))
+            .any(|word| word.eq_ignore_ascii_case(wanted))
+    };
+    phrase.split(' ').all(is_there)
 }
 
 fn begins(words: &[String], phrase: &str) -> bool {
@@ -183,6 +202,12 @@ mod tests {
             "REPLACE PARTITION '2026-01-01' FROM bars_copy",
             "MODIFY TTL window_start + INTERVAL 1 DAY",
             "MATERIALIZE TTL",
+            "REMOVE TTL",
+            "MODIFY COLUMN volume Int8",
+            "modify column if exists volume Int8",
+            "MODIFY /* narrower */ COLUMN volume Int8",
+            "ALTER COLUMN volume TYPE Int8",
+            "ALTER COLUMN volume /* narrower */ type Int8",
             "DETACH PARTITION '2026-01-01'",
             "DETACH PART 'all_1_1_0'",
             "MOVE PARTITION '2026-01-01' TO TABLE bars_copy",
@@ -202,6 +227,10 @@ mod tests {
             "ATTACH PARTITION '2026-01-01'",
             "ADD INDEX by_time window_start TYPE minmax",
             "RESET SETTING async_insert",
+            "MODIFY SETTING async_insert = 1",
+            "MODIFY ORDER BY (window_start, volume)",
+            "COMMENT COLUMN volume 'in MWh'",
+            "ADD COLUMN column_type Int8",
         ] {
             let statement = format!("ALTER TABLE bars {action}");
             assert_eq!(removes(&statement), None, "{statement}");
