@@ -1,7 +1,7 @@
 //! How wide each column of a table is on a terminal, and where a word that is too long for its column is broken. Pure.
 //!
-//! Invariant: no word is broken while all longest words fit next to each other. If they do not, the longest words of texts give way, so
-//! that times stay whole; numbers give way last.
+//! Invariant: no word is broken while all longest words fit next to each other. If they do not, the words of sentences, paths and very long
+//! words give way first, so that codes and times stay whole; then the longest words of all texts; numbers last.
 //! Failure: a terminal with less room than one character for each column gets a table that is wider than it.
 
 use comfy_table::Table;
@@ -12,6 +12,10 @@ const AROUND: usize = 3;
 const LONGEST_NUMBER: usize = 16;
 /// Words of texts become no shorter than this, as long as numbers can give way.
 const SHORTEST: usize = 8;
+/// A longer word is no code: it gives way as a path does.
+const LONGEST_CODE: usize = 24;
+/// A cell with more words, of letters, is a sentence.
+const NO_SENTENCE: usize = 2;
 /// After these a name can be broken.
 const SEAMS: [char; 7] = ['/', '.', '_', ':', '-', ',', '='];
 
@@ -22,6 +26,8 @@ struct Needs {
     line: usize,
     /// What should stay whole: its longest word, of a number all of it.
     whole: usize,
+    /// What of this stays whole longest: codes and times, of a number all of it, of other words their beginning.
+    firm: usize,
     is_number: bool,
 }
 
@@ -34,18 +40,22 @@ pub(crate) fn widths(cells: &[Vec<String>], left: usize, terminal: u16) -> Vec<u
             .iter()
             .map(|row| row.iter().map(|cell| cell.replace(' ', "\n")).collect()),
     );
+    let firm = longest(cells.iter().map(|row| row.iter().map(|cell| firm(cell)).collect()));
     let numbers = longest(cells.iter().skip(1).cloned());
-    let needs = lines.iter().zip(words).enumerate().map(|(index, (line, word))| {
+    let texts = lines.iter().zip(words).zip(firm);
+    let needs = texts.enumerate().map(|(index, ((line, word), firm))| {
         let number = numbers.get(index).copied().filter(|number| *number <= LONGEST_NUMBER);
         match number.filter(|_| index >= left) {
             Some(number) => Needs {
                 line: *line,
                 whole: word.max(number),
+                firm: word.max(number),
                 is_number: true,
             },
             None => Needs {
                 line: *line,
                 whole: word,
+                firm,
                 is_number: false,
             },
         }
@@ -55,6 +65,18 @@ pub(crate) fn widths(cells: &[Vec<String>], left: usize, terminal: u16) -> Vec<u
         &needs.collect::<Vec<Needs>>(),
         usize::from(terminal).saturating_sub(around),
     )
+}
+
+/// The words of a cell, one on each line; of those that give way first only the beginning.
+fn firm(cell: &str) -> String {
+    let is_sentence = cell.split_whitespace().count() > NO_SENTENCE && cell.chars().any(char::is_alphabetic);
+    let of_word = |word: &str| -> String {
+        match is_sentence || word.contains('/') || word.chars().count() > LONGEST_CODE {
+            true => word.chars().take(SHORTEST).collect(),
+            false => word.to_owned(),
+        }
+    };
+    cell.split([' ', '\n']).map(of_word).collect::<Vec<String>>().join("\n")
 }
 
 /// The longest line of each column, measured as the table does.
@@ -75,7 +97,7 @@ fn divided(needs: &[Needs], room: usize) -> Vec<usize> {
             .map(|(needs, least)| needs.line.min(level).max(*least))
             .collect()
     };
-    let mut widths = highest(room, of_level).unwrap_or_else(|| least.clone());
+    let mut widths = highest(1, room, of_level).unwrap_or_else(|| least.clone());
     let mut rest = room.saturating_sub(widths.iter().sum());
     for (width, needs) in widths.iter_mut().zip(needs) {
         if rest > 0 && *width < needs.line {
@@ -88,26 +110,27 @@ fn divided(needs: &[Needs], room: usize) -> Vec<usize> {
 
 /// What each column has at least.
 fn least(needs: &[Needs], room: usize) -> Vec<usize> {
-    let of_texts = |level: usize| -> Option<Vec<usize>> {
+    let of_loose = |level: usize| -> Vec<usize> {
+        let least = needs.iter().map(|needs| needs.whole.min(level).max(needs.firm));
+        least.collect()
+    };
+    let of_texts = |level: usize| -> Vec<usize> {
         let least = needs.iter().map(|needs| match needs.is_number {
             true => needs.whole,
             false => needs.whole.min(level),
         });
-        (level >= SHORTEST).then(|| least.collect())
+        least.collect()
     };
     let of_all = |level: usize| -> Vec<usize> { needs.iter().map(|needs| needs.whole.min(level)).collect() };
-    let texts = (0..=room)
-        .rev()
-        .map_while(of_texts)
-        .find(|widths| widths.iter().sum::<usize>() <= room);
-    texts
-        .or_else(|| highest(room, of_all))
+    highest(SHORTEST, room, of_loose)
+        .or_else(|| highest(SHORTEST, room, of_texts))
+        .or_else(|| highest(1, room, of_all))
         .unwrap_or_else(|| vec![1; needs.len()])
 }
 
-/// The widths of the highest level, above zero, that fit into the room.
-fn highest(room: usize, of_level: impl Fn(usize) -> Vec<usize>) -> Option<Vec<usize>> {
-    (1..=room)
+/// The widths of the highest level, from `lowest` on, that fit into the room.
+fn highest(lowest: usize, room: usize, of_level: impl Fn(usize) -> Vec<usize>) -> Option<Vec<usize>> {
+    (lowest..=room)
         .rev()
         .map(of_level)
         .find(|widths| widths.iter().sum::<usize>() <= room)
@@ -188,6 +211,46 @@ mod tests {
         assert_eq!(widths(&cells, 2, 5), [1, 1, 1]);
         // Text in a column of numbers gives way as text does.
         assert_eq!(widths(&rows(&[&["a", "b"], &["12345678", id]]), 1, 25), [8, 10]);
+    }
+
+    #[test]
+    fn codes_and_times_stay_whole_longer_than_sentences_and_paths() {
+        let (path, reason) = (
+            "ingestion.market.raw.v1/2/104212",
+            "/payload/price is beyond the largest configured price",
+        );
+        let row = [
+            "2026-11-30 13:00:05",
+            "normalize",
+            "invalid_price_too_large",
+            "MISO",
+            path,
+            reason,
+            "104217",
+        ];
+        let headers = ["failed at", "stage", "code", "market", "origin", "reason", "offset"];
+        let cells = rows(&[&headers, &row]);
+        // 100 - 22 characters around: 10, 9, 23, 6 and 6 are needed whole, and the other two share the rest.
+        assert_eq!(widths(&cells, 6, 100), [10, 9, 23, 6, 12, 12, 6]);
+        // The narrowest terminal in which these two have 8 characters each.
+        assert_eq!(widths(&cells, 6, 92), [10, 9, 23, 6, 8, 8, 6]);
+        // In a narrower one the longest words of all texts give way alike.
+        assert_eq!(widths(&cells, 6, 91)[2], 12);
+    }
+
+    #[test]
+    fn a_word_that_is_too_long_for_a_code_gives_way_as_a_path_does() {
+        let of = |word: &str| firm(word).chars().count();
+        assert_eq!(
+            (of(&"a".repeat(LONGEST_CODE)), of(&"a".repeat(LONGEST_CODE + 1))),
+            (LONGEST_CODE, SHORTEST)
+        );
+        assert_eq!(firm("the configured price"), "the\nconfigur\nprice");
+        assert_eq!(firm("raw.v1/2/104212 (replayed)"), "raw.v1/2\n(replayed)");
+        assert_eq!(
+            firm("2026-11-30 13:00:05 – 2026-12-01"),
+            "2026-11-30\n13:00:05\n–\n2026-12-01"
+        );
     }
 
     #[test]
