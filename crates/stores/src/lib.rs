@@ -11,6 +11,8 @@
 pub mod calls;
 pub mod clickhouse;
 pub mod error;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 pub mod metrics;
 mod migration;
 pub mod postgres;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use domain::{
     Classification, Decimal, EnrichedTick, Enrichment, Interval, Kind, Micros, Origin, Product, Tick, Window,
 };
-use localstack::{Server, Temporary};
+use localstack::Temporary;
 use stores::clickhouse::{Block, Claimant, rows};
-use stores::{ClickHouse, ClickHouseConfig, FencedTable, History, HistoryLimits, ProductClose};
+use stores::fixtures::{Started, started};
+use stores::{ClickHouse, FencedTable, History, HistoryLimits, ProductClose};
 use tokio::runtime::Runtime;
 
 pub const TOPIC: &str = "enriched.market.ticks.v1";
@@ -25,24 +26,12 @@ pub struct Setup {
 }
 
 pub fn server() -> Setup {
-    let stack = Temporary::new().unwrap();
-    stack.start(Server::ClickHouse).unwrap();
-    stack.wait_ready(Server::ClickHouse, Duration::from_secs(180)).unwrap();
-    let clickhouse = ClickHouse::new(ClickHouseConfig {
-        url: stack.env()["DATA_PROC_CLICKHOUSE_URL"].clone(),
-        database: "market_data".into(),
-        user: "default".into(),
-        password: security::Secret::new(""),
-        cluster: String::new(),
-        trust: security::Trust::default(),
-    })
-    .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(stores::clickhouse::migrate(&clickhouse, "")).unwrap();
+    let Started { stack, clickhouse } = runtime.block_on(started());
     // Rows are kept, whatever their ingestion time is.
     let keep = "ALTER TABLE market_data.enriched_ticks REMOVE TTL";
     runtime.block_on(clickhouse.exec(keep)).unwrap();
