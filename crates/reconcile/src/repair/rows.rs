@@ -13,7 +13,7 @@ use super::table::Table;
 use crate::tick_id::{Period, TickId};
 use crate::verify::Depth;
 use crate::verify::blocks::BlockKey;
-use crate::verify::canonical::SourceText;
+use crate::verify::comparisons;
 use crate::verify::cut::Cut;
 use crate::verify::gaps::Gaps;
 use crate::verify::table_checks::TableChecks;
@@ -47,7 +47,7 @@ pub(super) async fn ticks(
 ) -> anyhow::Result<u64> {
     let name = chosen.table;
     let spec = TableSpec::named(name).with_context(|| format!("no writer fills {name}"))?;
-    let text = SourceText::of(spec).with_context(|| format!("{name} is not a table of ticks"))?;
+    let text = comparisons::source_text(spec).with_context(|| format!("{name} is not a table of ticks"))?;
     let gaps = Gaps::load(clickhouse, &connection.names).await?;
     let checks = TableChecks {
         connection,

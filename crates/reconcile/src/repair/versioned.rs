@@ -52,7 +52,7 @@ mod tests {
     use service::writer::TABLES;
 
     use super::*;
-    use crate::verify::canonical::SourceText;
+    use crate::verify::comparisons;
 
     fn row(key: &[&str]) -> WrongRow {
         WrongRow {
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn every_table_is_repaired_by_its_records_or_by_its_versions() {
         for table in TABLES {
-            let (by_records, by_versions) = (SourceText::of(table).is_some(), table.versions.is_some());
+            let (by_records, by_versions) = (comparisons::source_text(table).is_some(), table.versions.is_some());
             assert_ne!(by_records, by_versions, "{}", table.name);
         }
     }

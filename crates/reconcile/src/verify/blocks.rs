@@ -257,11 +257,11 @@ mod tests {
 
     use service::writer::TableSpec;
 
-    use super::super::canonical::SourceText;
+    use super::super::comparisons;
     use super::*;
 
     fn columns() -> Vec<Column> {
-        SourceText::of(TableSpec::named("late_ticks").unwrap())
+        comparisons::source_text(TableSpec::named("late_ticks").unwrap())
             .unwrap()
             .columns()
     }

@@ -1,15 +1,15 @@
 //! The text of a row. ClickHouse and this module write the same text, so both sides can be compared by a checksum.
 //!
 //! Role: a table is compared by the columns of its own layout: those that are a function of the raw log by [`RawText`], those
-//! that only its records have by [`SourceText`].
-//! Invariants: for a correct row, the SQL expression of a column gives the bytes that [`Writer`] appends for the same value
-//! (end-to-end tests check this with a real server). Every column that a writer fills is compared (checked below).
+//! that only its records have by [`SourceText`]. The file of the table in `comparisons` has these.
+//! Invariant: for a correct row, the SQL expression of a column gives the bytes that [`Writer`] appends for the same value
+//! (end-to-end tests check this with a real server).
 
 use std::fmt::Write;
 
-use codec::{CodecError, Record, Wire};
-use domain::{Decimal, Enrichment, Interval, LateTick, Micros, Origin, QualityFlag, Tick};
-use service::writer::{TABLES, TableSpec};
+use codec::{CodecError, Wire};
+use domain::{Micros, Origin, QualityFlag, Tick};
+use service::writer::TableSpec;
 
 /// Separates values. No identifier can contain it.
 pub const SEPARATOR: char = '\x1f';
@@ -35,25 +35,25 @@ pub struct Column {
     form: Form,
 }
 
-const fn plain(name: &'static str) -> Column {
+pub(super) const fn plain(name: &'static str) -> Column {
     Column {
         name,
         form: Form::Plain,
     }
 }
 
-const fn optional(name: &'static str) -> Column {
+pub(super) const fn optional(name: &'static str) -> Column {
     Column {
         name,
         form: Form::Optional,
     }
 }
 
-const fn time(name: &'static str) -> Column {
+pub(super) const fn time(name: &'static str) -> Column {
     Column { name, form: Form::Time }
 }
 
-const fn list(name: &'static str) -> Column {
+pub(super) const fn list(name: &'static str) -> Column {
     Column { name, form: Form::List }
 }
 
@@ -73,18 +73,16 @@ impl Column {
 
 /// A column, and how a record's value is written in it.
 #[derive(Debug)]
-struct Field<F> {
+pub(super) struct Field<F> {
     column: Column,
-    write: F,
+    pub write: F,
 }
 
-const fn field<F: Copy>(column: Column, write: F) -> Field<F> {
+pub(super) const fn field<F: Copy>(column: Column, write: F) -> Field<F> {
     Field { column, write }
 }
 
-type OfTick = fn(&mut Writer<'_>, &Tick<'_>);
-type OfEnrichment = fn(&mut Writer<'_>, &Enrichment<'_>);
-type OfLate = fn(&mut Writer<'_>, &LateTick<'_>);
+pub(super) type OfTick = fn(&mut Writer<'_>, &Tick<'_>);
 
 /// What is a function of the raw log (INV-1).
 static FACTS: [Field<OfTick>; 32] = [
@@ -134,64 +132,16 @@ static FACTS: [Field<OfTick>; 32] = [
     ),
 ];
 
-/// What normalization adds to a tick. Only the tick's record has it.
-static REMARKS: [Field<OfTick>; 2] = [
-    field(list("quality_flags"), |to, tick| {
-        to.list(tick.quality_flags.iter().map(|flag| flag.name()));
-    }),
-    field(time("normalized_at"), |to, tick| to.value(tick.normalized_at)),
-];
-
-/// What enrichment adds.
-static ENRICHMENT: [Field<OfEnrichment>; 11] = [
-    field(plain("commodity"), |to, of| to.value(of.commodity)),
-    field(plain("region"), |to, of| to.value(of.region)),
-    field(plain("product_tier"), |to, of| to.value(of.product_tier)),
-    field(optional("instrument_unit"), |to, of| to.optional(of.unit)),
-    field(optional("contract_size"), |to, of| to.optional(of.contract_size)),
-    field(optional("tick_size"), |to, of| to.optional(of.tick_size)),
-    field(optional("curve_id"), |to, of| to.optional(of.curve_id)),
-    field(plain("classification_confidence"), |to, of| {
-        to.value(hundredths(of.confidence_percent));
-    }),
-    field(plain("classification_method"), |to, of| to.value(of.method.name())),
-    field(plain("low_confidence_classification"), |to, of| {
-        to.value(of.low_confidence);
-    }),
-    field(time("enriched_at"), |to, of| to.value(of.enriched_at)),
-];
-
-/// A late tick.
-static LATE: [Field<OfLate>; 12] = [
-    field(plain("tenant_id"), |to, late| to.value(late.tenant_id)),
-    field(plain("instrument_id"), |to, late| to.value(late.instrument_id)),
-    field(time("timestamp"), |to, late| to.value(late.event_time)),
-    field(plain("price"), |to, late| to.value(late.price)),
-    field(optional("volume"), |to, late| to.optional(late.volume)),
-    field(list("intervals"), |to, late| {
-        let is_missed = |interval: &Interval| late.missed_intervals & (1 << interval.index()) != 0;
-        to.list(Interval::ALL.into_iter().filter(is_missed).map(Interval::name));
-    }),
-    field(time("watermark"), |to, late| to.value(late.watermark)),
-    field(plain("enriched_offset"), |to, late| to.value(late.enriched_offset)),
-    field(plain("feed"), |to, late| to.value(late.origin.feed)),
-    field(plain("raw_partition"), |to, late| to.value(late.origin.partition)),
-    field(plain("raw_offset"), |to, late| to.value(late.origin.offset)),
-    field(plain("raw_index"), |to, late| to.value(late.origin.index)),
-];
+/// All flags of a tick, which only its records have.
+pub(super) const FLAGS: Field<OfTick> = field(list("quality_flags"), |to, tick| {
+    to.list(tick.quality_flags.iter().map(|flag| flag.name()));
+});
 
 const SRC_OFFSET: Column = plain("src_offset");
 
-/// The fields of a table, in the order of the text.
-type Chosen<F> = Vec<&'static Field<F>>;
-
-fn chosen<F>(fields: &'static [Field<F>], table: &TableSpec) -> Chosen<F> {
-    let has = |name: &str| table.layout.fields().any(|(of_table, _)| of_table == name);
-    fields.iter().filter(|field| has(field.column.name)).collect()
-}
-
-fn columns<F>(fields: &Chosen<F>) -> impl Iterator<Item = Column> {
-    fields.iter().map(|field| field.column)
+/// The columns of these fields, in the order of the text.
+pub(super) fn columns<F>(fields: &[Field<F>]) -> Vec<Column> {
+    fields.iter().map(|field| field.column).collect()
 }
 
 /// The text of a table of ticks, as far as the raw log determines it.
@@ -199,26 +149,22 @@ fn columns<F>(fields: &Chosen<F>) -> impl Iterator<Item = Column> {
 pub struct RawText {
     /// The table, without the suffix of a generation.
     pub table: &'static str,
-    facts: Chosen<OfTick>,
+    facts: Vec<&'static Field<OfTick>>,
 }
 
 impl RawText {
-    /// Those of all tables whose rows are ticks.
-    pub fn all() -> Vec<RawText> {
-        TABLES.into_iter().filter_map(RawText::of).collect()
-    }
-
-    /// That of a table; `None` if its rows are not ticks.
-    pub fn of(table: &'static TableSpec) -> Option<RawText> {
-        matches!(table.record, Record::Tick | Record::EnrichedTick).then(|| RawText {
+    /// That of a table whose rows are ticks.
+    pub(super) fn of(table: &TableSpec) -> RawText {
+        let has = |name: &str| table.layout.fields().any(|(of_table, _)| of_table == name);
+        RawText {
             table: table.name,
-            facts: chosen(&FACTS, table),
-        })
+            facts: FACTS.iter().filter(|field| has(field.column.name)).collect(),
+        }
     }
 
     /// The compared columns.
     pub fn columns(&self) -> Vec<Column> {
-        columns(&self.facts).collect()
+        self.facts.iter().map(|field| field.column).collect()
     }
 
     /// Replaces `out` by the text of a tick's row.
@@ -229,38 +175,20 @@ impl RawText {
 }
 
 /// The text of a table's rows, as far as only the records of its topic determine it.
-#[derive(Debug, Clone)]
-pub struct SourceText(Source);
-
-#[derive(Debug, Clone)]
-enum Source {
-    Tick(Chosen<OfTick>),
-    Enriched(Chosen<OfTick>, Chosen<OfEnrichment>),
-    Late(Chosen<OfLate>),
+#[derive(Debug, Clone, Copy)]
+pub struct SourceText {
+    /// The columns after the offset.
+    pub(super) columns: fn() -> Vec<Column>,
+    pub(super) append: Append,
 }
 
-impl SourceText {
-    /// That of a table; `None` if its rows are not one for each record.
-    pub fn of(table: &'static TableSpec) -> Option<SourceText> {
-        let remarks = || chosen(&REMARKS, table);
-        match table.record {
-            Record::Tick => Some(Source::Tick(remarks())),
-            Record::EnrichedTick => Some(Source::Enriched(remarks(), chosen(&ENRICHMENT, table))),
-            Record::LateTick => Some(Source::Late(chosen(&LATE, table))),
-            _ => None,
-        }
-        .map(SourceText)
-    }
+/// Appends the values of these columns in a record; returns the origin of the record.
+type Append = for<'r> fn(&Wire, &'r [u8], &mut Writer<'_>) -> Result<Origin<'r>, CodecError>;
 
+impl SourceText {
     /// The compared columns.
     pub fn columns(&self) -> Vec<Column> {
-        let mut all = vec![SRC_OFFSET];
-        match &self.0 {
-            Source::Tick(remarks) => all.extend(columns(remarks)),
-            Source::Enriched(remarks, enrichment) => all.extend(columns(remarks).chain(columns(enrichment))),
-            Source::Late(late) => all.extend(columns(late)),
-        }
-        all
+        std::iter::once(SRC_OFFSET).chain((self.columns)()).collect()
     }
 
     /// Replaces `out` by the text of the row of a record at this offset; returns the origin of the record.
@@ -276,26 +204,7 @@ impl SourceText {
     ) -> Result<Origin<'r>, CodecError> {
         let mut to = Writer::new(out);
         to.value(offset);
-        Ok(match &self.0 {
-            Source::Tick(remarks) => {
-                let tick = wire.decode_tick(payload)?;
-                remarks.iter().for_each(|field| (field.write)(&mut to, &tick));
-                tick.origin
-            }
-            Source::Enriched(remarks, enrichment) => {
-                let enriched = wire.decode_enriched(payload)?;
-                remarks.iter().for_each(|field| (field.write)(&mut to, &enriched.tick));
-                enrichment
-                    .iter()
-                    .for_each(|field| (field.write)(&mut to, &enriched.enrichment));
-                enriched.tick.origin
-            }
-            Source::Late(fields) => {
-                let late = wire.decode_late(payload)?;
-                fields.iter().for_each(|field| (field.write)(&mut to, &late));
-                late.origin
-            }
-        })
+        (self.append)(wire, payload, &mut to)
     }
 }
 
@@ -306,7 +215,7 @@ pub fn sql(columns: &[Column]) -> String {
 }
 
 /// Writes the text of a row.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     out: &'a mut String,
     is_first: bool,
 }
@@ -318,7 +227,7 @@ impl<'a> Writer<'a> {
         Writer { out, is_first: true }
     }
 
-    fn value(&mut self, value: impl std::fmt::Display) {
+    pub(super) fn value(&mut self, value: impl std::fmt::Display) {
         if !std::mem::take(&mut self.is_first) {
             self.out.push(SEPARATOR);
         }
@@ -326,14 +235,14 @@ impl<'a> Writer<'a> {
         let _ = write!(self.out, "{value}");
     }
 
-    fn optional(&mut self, value: Option<impl std::fmt::Display>) {
+    pub(super) fn optional(&mut self, value: Option<impl std::fmt::Display>) {
         match value {
             Some(value) => self.value(value),
             None => self.value(NULL),
         }
     }
 
-    fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) {
+    pub(super) fn list<'t>(&mut self, names: impl Iterator<Item = &'t str>) {
         self.value("");
         for (index, name) in names.enumerate() {
             if index > 0 {
@@ -342,10 +251,6 @@ impl<'a> Writer<'a> {
             self.out.push_str(name);
         }
     }
-}
-
-fn hundredths(percent: i32) -> Decimal {
-    Decimal::from_unscaled(i64::from(percent) * 1_000_000).unwrap_or_default()
 }
 
 /// A value as shown to users: times in ISO 8601.
@@ -365,9 +270,9 @@ pub fn shown(column: &Column, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Classification, EnrichedTick, Kind, QualityFlag, QualityFlags};
-    use service::writer::TABLES;
+    use domain::{Classification, Decimal, EnrichedTick, Enrichment, Kind, LateTick, QualityFlags};
 
+    use super::super::comparisons;
     use super::*;
 
     fn tick() -> Tick<'static> {
@@ -402,7 +307,7 @@ mod tests {
 
     /// The text of a tick in a table, as `column=value`.
     fn of_tick(table: &str) -> Vec<String> {
-        let text = RawText::of(TableSpec::named(table).unwrap()).unwrap();
+        let text = RawText::of(TableSpec::named(table).unwrap());
         let mut out = String::new();
         text.write(&tick(), &mut out);
         let values = out.split(SEPARATOR);
@@ -429,34 +334,12 @@ mod tests {
         }
     }
 
-    /// A row is assigned to a block by the raw and the source partition, so these are compared without being in a text.
-    #[test]
-    fn every_column_that_a_writer_fills_is_compared() {
-        // Of these tables only the newest versions count.
-        for table in TABLES.into_iter().filter(|table| table.versions.is_none()) {
-            let mut compared = vec!["src_partition"];
-            if let Some(raw) = RawText::of(table) {
-                compared.extend(raw.columns().iter().map(|column| column.name));
-                compared.extend(["feed", "raw_partition"]);
-            }
-            let source = SourceText::of(table).unwrap().columns();
-            compared.extend(source.iter().map(|column| column.name));
-            for (name, _) in table.layout.fields() {
-                assert!(compared.contains(&name), "{name} of {}", table.name);
-            }
-            for name in compared {
-                let has = table.layout.fields().any(|(of_table, _)| of_table == name);
-                assert!(has, "{} has no {name}", table.name);
-            }
-        }
-    }
-
     #[test]
     fn a_record_is_compared_by_what_only_it_has() {
         let wire = Wire::single_object();
         let text = |table: &str, payload: &[u8]| {
             let mut out = String::new();
-            let text = SourceText::of(TableSpec::named(table).unwrap()).unwrap();
+            let text = comparisons::source_text(TableSpec::named(table).unwrap()).unwrap();
             let origin = text.write(&wire, payload, 11, &mut out).unwrap();
             assert_eq!(origin, tick().origin);
             assert_eq!(out.split(SEPARATOR).count(), text.columns().len());

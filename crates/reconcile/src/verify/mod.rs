@@ -3,7 +3,7 @@
 //! Role: [`raw_walk`], [`blocks`], [`canonical`] and the comparisons are pure; [`logs`], [`tables`], [`bars`], `derived`, `curves`, [`served`],
 //! [`by_name`] and [`dead_letters`] query the servers. Rows are compared by checksums of blocks of offsets. Only the rows of blocks that
 //! differ are read, so that large tables need little memory. Each wrong row is reported with both values.
-//! `derived` and `curves` share `versions`.
+//! `comparisons` lists how each table is compared. [`bars`], `derived` and `curves` share `versions`.
 //! [`merged`] compares the views of four hours, market days and blocks with the bars of an hour.
 //! `valid_now` tells letters that wait for their replay from those of messages that have rows.
 //! `venues` tells differences that follow from a setting of this shell.
@@ -17,6 +17,7 @@ mod bars_sql;
 pub mod blocks;
 pub mod by_name;
 pub mod canonical;
+pub(crate) mod comparisons;
 pub(crate) mod curves;
 pub mod cut;
 pub mod dead_letters;
@@ -49,7 +50,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use normalization::config::Config;
 use service::clients::{Clients, Dependency, Use};
-use service::writer::TABLES;
 use service::{Names, Reader};
 use stores::{ClickHouse, redis};
 use stream::status::wall_clock;
@@ -58,7 +58,7 @@ pub use depth::Depth;
 pub use report::{Check, Differences, Subject, VerifyReport, Wrong, WrongRow};
 
 use crate::raw::Rules;
-use canonical::RawText;
+use comparisons::COMPARISONS;
 use cut::Cut;
 use dead_letters::Letters;
 use gaps::Gaps;
@@ -152,9 +152,9 @@ async fn compare(
         depth: options.depth,
     };
     let raw = std::sync::Arc::new(raw);
-    for table in TABLES {
-        let compares = format!("comparing {}", table.name);
-        waiting(&compares, checks.all_of(table, &raw, &expected, &mut report)).await?;
+    for comparison in COMPARISONS {
+        let compares = format!("comparing {}", comparison.table.name);
+        waiting(&compares, checks.all_of(comparison, &raw, &expected, &mut report)).await?;
     }
     let merges = "comparing bars of four hours, market days and blocks";
     waiting(merges, merged::check(&clickhouse, names, &mut report)).await?;
@@ -298,7 +298,7 @@ async fn read_raw(
             open: found.open(),
             ranges,
         };
-        let expected = raw.expect(&RawText::all())?;
+        let expected = raw.expect(&comparisons::raw_texts())?;
         Ok((raw, expected, found))
     })
     .await
@@ -307,7 +307,7 @@ async fn read_raw(
     if !stored.is_empty() {
         // A new generation accepts what an earlier one had rejected, and reads the letters of both.
         raw.open.retain(|place, _| !stored.contains(place));
-        (raw, expected) = reading(move || raw.expect(&RawText::all()).map(|expected| (raw, expected)))
+        (raw, expected) = reading(move || raw.expect(&comparisons::raw_texts()).map(|expected| (raw, expected)))
             .await
             .context("read the raw log")?;
     }

@@ -1,29 +1,27 @@
-//! Compares each ClickHouse table with the raw log and with its source topic (INV-5, INV-6).
+//! Compares each ClickHouse table with the raw log and with its source topic (INV-5, INV-6), as its row in `comparisons` says.
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
-use codec::{Record, Wire};
+use anyhow::Context as _;
+use codec::Wire;
+use service::Names;
 use service::writer::TableSpec;
 use service::writer::tables::ENRICHED_TICKS;
-use service::{Names, Reader};
 use stores::ClickHouse;
 use stream::StreamError;
 
-use super::bars;
+use super::bars_sql::Expired;
 use super::blocks::{self, BlockKey, Blocks, Hashed, Row};
 use super::canonical::{Column, RawText, SourceText};
-use super::curves::Curves;
+use super::comparisons::comparison::{Basis, Compare, Comparison};
 use super::cut::Cut;
 use super::depth::Depth;
-use super::derived::Derived;
 use super::gaps::{Gaps, Hole};
 use super::logs::{RawExpectation, RawLog, SourceLog};
 use super::ranges::{self, Range};
 use super::report::{Check, Differences, Subject, VerifyReport};
 use super::tables::{self, Place, Table};
 use super::versions::Versions;
-use crate::products::Products;
 use ops::connection::Connection;
 use ops::threads::reading;
 
@@ -52,21 +50,20 @@ impl TableChecks<'_> {
     }
 
     /// Every check of a table.
-    pub async fn all_of(
+    pub(super) async fn all_of(
         &self,
-        table: &'static TableSpec,
+        comparison: &Comparison,
         raw: &Arc<RawLog>,
         expected: &RawExpectation,
         report: &mut VerifyReport,
     ) -> anyhow::Result<()> {
-        if let Some(text) = RawText::of(table) {
+        let table = comparison.table;
+        if let Some(text) = comparison.raw_text() {
             self.by_raw_log(table, text, (raw, expected), report).await?;
         }
-        match (SourceText::of(table), table.record) {
-            (Some(text), _) => self.by_source(table, text, report).await,
-            (None, Record::Bar) => self.bars(table, report).await,
-            (None, Record::DerivedPrice | Record::CurveSnapshot) => self.versions(table, report).await,
-            (None, _) => bail!("table {} has no form in which it is compared", table.name),
+        match comparison.basis {
+            Basis::Tick(text) | Basis::Record(text) => self.by_source(table, text, report).await,
+            Basis::ManyTicks(compare) => self.by_ticks(table, compare, report).await,
         }
     }
 
@@ -189,51 +186,17 @@ impl TableChecks<'_> {
         self.gaps.holes(self.clickhouse, &passed).await
     }
 
-    /// Compares bars with their ticks, and checks their source offsets.
-    async fn bars(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
-        let names = self.names();
-        let name = names.table(spec.name);
-        let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
-        let table = self.table(spec, &name, &[], (Place::Source, &ranges)).await?;
-        self.positions(spec, &table, report).await?;
-        let enriched = names.table(ENRICHED_TICKS.name);
-        let parts = tables::parts(tables::count(self.clickhouse, &enriched).await?);
-        let mut reader = Reader::new(&self.connection.env);
-        let products = Products::read(&mut reader);
-        let bars = bars::Bars {
-            clickhouse: self.clickhouse,
-            names,
-            gaps: self.gaps,
-            cut: self.cut,
-            products: &products,
-            intervals: &products.intervals(),
-            parts,
-            expired: &self.expired(&enriched).await?,
-            named: self.depth.bars,
-        };
-        let (check, notes) = bars
-            .check(async || self.ranges(std::slice::from_ref(&names.enriched)).await)
-            .await?;
-        report.checks.push(check);
-        report.notes.extend(notes);
-        let versions = bars::check_versions(self.clickhouse, names, table.parts).await?;
-        let title = format!("{name}: versions with conflicting contents");
-        let check = Check::new(title, 0, versions.total, versions);
-        report.checks.push(check.about(Subject::Positions(spec.name)));
-        Ok(())
-    }
-
-    /// Checks the source offsets of a table whose rows follow from many ticks.
-    async fn offsets(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
+    /// Compares a table of versions with the ticks that they follow from, and checks their source offsets.
+    async fn by_ticks(
+        &self,
+        spec: &'static TableSpec,
+        compare: Compare,
+        report: &mut VerifyReport,
+    ) -> anyhow::Result<()> {
         let name = self.names().table(spec.name);
         let ranges = self.ranges(std::slice::from_ref(self.source_topic(spec))).await?;
         let table = self.table(spec, &name, &[], (Place::Source, &ranges)).await?;
-        self.positions(spec, &table, report).await
-    }
-
-    /// Compares a table of versions with the ticks that they follow from, and checks their source offsets.
-    async fn versions(&self, spec: &'static TableSpec, report: &mut VerifyReport) -> anyhow::Result<()> {
-        self.offsets(spec, report).await?;
+        self.positions(spec, &table, report).await?;
         let expired = self.expired(&self.names().table(ENRICHED_TICKS.name)).await?;
         let versions = Versions {
             connection: self.connection,
@@ -244,10 +207,7 @@ impl TableChecks<'_> {
             named: self.depth.bars,
             spec,
         };
-        let outcome = match spec.record {
-            Record::CurveSnapshot => Curves(versions).check().await?,
-            _ => Derived(versions).check().await?,
-        };
+        let outcome = compare(versions).await?;
         report.checks.extend(outcome.checks);
         report.notes.extend(outcome.notes);
         Ok(())
@@ -255,7 +215,7 @@ impl TableChecks<'_> {
 
     /// Partitions that have expired rows. A partition counts only if retention has cut its log too: while the log has the
     /// record, a row is missing, not expired.
-    async fn expired(&self, table: &str) -> anyhow::Result<Vec<bars::Expired>> {
+    async fn expired(&self, table: &str) -> anyhow::Result<Vec<Expired>> {
         let ranges = self.ranges(std::slice::from_ref(&self.names().enriched)).await?;
         let mut expired = tables::expired(self.clickhouse, table).await?;
         expired.retain(|one| {

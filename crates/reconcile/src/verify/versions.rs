@@ -1,4 +1,4 @@
-//! Tables of versions that follow from many ticks: what the checks of derived prices and of snapshots of curves have in common.
+//! Tables of versions that follow from many ticks: what their checks have in common.
 //!
 //! Invariants: the newest version of a row is compared with its ticks. Of all wrong rows a limited number is kept, and each is counted.
 //! Failure: what depends on what cannot be known is counted in [`Compared`] and said in a note, never a difference.
@@ -16,7 +16,7 @@ use stores::ClickHouse;
 use super::bars_sql::Expired;
 use super::cut::{Arrived, Cut};
 use super::gaps::Gaps;
-use super::ranges;
+use super::ranges::{self, Range};
 use super::report::{Check, Differences, Subject, WrongRow};
 use super::tables::named;
 
@@ -146,6 +146,12 @@ impl Versions<'_> {
         ranges::arrived(self.connection, self.cut).await
     }
 
+    /// The current ranges of a topic.
+    pub(super) async fn ranges(&self, topic: &str) -> anyhow::Result<Vec<Range>> {
+        let (bootstrap, topics) = (self.connection.settings.kafka_bootstrap.clone(), [topic.to_owned()]);
+        reading(move || ranges::ranges(&bootstrap, &topics)).await
+    }
+
     /// Rows before this time may have lost ticks, of which they use those of the time `back` before them.
     pub(super) fn complete_since(&self, back: Micros) -> Micros {
         let lost_until = self.expired.iter().map(Expired::until).max();
@@ -154,9 +160,7 @@ impl Versions<'_> {
 
     /// Before this time, rows may have expired: only if retention has cut their topic as well.
     pub(super) async fn kept_since(&self) -> anyhow::Result<Micros> {
-        let bootstrap = self.connection.settings.kafka_bootstrap.clone();
-        let topic = (self.spec.topic)(self.names()).clone();
-        let ranges = reading(move || ranges::ranges(&bootstrap, &[topic])).await?;
+        let ranges = self.ranges((self.spec.topic)(self.names())).await?;
         if !ranges.iter().any(|range| range.is_cut) {
             return Ok(Micros::MIN);
         }

@@ -2,6 +2,7 @@
 //!
 //! A new table is its rows in `stores::clickhouse::rows`, its migration, and one row here: the writer of its service then
 //! fills it, and `dp` knows its position, its topic, how to recreate it, how its rows are named and which tables they are made of.
+//! How `dp verify` compares it is one file and one row in `verify/comparisons` of `crates/reconcile`, which this crate cannot name.
 
 use std::time::Duration;
 
