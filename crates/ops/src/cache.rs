@@ -16,7 +16,7 @@ use crate::migrations::stores;
 /// The copies that a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chosen {
-    /// Every latest price of every tenant.
+    /// Every latest price, curve snapshot and derived price of every tenant.
     All,
     /// The latest price of an instrument of this tenant.
     Price {
@@ -114,8 +114,8 @@ pub async fn publish(connection: &Connection, request: Invalidation) -> anyhow::
     tokio::task::spawn_blocking(send).await.context("publish the request")?
 }
 
-/// What a request would not find, and what to check; `None` if it is about all copies, or would find something. A refresh needs the price
-/// or curve in PostgreSQL; an invalidation also drops a copy of which PostgreSQL has nothing.
+/// What a request would not find, and what to check; `None` if it is about all copies, or would find something. A refresh needs the price,
+/// curve or series in PostgreSQL; an invalidation also drops a copy of which PostgreSQL has nothing.
 ///
 /// # Errors
 /// A server does not answer.
@@ -146,12 +146,15 @@ fn sought(target: &Target) -> Option<(String, String)> {
             format!("latest price of instrument {instrument_id} of tenant {tenant_id}"),
             "the instrument and the tenant (`dp cache status` lists the tenants)",
         ),
-        Target::Snapshot(key) => (
-            Key::curve_snapshot(&key.tenant_id, &key.name, &key.horizon).to_string(),
-            format!(
-                "snapshot of curve {} to horizon {} of tenant {}",
-                key.name, key.horizon, key.tenant_id
-            ),
+        Target::Served(projection, key) => (
+            Key::served(*projection, key).to_string(),
+            match projection {
+                Projection::CurveSnapshot => format!(
+                    "snapshot of curve {} to horizon {} of tenant {}",
+                    key.name, key.horizon, key.tenant_id
+                ),
+                Projection::DerivedPrice => format!("price of series {} of tenant {}", key.name, key.tenant_id),
+            },
             "the key (`dp redis keys` shows one of each kind)",
         ),
         Target::Custom { key, .. } => (
@@ -163,7 +166,7 @@ fn sought(target: &Target) -> Option<(String, String)> {
     Some((key, format!("nothing was found: there is no {what}; check {check}")))
 }
 
-/// Whether PostgreSQL has what the copy is made from. A value of `served:custom` may be another program's, so only Redis tells.
+/// Whether PostgreSQL has what the copy is made from. Another value of `served:custom` may be another program's, so only Redis tells.
 async fn is_stored(postgres: Postgres, generation: &str, target: &Target) -> Result<bool, StoreError> {
     match target {
         Target::All => Ok(true),
@@ -175,10 +178,10 @@ async fn is_stored(postgres: Postgres, generation: &str, target: &Target) -> Res
             let prices = LatestPriceStore::new(postgres, generation);
             Ok(prices.find_one(tenant_id, instrument_id).await?.is_some())
         }
-        Target::Snapshot(key) => {
-            let snapshots = ServedStore::new(postgres, Projection::CurveSnapshot, generation);
+        Target::Served(projection, key) => {
+            let served = ServedStore::new(postgres, *projection, generation);
             let named = (Some(key.name.as_str()), Some(key.horizon.as_str()));
-            Ok(!snapshots.newest_of(&key.tenant_id, named, 1).await?.is_empty())
+            Ok(!served.newest_of(&key.tenant_id, named, 1).await?.is_empty())
         }
     }
 }
@@ -263,6 +266,7 @@ mod tests {
             instrument: "A:1".into(),
         };
         let snapshot = "served:curve_snapshot:acme:PJM:1y";
+        let price_of_series = "served:custom:derived_price:acme:spark";
         let custom = "served:custom:vwap:acme:A";
         for (chosen, key, names) in [
             (
@@ -274,6 +278,11 @@ mod tests {
                 Chosen::Key(snapshot.into()),
                 snapshot,
                 ["curve PJM to horizon 1y", "tenant acme", "dp redis keys"],
+            ),
+            (
+                Chosen::Key(price_of_series.into()),
+                price_of_series,
+                ["series spark", "tenant acme", "dp redis keys"],
             ),
             (
                 Chosen::Key(custom.into()),

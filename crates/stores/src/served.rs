@@ -39,11 +39,6 @@ impl Projection {
             Projection::DerivedPrice => "served_derived_prices",
         }
     }
-
-    /// Whether Redis has a copy for readers.
-    pub fn has_copy(self) -> bool {
-        self == Projection::CurveSnapshot
-    }
 }
 
 /// What a row is about. Ordered, so that all writers lock rows in the same order.

@@ -174,8 +174,8 @@ impl Freshness {
         self.refills.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets the gauges of status and lag; `needs_redis`: the projection has a copy there.
-    pub fn show(&self, report: &Report, needs_redis: bool) {
+    /// Sets the gauges of status and lag.
+    pub fn show(&self, report: &Report) {
         let answers = |name: &str| {
             report
                 .checks
@@ -183,7 +183,7 @@ impl Freshness {
                 .is_some_and(|record| record.status == Outcome::Pass)
         };
         let WorkerState { oldest, is_well } = self.of_all_workers();
-        let is_well = is_well && answers("postgres") && (!needs_redis || answers("redis"));
+        let is_well = is_well && answers("postgres") && answers("redis");
         metrics::show(self.projection, is_well, lag_seconds(oldest, wall_clock()));
     }
 

@@ -62,6 +62,7 @@ pub const DECLARED: &[Declared] = &[
         &[CURVES, ("store", "postgres")],
         &[CURVES, ("store", "redis")],
         &[DERIVED, ("store", "postgres")],
+        &[DERIVED, ("store", "redis")],
     ]),
     Declared::new(
         OLDER,
@@ -185,10 +186,7 @@ impl ServedMeters {
         let name = projection.name();
         ServedMeters {
             postgres: counter!(ROWS, "projection" => name, "store" => "postgres"),
-            redis: match projection.has_copy() {
-                true => counter!(ROWS, "projection" => name, "store" => "redis"),
-                false => Counter::noop(),
-            },
+            redis: counter!(ROWS, "projection" => name, "store" => "redis"),
             older: counter!(OLDER, "projection" => name),
             conflicts: counter!(CONFLICTS),
             refills: counter!(REFILLS),

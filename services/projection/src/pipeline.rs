@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! enriched.market.ticks.v1 ─▶ sequencer ─▶ newest per instrument ─▶ Redis ─▶ Postgres (rows + position)
-//! aggregation.curves.v1, aggregation.derived.v1 ─▶ newest per name ─▶ Postgres (rows + position) ─▶ Redis (curves)
+//! aggregation.curves.v1, aggregation.derived.v1 ─▶ newest per name ─▶ Postgres (rows + position) ─▶ Redis
 //! projection.invalidation.v1 ─▶ Redis, from Postgres ─▶ cache:invalidation
 //! ```
 
@@ -74,6 +74,7 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     let rewriter = Rewriter {
         prices: LatestPriceStore::new(readers.clone(), ctx.names.generation()),
         snapshots: ServedStore::new(readers.clone(), Projection::CurveSnapshot, ctx.names.generation()),
+        derived: ServedStore::new(readers.clone(), Projection::DerivedPrice, ctx.names.generation()),
         redis: stores.redis.clone(),
         custom: ctx.own.custom.clone(),
         settle_after: 2 * ctx.own.postgres_interval + COMMIT_LIMIT,
@@ -97,10 +98,10 @@ pub fn build(ctx: &mut Context<Config>) -> Result<(), StartError> {
     )?)));
     ctx.check(behind(all.clone()));
     ctx.health.add_gauges(move |report| {
-        freshness.show(report, true);
+        freshness.show(report);
         freshness.show_ages();
-        for (projection, freshness) in &served {
-            freshness.show(report, projection.has_copy());
+        for (_, freshness) in &served {
+            freshness.show(report);
         }
     });
     ctx.stats(move || Freshness::stats(&all));

@@ -1,14 +1,14 @@
 //! Drops and rewrites copies in Redis: for messages of `projection.invalidation.v1` and for `POST /cache/invalidate`.
 //!
 //! Role: carries out a [`Request`] and publishes its notice.
-//! Invariants: a copy is written from Postgres and never goes back: a newer one stays. All prices and snapshots are written by the owners
-//! of the partitions: without its mark in Redis, a lane fills its copy again.
+//! Invariants: a copy is written from Postgres and never goes back: a newer one stays. All prices, snapshots and derived prices are written by
+//! the owners of the partitions: without its mark in Redis, a lane fills its copy again.
 //! Failure: the error of a store; the request can be carried out again.
 
 use std::time::Duration;
 
-use stores::redis::key::{Key, every_copy_mark, every_curve_snapshot, every_latest_price, every_snapshot_mark};
-use stores::{LatestPrice, LatestPriceStore, Redis, ServedKey, ServedStore, StoreError};
+use stores::redis::key::{Key, every_copy_mark, every_latest_price, every_served, every_served_mark};
+use stores::{LatestPrice, LatestPriceStore, Projection, Redis, ServedKey, ServedStore, StoreError};
 
 use crate::core::custom::CustomTypes;
 use crate::core::invalidation::{Action, Request, Target};
@@ -24,6 +24,8 @@ pub struct Rewriter {
     pub prices: LatestPriceStore,
     /// The same of curve snapshots.
     pub snapshots: ServedStore,
+    /// The same of derived prices.
+    pub derived: ServedStore,
     /// Where it is written.
     pub redis: Redis,
     /// What else is made of the prices.
@@ -48,7 +50,7 @@ impl Rewriter {
                 instrument_id,
                 key,
             } if self.custom.writes(key) => self.prices.find_one(tenant_id, instrument_id).await?,
-            Target::Snapshot(_) | Target::Custom { .. } | Target::All => None,
+            Target::Served(..) | Target::Custom { .. } | Target::All => None,
         };
         self.write(request, price.as_ref()).await
     }
@@ -81,17 +83,20 @@ impl Rewriter {
                 self.put(price).await?;
                 dropped
             }
-            Target::Snapshot(key) => self.write_snapshot(key, is_drop).await?,
+            Target::Served(projection, key) => self.write_served(*projection, key, is_drop).await?,
             Target::All => {
                 let mut dropped = 0;
                 if is_drop {
-                    let all = [every_latest_price(), every_curve_snapshot()];
-                    for pattern in all.into_iter().chain(self.custom.patterns()) {
+                    let served = Projection::ALL.into_iter().map(every_served);
+                    let all = std::iter::once(every_latest_price()).chain(served);
+                    for pattern in all.chain(self.custom.patterns()) {
                         dropped += self.drop_all(&pattern).await?;
                     }
                 }
                 self.drop_all(&every_copy_mark()).await?;
-                self.drop_all(&every_snapshot_mark()).await?;
+                for projection in Projection::ALL {
+                    self.drop_all(&every_served_mark(projection)).await?;
+                }
                 dropped
             }
         };
@@ -118,7 +123,7 @@ impl Rewriter {
                     instrument_id,
                     key,
                 } if self.custom.writes(key) => Some((tenant_id.as_str(), instrument_id.as_str())),
-                Target::Snapshot(_) | Target::Custom { .. } | Target::All => None,
+                Target::Served(..) | Target::Custom { .. } | Target::All => None,
             })
             .collect();
         if dropped.is_empty() {
@@ -139,23 +144,19 @@ impl Rewriter {
         Ok(())
     }
 
-    /// Postgres always has a snapshot before Redis, so it need not be written a second time.
-    async fn write_snapshot(&self, key: &ServedKey, is_drop: bool) -> Result<u64, StoreError> {
-        let ServedKey {
-            tenant_id,
-            name,
-            horizon,
-        } = key;
+    /// Postgres always has a row before Redis, so it need not be written a second time.
+    async fn write_served(&self, projection: Projection, key: &ServedKey, is_drop: bool) -> Result<u64, StoreError> {
         let dropped = match is_drop {
-            true => {
-                let key = Key::curve_snapshot(tenant_id, name, horizon).to_string();
-                self.redis.delete(&[key]).await?
-            }
+            true => self.redis.delete(&[Key::served(projection, key).to_string()]).await?,
             false => 0,
         };
-        let named = (Some(name.as_str()), Some(horizon.as_str()));
-        let found = self.snapshots.newest_of(tenant_id, named, 1).await?;
-        self.redis.put_snapshots(&found).await?;
+        let store = match projection {
+            Projection::CurveSnapshot => &self.snapshots,
+            Projection::DerivedPrice => &self.derived,
+        };
+        let named = (Some(key.name.as_str()), Some(key.horizon.as_str()));
+        let found = store.newest_of(&key.tenant_id, named, 1).await?;
+        self.redis.put_served(projection, &found).await?;
         Ok(dropped)
     }
 

@@ -177,6 +177,7 @@ mod tests {
         let keys = [
             "ratelimit:10.0.0.1",
             "served:custom:vwap:acme:A",
+            "served:custom:derived_price:acme:A",
             "served:latest_price:acme:A",
             "served:latest_price:acme:B%3A1",
             "served:latest_price:default:A",
@@ -193,6 +194,7 @@ mod tests {
             [
                 ("served:latest_price", "acme", 2),
                 ("ratelimit", "", 1),
+                ("served:custom:derived_price", "acme", 1),
                 ("served:custom:vwap", "acme", 1),
                 ("served:latest_price", "default", 1),
                 ("single", "", 1),

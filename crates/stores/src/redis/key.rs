@@ -8,12 +8,17 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::served::{Projection, ServedKey};
+
+/// The type of `served:custom` under which the newest prices of derived series are served. No other value has it.
+pub const DERIVED_TYPE: &str = "derived_price";
 const LATEST_PRICE: &str = "served:latest_price";
 const CURVE_SNAPSHOT: &str = "served:curve_snapshot";
 const CUSTOM: &str = "served:custom:";
+const DERIVED_PRICE: &str = "served:custom:derived_price";
 const REFERENCE: &str = "reference";
 const COPY_MARK: &str = "served:copy:latest_price";
-const SNAPSHOT_MARK: &str = "served:copy:curve_snapshot";
+const SERVED_MARK: &str = "served:copy:";
 
 /// A key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +35,11 @@ pub enum Key<'a> {
         curve_id: Cow<'a, str>,
         horizon: Cow<'a, str>,
     },
+    /// The newest price of a derived series: `served:custom:derived_price:<tenant>:<series>`.
+    DerivedPrice {
+        tenant_id: Cow<'a, str>,
+        series: Cow<'a, str>,
+    },
     /// A value of another kind that is served from Redis: `served:custom:<type>:<tenant>:<instrument>`.
     Custom {
         kind: Cow<'a, str>,
@@ -43,8 +53,8 @@ pub enum Key<'a> {
     },
     /// A projection lane stores it when its copy is complete: `served:copy:latest_price:<lane>`.
     CopyMark { lane: Cow<'a, str> },
-    /// The same of the lane of a partition of curve snapshots: `served:copy:curve_snapshot:<lane>`.
-    SnapshotMark { lane: Cow<'a, str> },
+    /// The same of the lane of a partition of curve snapshots or derived prices: `served:copy:<projection>:<lane>`.
+    ServedMark { projection: Projection, lane: Cow<'a, str> },
 }
 
 impl<'a> Key<'a> {
@@ -62,6 +72,22 @@ impl<'a> Key<'a> {
             tenant_id: tenant_id.into(),
             curve_id: curve_id.into(),
             horizon: horizon.into(),
+        }
+    }
+
+    /// The key of the newest price of a derived series.
+    pub fn derived_price(tenant_id: &'a str, series: &'a str) -> Key<'a> {
+        Key::DerivedPrice {
+            tenant_id: tenant_id.into(),
+            series: series.into(),
+        }
+    }
+
+    /// The key of the copy of what a projection serves under this name.
+    pub fn served(projection: Projection, key: &'a ServedKey) -> Key<'a> {
+        match projection {
+            Projection::CurveSnapshot => Key::curve_snapshot(&key.tenant_id, &key.name, &key.horizon),
+            Projection::DerivedPrice => Key::derived_price(&key.tenant_id, &key.name),
         }
     }
 
@@ -87,9 +113,12 @@ impl<'a> Key<'a> {
         Key::CopyMark { lane: lane.into() }
     }
 
-    /// The key of the mark of a lane of curve snapshots.
-    pub fn snapshot_mark(lane: &'a str) -> Key<'a> {
-        Key::SnapshotMark { lane: lane.into() }
+    /// The key of the mark of a lane of curve snapshots or derived prices.
+    pub fn served_mark(projection: Projection, lane: &'a str) -> Key<'a> {
+        Key::ServedMark {
+            projection,
+            lane: lane.into(),
+        }
     }
 
     /// Parses a key; `None` if it is not one of ours.
@@ -100,8 +129,14 @@ impl<'a> Key<'a> {
                 lane: decoded(last)?.into(),
             });
         }
-        if before == SNAPSHOT_MARK {
-            return Some(Key::SnapshotMark {
+        let is_mark_of = |projection: &Projection| {
+            before
+                .strip_prefix(SERVED_MARK)
+                .is_some_and(|name| name == projection.name())
+        };
+        if let Some(projection) = Projection::ALL.into_iter().find(is_mark_of) {
+            return Some(Key::ServedMark {
+                projection,
                 lane: decoded(last)?.into(),
             });
         }
@@ -125,6 +160,10 @@ impl<'a> Key<'a> {
             REFERENCE => Some(Key::Reference {
                 tenant_id,
                 instrument_id,
+            }),
+            DERIVED_PRICE => Some(Key::DerivedPrice {
+                tenant_id,
+                series: instrument_id,
             }),
             _ => Some(Key::Custom {
                 kind: prefix.strip_prefix(CUSTOM).and_then(decoded)?.into(),
@@ -153,6 +192,9 @@ impl fmt::Display for Key<'_> {
                 encoded(curve_id),
                 encoded(horizon)
             ),
+            Key::DerivedPrice { tenant_id, series } => {
+                write!(f, "{DERIVED_PRICE}:{}:{}", encoded(tenant_id), encoded(series))
+            }
             Key::Custom {
                 kind,
                 tenant_id,
@@ -169,7 +211,7 @@ impl fmt::Display for Key<'_> {
                 instrument_id,
             } => write!(f, "{REFERENCE}:{}:{}", encoded(tenant_id), encoded(instrument_id)),
             Key::CopyMark { lane } => write!(f, "{COPY_MARK}:{}", encoded(lane)),
-            Key::SnapshotMark { lane } => write!(f, "{SNAPSHOT_MARK}:{}", encoded(lane)),
+            Key::ServedMark { projection, lane } => write!(f, "{SERVED_MARK}{}:{}", projection.name(), encoded(lane)),
         }
     }
 }
@@ -179,9 +221,12 @@ pub fn every_latest_price() -> String {
     format!("{LATEST_PRICE}:*")
 }
 
-/// The pattern (for `SCAN`) that matches the newest snapshots of every tenant.
-pub fn every_curve_snapshot() -> String {
-    format!("{CURVE_SNAPSHOT}:*")
+/// The pattern (for `SCAN`) that matches the copies of a projection of every tenant.
+pub fn every_served(projection: Projection) -> String {
+    match projection {
+        Projection::CurveSnapshot => format!("{CURVE_SNAPSHOT}:*"),
+        Projection::DerivedPrice => format!("{DERIVED_PRICE}:*"),
+    }
 }
 
 /// The pattern (for `SCAN`) that matches the marks of all lanes of latest prices.
@@ -189,9 +234,9 @@ pub fn every_copy_mark() -> String {
     format!("{COPY_MARK}:*")
 }
 
-/// The pattern (for `SCAN`) that matches the marks of all lanes of curve snapshots.
-pub fn every_snapshot_mark() -> String {
-    format!("{SNAPSHOT_MARK}:*")
+/// The pattern (for `SCAN`) that matches the marks of all lanes of a projection of curve snapshots or derived prices.
+pub fn every_served_mark(projection: Projection) -> String {
+    format!("{SERVED_MARK}{}:*", projection.name())
 }
 
 /// The pattern (for `SCAN`) that matches the newest prices of one tenant and of no other.
@@ -254,7 +299,9 @@ mod tests {
                 Key::reference(&tenant, &instrument),
                 Key::custom(&instrument, &tenant, &instrument),
                 Key::copy_mark(&tenant),
-                Key::snapshot_mark(&tenant),
+                Key::served_mark(Projection::CurveSnapshot, &tenant),
+                Key::served_mark(Projection::DerivedPrice, &tenant),
+                Key::derived_price(&tenant, &instrument),
                 Key::curve_snapshot(&tenant, &instrument, &tenant),
                 Key::curve_snapshot(&instrument, &tenant, "1m"),
             ] {
@@ -275,7 +322,13 @@ mod tests {
         #[test]
         fn any_text_is_parsed_or_rejected(text in "\\PC{0,40}", rest in "[a:%35A]{0,20}") {
             let _ = Key::parse(&text);
-            for ours in [format!("reference:{rest}"), format!("served:curve_snapshot:{rest}")] {
+            for prefix in [
+                "reference",
+                "served:curve_snapshot",
+                "served:custom:derived_price",
+                "served:copy:derived_price",
+            ] {
+                let ours = format!("{prefix}:{rest}");
                 if let Some(key) = Key::parse(&ours) {
                     prop_assert_eq!(key.to_string(), ours);
                 }
@@ -299,11 +352,49 @@ mod tests {
                 Key::curve_snapshot("acme", "PJM:WEST", "1m"),
                 "served:curve_snapshot:acme:PJM%3AWEST:1m",
             ),
-            (Key::snapshot_mark("curves/3"), "served:copy:curve_snapshot:curves/3"),
+            (
+                Key::derived_price("a:b", "spark%1"),
+                "served:custom:derived_price:a%3Ab:spark%251",
+            ),
+            (
+                Key::served_mark(Projection::CurveSnapshot, "curves/3"),
+                "served:copy:curve_snapshot:curves/3",
+            ),
+            (
+                Key::served_mark(Projection::DerivedPrice, "derived/3"),
+                "served:copy:derived_price:derived/3",
+            ),
         ];
         for (key, name) in names {
             assert_eq!(key.to_string(), name);
+            assert_eq!(Key::parse(name), Some(key));
         }
+        // Written with the type, it is the same key, and of a derived series when it is read.
+        let of_type = Key::custom(DERIVED_TYPE, "acme", "spark").to_string();
+        assert_eq!(Key::parse(&of_type), Some(Key::derived_price("acme", "spark")));
+        assert_eq!(Key::parse("served:copy:no_such:curves/3"), None);
         assert_eq!(latest_prices_of("a:*"), "served:latest_price:a%3A\\*:*");
+    }
+
+    #[test]
+    fn the_patterns_of_a_projection_are_those_of_its_copies_and_of_its_marks() {
+        let key = ServedKey {
+            tenant_id: "t".into(),
+            name: "n".into(),
+            horizon: "1m".into(),
+        };
+        for projection in Projection::ALL {
+            for (key, pattern) in [
+                (Key::served(projection, &key), every_served(projection)),
+                (Key::served_mark(projection, "topic/1"), every_served_mark(projection)),
+            ] {
+                let prefix = pattern.strip_suffix('*').unwrap();
+                assert!(key.to_string().starts_with(prefix), "{key} {pattern}");
+            }
+        }
+        assert_eq!(
+            Projection::ALL.map(every_served),
+            ["served:curve_snapshot:*", "served:custom:derived_price:*"]
+        );
     }
 }

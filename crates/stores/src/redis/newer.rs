@@ -12,7 +12,7 @@ use super::link::Link;
 use super::{AT_ONCE, CHUNK, Key, PRICE_TTL, Redis};
 use crate::StoreError;
 use crate::price::LatestPrice;
-use crate::served::{ServedKey, ServedRow};
+use crate::served::{Projection, ServedRow};
 
 /// Bytes of values per script call, which limits how long it blocks the server: snapshots of curves are large.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -52,24 +52,21 @@ impl Redis {
             .await
     }
 
-    /// Stores snapshots of curves that are not older than the stored ones; returns how many were written.
+    /// Stores snapshots of curves or derived prices that are not older than the stored ones; returns how many were written.
     ///
     /// # Errors
-    /// The error of the server; some snapshots may have been written.
-    pub async fn put_snapshots<'a>(
+    /// The error of the server; some rows may have been written.
+    pub async fn put_served<'a>(
         &self,
-        snapshots: impl IntoIterator<Item = &'a ServedRow>,
+        projection: Projection,
+        rows: impl IntoIterator<Item = &'a ServedRow>,
     ) -> Result<u64, StoreError> {
-        let named = |row: &ServedRow| {
-            let ServedKey {
-                tenant_id,
-                name,
-                horizon,
-            } = &row.key;
-            (self.named(Key::curve_snapshot(tenant_id, name, horizon)), row.to_copy())
+        let operation = match projection {
+            Projection::CurveSnapshot => "put snapshots",
+            Projection::DerivedPrice => "put derived prices",
         };
-        self.put_newer("put snapshots", snapshots.into_iter().map(named).collect())
-            .await
+        let named = |row: &ServedRow| (self.named(Key::served(projection, &row.key)), row.to_copy());
+        self.put_newer(operation, rows.into_iter().map(named).collect()).await
     }
 
     /// Stores values of `served:custom`, which begin with a rank ([`LatestPrice::json_of`]), unless one of a higher rank is there; returns

@@ -294,22 +294,37 @@ async fn a_copy_is_replaced_only_by_one_that_is_not_older() {
         &Trust::default(),
     )
     .unwrap();
-    let key = [Key::curve_snapshot("t", "a", "1y").to_string()];
-    let rows: Vec<ServedRow> = [(1, 1), (-9, 7), (2, -3), (2, 5), (2, 5), (1, 9)]
-        .map(|rank| row(Projection::CurveSnapshot, "a", rank))
-        .into();
-    let newest = row(Projection::CurveSnapshot, "a", (2, 5)).to_copy();
-    for seed in 0..20 {
-        for part in shuffled(&rows, seed).chunks(1 + seed as usize % 3) {
-            redis.put_snapshots(part).await.unwrap();
+    let keys = [
+        Key::curve_snapshot("t", "a", "1y"),
+        Key::derived_price("t", "a"),
+        // What another program keeps under the same names is not touched.
+        Key::custom("mark", "t", "a"),
+    ]
+    .map(|key| key.to_string());
+    let [snapshot, price, other] = &keys;
+    redis
+        .put_custom(vec![(Key::custom("mark", "t", "a"), "1".to_owned())])
+        .await
+        .unwrap();
+    for (projection, key) in [(Projection::CurveSnapshot, snapshot), (Projection::DerivedPrice, price)] {
+        let rows: Vec<ServedRow> = [(1, 1), (-9, 7), (2, -3), (2, 5), (2, 5), (1, 9)]
+            .map(|rank| row(projection, "a", rank))
+            .into();
+        let newest = row(projection, "a", (2, 5)).to_copy();
+        let key = std::slice::from_ref(key);
+        for seed in 0..20 {
+            for part in shuffled(&rows, seed).chunks(1 + seed as usize % 3) {
+                redis.put_served(projection, part).await.unwrap();
+            }
+            assert_eq!(
+                redis.get_many(key).await.unwrap(),
+                [Some(newest.clone())],
+                "{projection:?}, seed {seed}"
+            );
+            redis.delete(key).await.unwrap();
         }
-        assert_eq!(
-            redis.get_many(&key).await.unwrap(),
-            [Some(newest.clone())],
-            "seed {seed}"
-        );
-        redis.delete(&key).await.unwrap();
     }
+    assert_eq!(redis.scan("served:*").await.unwrap(), [other.clone()]);
     // More than one call takes.
     let mut large = row(Projection::CurveSnapshot, "a", (1, 1));
     large.body = format!(r#"{{"value":"{}"}}"#, "x".repeat(700_000));
@@ -319,8 +334,11 @@ async fn a_copy_is_replaced_only_by_one_that_is_not_older() {
             ..large.clone()
         })
         .collect();
-    assert_eq!(redis.put_snapshots(&many).await.unwrap(), 5);
-    let mark = Key::snapshot_mark("curves[1]");
-    redis.set_mark(&mark, "1-1").await.unwrap();
-    assert_eq!(redis.state_with(&mark).await.unwrap().mark.as_deref(), Some("1-1"));
+    assert_eq!(redis.put_served(Projection::CurveSnapshot, &many).await.unwrap(), 5);
+    for projection in Projection::ALL {
+        let mark = Key::served_mark(projection, "curves[1]");
+        assert_eq!(redis.state_with(&mark).await.unwrap().mark, None, "{projection:?}");
+        redis.set_mark(&mark, "1-1").await.unwrap();
+        assert_eq!(redis.state_with(&mark).await.unwrap().mark.as_deref(), Some("1-1"));
+    }
 }

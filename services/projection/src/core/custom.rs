@@ -10,6 +10,7 @@ use std::sync::Arc;
 use service::Reader;
 use stores::price::RANK;
 use stores::redis::Key;
+use stores::redis::key::DERIVED_TYPE;
 use stores::{LatestPrice, PriceField};
 
 const NAME: &str = "PROJECTION_CUSTOM";
@@ -105,6 +106,11 @@ fn custom_type(item: &str) -> Result<CustomType, String> {
     let mut parts = item.split(':').map(str::trim);
     let name = parts.next().unwrap_or_default();
     check_name(name)?;
+    if name == DERIVED_TYPE {
+        return Err(format!(
+            "'{DERIVED_TYPE}' is the type of derived series, whose newest prices projection writes itself; give it another name"
+        ));
+    }
     let mut fields: Vec<(String, PriceField)> = Vec::new();
     for part in parts {
         let (shown, field) = part.split_once('=').unwrap_or((part, part));
@@ -237,6 +243,7 @@ mod tests {
             ("a:price:price", "'price' is named twice"),
             ("a:standing=price", "name of the rank"),
             ("a:price,a:volume", "defines 'a' twice"),
+            ("derived_price:price", "is the type of derived series"),
         ] {
             let refused = types(text).unwrap_err();
             assert!(refused.contains(part) && refused.contains(NAME), "{text}: {refused}");

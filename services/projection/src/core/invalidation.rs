@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use delivery::Ticket;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stores::ServedKey;
 use stores::redis::Key;
+use stores::{Projection, ServedKey};
 
-use super::rules::{Rule, snapshot_notice};
+use super::rules::{Rule, served_notice};
 
 /// The message is not JSON of an invalidation.
 pub const BROKEN_JSON: &str = "broken_json";
@@ -42,7 +42,7 @@ pub struct Invalidation {
     pub instrument_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// All latest prices and curve snapshots of all tenants.
+    /// All latest prices, curve snapshots and derived prices of all tenants.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,13 +53,13 @@ pub struct Invalidation {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum Target {
-    /// Every latest price and curve snapshot.
+    /// Every latest price, curve snapshot and derived price.
     All,
     /// The latest price of an instrument.
     Price { tenant_id: String, instrument_id: String },
-    /// The newest snapshot of a curve to a horizon.
-    Snapshot(ServedKey),
-    /// A value of `served:custom`: it is dropped. One of a configured type is written again; those of other programs are only in Redis.
+    /// The newest snapshot of a curve to a horizon, or the newest price of a derived series.
+    Served(Projection, ServedKey),
+    /// Another value of `served:custom`: it is dropped. One of a configured type is written again; those of other programs are only in Redis.
     Custom {
         tenant_id: String,
         instrument_id: String,
@@ -84,7 +84,7 @@ impl Invalidation {
     pub fn message_key(&self) -> Option<String> {
         match self.target().ok()? {
             Target::All => None,
-            Target::Snapshot(key) => Some(format!("{}|{}", key.tenant_id, key.name)),
+            Target::Served(_, key) => Some(format!("{}|{}", key.tenant_id, key.name)),
             Target::Price {
                 tenant_id,
                 instrument_id,
@@ -142,11 +142,10 @@ impl Invalidation {
                     horizon,
                 }),
                 _,
-            ) => Ok(Target::Snapshot(ServedKey {
-                tenant_id: tenant_id.into_owned(),
-                name: curve_id.into_owned(),
-                horizon: horizon.into_owned(),
-            })),
+            ) => Ok(served(Projection::CurveSnapshot, [tenant_id, curve_id, horizon])),
+            (Some(Key::DerivedPrice { tenant_id, series }), _) => {
+                Ok(served(Projection::DerivedPrice, [tenant_id, series, Cow::Borrowed("")]))
+            }
             (
                 Some(Key::Custom {
                     tenant_id,
@@ -163,7 +162,7 @@ impl Invalidation {
                 })
             }
             (Some(Key::Custom { .. }), Action::Refresh) => {
-                let reason = "a value of served:custom cannot be refreshed: invalidate the key; one of PROJECTION_CUSTOM is then written again, any other by its program";
+                let reason = "a value of served:custom, apart from derived_price, cannot be refreshed: invalidate the key; one of PROJECTION_CUSTOM is then written again, any other by its program";
                 Err((INVALID_VALUE, reason.to_owned()))
             }
             _ => {
@@ -173,6 +172,17 @@ impl Invalidation {
             }
         }
     }
+}
+
+/// What a projection serves under tenant, name and horizon.
+fn served(projection: Projection, names: [Cow<'_, str>; 3]) -> Target {
+    let [tenant_id, name, horizon] = names.map(Cow::into_owned);
+    let key = ServedKey {
+        tenant_id,
+        name,
+        horizon,
+    };
+    Target::Served(projection, key)
 }
 
 impl Request {
@@ -193,9 +203,9 @@ impl Request {
     /// The notice about it. Without tenant and instrument it is about all prices.
     pub fn notice(&self) -> String {
         let (tenant_id, instrument_id) = match &self.target {
-            Target::Snapshot(key) => {
+            Target::Served(projection, key) => {
                 let asked = self.reason.as_deref().unwrap_or(Rule::Manual.name());
-                return snapshot_notice(key, Some(asked));
+                return served_notice(*projection, key, Some(asked));
             }
             Target::All => (None, None),
             Target::Price {
@@ -324,14 +334,27 @@ mod tests {
             parse(r#"{"action":"invalidate","key":"served:custom:vwap:acme:A%3A1"}"#),
             Ok((Action::Invalidate, custom))
         );
-        let snapshot = Target::Snapshot(ServedKey {
-            tenant_id: "acme".into(),
-            name: "PJM:WEST".into(),
-            horizon: "1m".into(),
-        });
-        for action in [Action::Refresh, Action::Invalidate] {
-            let text = json!({"action": action, "key": "served:curve_snapshot:acme:PJM%3AWEST:1m"}).to_string();
-            assert_eq!(parse(&text), Ok((action, snapshot.clone())));
+        for (projection, horizon, key) in [
+            (
+                Projection::CurveSnapshot,
+                "1m",
+                "served:curve_snapshot:acme:PJM%3AWEST:1m",
+            ),
+            (
+                Projection::DerivedPrice,
+                "",
+                "served:custom:derived_price:acme:PJM%3AWEST",
+            ),
+        ] {
+            let named = ServedKey {
+                tenant_id: "acme".into(),
+                name: "PJM:WEST".into(),
+                horizon: horizon.into(),
+            };
+            for action in [Action::Refresh, Action::Invalidate] {
+                let text = json!({"action": action, "key": key}).to_string();
+                assert_eq!(parse(&text), Ok((action, Target::Served(projection, named.clone()))));
+            }
         }
         assert_eq!(
             parse(r#"{"action":"refresh","all":true}"#),

@@ -5,7 +5,7 @@
 
 use domain::{Decimal, Micros};
 use serde_json::json;
-use stores::ServedKey;
+use stores::{Projection, ServedKey};
 
 /// Redis channel of all notices.
 pub const CHANNEL: &str = "cache:invalidation";
@@ -25,6 +25,8 @@ pub enum Rule {
     Manual,
     /// A newer snapshot of the curve is served.
     NewSnapshot,
+    /// A newer price of the derived series is served.
+    NewDerivedPrice,
 }
 
 impl Rule {
@@ -35,6 +37,7 @@ impl Rule {
             Rule::Age => "age",
             Rule::Manual => "manual",
             Rule::NewSnapshot => "new_snapshot",
+            Rule::NewDerivedPrice => "new_derived_price",
         }
     }
 }
@@ -73,17 +76,23 @@ impl Notice {
     }
 }
 
-/// The message about a curve snapshot: a newer one is served, or someone asked for it, for this reason.
-pub fn snapshot_notice(key: &ServedKey, asked: Option<&str>) -> String {
-    let rule = match asked {
-        None => Rule::NewSnapshot.name(),
-        Some(_) => Rule::Manual.name(),
+/// The message about a curve snapshot or derived price: a newer one is served, or someone asked for it, for this reason.
+pub fn served_notice(projection: Projection, key: &ServedKey, asked: Option<&str>) -> String {
+    let rule = match (asked, projection) {
+        (Some(_), _) => Rule::Manual.name(),
+        (None, Projection::CurveSnapshot) => Rule::NewSnapshot.name(),
+        (None, Projection::DerivedPrice) => Rule::NewDerivedPrice.name(),
     };
-    json!({
-        "tenant_id": key.tenant_id, "curve_id": key.name, "horizon": key.horizon,
-        "rule": rule, "reason": asked.unwrap_or(rule),
-    })
-    .to_string()
+    let reason = asked.unwrap_or(rule);
+    let notice = match projection {
+        Projection::CurveSnapshot => json!({
+            "tenant_id": key.tenant_id, "curve_id": key.name, "horizon": key.horizon, "rule": rule, "reason": reason,
+        }),
+        Projection::DerivedPrice => json!({
+            "tenant_id": key.tenant_id, "series": key.name, "rule": rule, "reason": reason,
+        }),
+    };
+    notice.to_string()
 }
 
 #[cfg(test)]
@@ -144,16 +153,27 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_about_a_snapshot_names_curve_and_horizon() {
-        let key = ServedKey {
+    fn a_notice_names_curve_and_horizon_or_the_series() {
+        let key = |horizon: &str| ServedKey {
             tenant_id: "acme".into(),
             name: "C".into(),
-            horizon: "1m".into(),
+            horizon: horizon.into(),
         };
-        let read = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        let snapshot = |asked| {
+            serde_json::from_str::<serde_json::Value>(&served_notice(Projection::CurveSnapshot, &key("1m"), asked))
+                .unwrap()
+        };
         let named = |rule: &str, reason: &str| json!({"tenant_id": "acme", "curve_id": "C", "horizon": "1m", "rule": rule, "reason": reason});
-        assert_eq!(read(snapshot_notice(&key, None)), named("new_snapshot", "new_snapshot"));
-        assert_eq!(read(snapshot_notice(&key, Some("by hand"))), named("manual", "by hand"));
+        assert_eq!(snapshot(None), named("new_snapshot", "new_snapshot"));
+        assert_eq!(snapshot(Some("by hand")), named("manual", "by hand"));
+        let price = |asked| {
+            serde_json::from_str::<serde_json::Value>(&served_notice(Projection::DerivedPrice, &key(""), asked))
+                .unwrap()
+        };
+        let named =
+            |rule: &str, reason: &str| json!({"tenant_id": "acme", "series": "C", "rule": rule, "reason": reason});
+        assert_eq!(price(None), named("new_derived_price", "new_derived_price"));
+        assert_eq!(price(Some("by hand")), named("manual", "by hand"));
     }
 
     /// Outside of the open band of 99 to 101 % around the price before it, whatever the sign.

@@ -82,20 +82,13 @@ pub struct ServedLane {
     under_way: Option<ServedWork>,
     commit_due: Micros,
     pending: Pending,
-    /// `None` if Redis has no copy of what it serves.
-    copy: Option<Copy>,
+    copy: Copy,
 }
 
 impl ServedLane {
     /// A lane at the stored position, with the ranks of the stored rows. The seed sets the jitter of its waits.
-    pub fn new(
-        interval: Micros,
-        seed: u64,
-        has_copy: bool,
-        loaded: Option<LoadedPosition>,
-        newest: Newest,
-    ) -> ServedLane {
-        let copy = has_copy.then(|| Copy {
+    pub fn new(interval: Micros, seed: u64, loaded: Option<LoadedPosition>, newest: Newest) -> ServedLane {
+        let copy = Copy {
             run: None,
             evicted: 0,
             has_evicted: false,
@@ -105,7 +98,7 @@ impl ServedLane {
             check_due: 0,
             eviction_due: 0,
             waits: RetryPolicy::SOON.seeded_waits(seed),
-        });
+        };
         ServedLane {
             interval,
             newest,
@@ -163,7 +156,8 @@ impl ServedLane {
             });
         }
         // Before the first record there is no copy that could be lost.
-        if let (Some(copy), false, true) = (&mut self.copy, drain, self.stored.is_some()) {
+        if !drain && self.stored.is_some() {
+            let copy = &mut self.copy;
             work.refill = copy.refill && now >= copy.refill_due;
             if now >= copy.check_due {
                 work.check_copy = true;
@@ -181,9 +175,7 @@ impl ServedLane {
         let Some(work) = self.under_way.take() else {
             return Next::Continue;
         };
-        if let Some(copy) = &mut self.copy {
-            copy.finished(&work, answers, now);
-        }
+        self.copy.finished(&work, answers, now);
         let Some(commit) = work.commit else {
             return Next::Continue;
         };
@@ -211,8 +203,8 @@ impl ServedLane {
             return None;
         }
         let commit = self.commit_waits().then_some(self.commit_due);
-        let refill = self.copy.as_ref().filter(|copy| copy.refill && self.stored.is_some());
-        earlier(commit, refill.map(|copy| copy.refill_due))
+        let refills = self.copy.refill && self.stored.is_some();
+        earlier(commit, refills.then_some(self.copy.refill_due))
     }
 
     /// Time of the oldest record that Postgres does not have yet.

@@ -137,7 +137,7 @@ impl World {
         let at = position.as_ref().map_or(0, |loaded| loaded.position.next_offset) as usize;
         Owner {
             id,
-            lane: ServedLane::new(INTERVAL, id, true, position, newest),
+            lane: ServedLane::new(INTERVAL, id, position, newest),
             at,
         }
     }
@@ -360,7 +360,7 @@ fn a_log_that_is_read_again_writes_no_row() {
         ..row(&mut Rng::with_seed(1), 0)
     };
     newest.restore(named((5, 1)).key, (5, 1));
-    let mut lane = ServedLane::new(INTERVAL, 1, false, None, newest);
+    let mut lane = ServedLane::new(INTERVAL, 1, None, newest);
     for (offset, rank) in (0..).zip(ranks) {
         assert!(!lane.take_in((offset, 0), &named(rank).key, rank, || named(rank)));
     }

@@ -1,7 +1,7 @@
 //! Values of `served:custom` that projection has made of prices: they are dropped with the copies of the prices.
 //!
 //! The one who rebuilds need not have the settings of projection: a value that begins with a rank is one of these. Those of other programs
-//! are left alone.
+//! and the prices of derived series ([`Key::DerivedPrice`]), which may have the name of an instrument, are left alone.
 
 use std::collections::HashSet;
 
@@ -59,6 +59,7 @@ mod tests {
             ("served:custom:mark:acme:A%3A1", true),
             ("served:custom:mark:acme:A", false),
             ("served:custom:mark:other:A%3A1", false),
+            ("served:custom:derived_price:acme:A%3A1", false),
             ("served:latest_price:acme:A%3A1", false),
         ] {
             assert_eq!(is_of(&key.to_owned()), expected, "{key}");

@@ -62,7 +62,7 @@ impl ServedRebuild {
     /// A server does not answer, or the topics are not those of the rows.
     pub async fn run(&self, show: impl FnMut(&Step) + Send + 'static) -> Result<Report, RebuildError> {
         let began = Instant::now();
-        if self.projection.has_copy() && !self.is_dry_run {
+        if !self.is_dry_run {
             self.of.redis.ping().await?;
         }
         self.of.check_topics(!self.is_dry_run).await?;
@@ -164,13 +164,10 @@ impl ServedRebuild {
     /// Lets the owners write the copies again; false if one does not answer. A refill that was under way may have written an older row as the
     /// newer one that it was: so the copies that differ are dropped between two refills.
     async fn show_new(&self, owners: &[String], differing: &[ServedKey]) -> Result<bool, RebuildError> {
-        if !self.projection.has_copy() {
-            return Ok(true);
-        }
         let is_refilled = self.refill(owners).await?;
         let keys: Vec<String> = differing
             .iter()
-            .map(|key| Key::curve_snapshot(&key.tenant_id, &key.name, &key.horizon).to_string())
+            .map(|key| Key::served(self.projection, key).to_string())
             .collect();
         self.of.drop_copies(&keys).await?;
         match is_refilled && !keys.is_empty() {
@@ -183,7 +180,7 @@ impl ServedRebuild {
     async fn refill(&self, owners: &[String]) -> Result<bool, RebuildError> {
         let marks: Vec<String> = owners
             .iter()
-            .map(|owner| Key::snapshot_mark(owner).to_string())
+            .map(|owner| Key::served_mark(self.projection, owner).to_string())
             .collect();
         self.of.redis.delete(&marks).await?;
         let deadline = Instant::now() + REFILL_LIMIT;

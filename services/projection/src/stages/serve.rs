@@ -176,8 +176,7 @@ impl Server {
                 active.refused = None;
                 active.is_well = true;
                 active.behind_since = None;
-                let (seed, has_copy) = (self.id ^ assignment, projection.has_copy());
-                let lane = ServedLane::new(self.parts.interval, seed, has_copy, position, newest);
+                let lane = ServedLane::new(self.parts.interval, self.id ^ assignment, position, newest);
                 active.state = State::Serving(Box::new(lane));
                 io.start(partition, start);
                 if let StartAt::Offset(next_offset) = start {

@@ -12,11 +12,11 @@ use stream::{Brokers, Partition};
 
 use super::store_work::LoadError;
 use crate::core::newest::Newest;
-use crate::core::rules::{CHANNEL, snapshot_notice};
+use crate::core::rules::{CHANNEL, served_notice};
 use crate::core::served_lane::{ServedAnswers, ServedWork};
 use crate::core::work::{Committed, CopySeen};
 
-/// Snapshots that a refill reads from Postgres at once.
+/// Rows that a refill reads from Postgres at once.
 const PART: i64 = 200;
 
 /// The stores of both projections. Cheap to clone.
@@ -28,7 +28,7 @@ pub struct ServedStores {
     pub derived: ServedStore,
     /// Remembers the ids of topics, for all projections.
     pub topics: LatestPriceStore,
-    /// The copy of the snapshots for readers.
+    /// The copy of both for readers.
     pub redis: Redis,
     /// A refusal of Postgres before the first load ends the process, a later one is waited for.
     pub was_let_in: Arc<AtomicBool>,
@@ -96,13 +96,11 @@ impl ServedStores {
             if answers.committed != Some(Committed::Yes) {
                 return answers;
             }
-            if projection.has_copy() {
-                answers.redis_ok = succeeded(self.copy(&commit.rows).await);
-            }
+            answers.redis_ok = succeeded(self.copy(projection, &commit.rows).await);
         }
         let owner = partition.to_string();
         if work.check_copy && answers.redis_ok {
-            match self.redis.state_with(&Key::snapshot_mark(&owner)).await {
+            match self.redis.state_with(&Key::served_mark(projection, &owner)).await {
                 Ok(state) => {
                     answers.copy = Some(CopySeen {
                         is_marked: state.mark.as_deref() == Some(own),
@@ -135,16 +133,19 @@ impl ServedStores {
         });
     }
 
-    /// Writes snapshots that Postgres has, then tells whoever has copies of their own.
-    async fn copy(&self, rows: &[ServedRow]) -> Result<(), StoreError> {
+    /// Writes rows that Postgres has, then tells whoever has copies of their own.
+    async fn copy(&self, projection: Projection, rows: &[ServedRow]) -> Result<(), StoreError> {
         if rows.is_empty() {
             return Ok(());
         }
-        self.redis.put_snapshots(rows).await?;
-        let texts: Vec<String> = rows.iter().map(|row| snapshot_notice(&row.key, None)).collect();
-        // The snapshots are written. A listener that misses notices must read them again, as after a lost connection.
+        self.redis.put_served(projection, rows).await?;
+        let texts: Vec<String> = rows
+            .iter()
+            .map(|row| served_notice(projection, &row.key, None))
+            .collect();
+        // The rows are written. A listener that misses notices must read them again, as after a lost connection.
         if let Err(error) = self.redis.publish(CHANNEL, &texts).await {
-            tracing::warn!(error = %error, channel = CHANNEL, notices = texts.len(), "notices about new curve snapshots could not be published; the snapshots are written");
+            tracing::warn!(error = %error, channel = CHANNEL, projection = projection.name(), notices = texts.len(), "notices about new curve snapshots or derived prices could not be published; the rows are written");
         }
         Ok(())
     }
@@ -157,14 +158,14 @@ impl ServedStores {
         owner: &str,
         own: &str,
     ) -> Result<(), StoreError> {
-        self.redis.set_mark(&Key::snapshot_mark(owner), own).await?;
+        self.redis.set_mark(&Key::served_mark(projection, owner), own).await?;
         let (store, mut after) = (self.of(projection), None);
         loop {
             let rows = store.rows_after(partition.number, after.as_ref(), PART).await?;
             let Some(last) = rows.last() else {
                 return Ok(());
             };
-            self.redis.put_snapshots(&rows).await?;
+            self.redis.put_served(projection, &rows).await?;
             after = Some(last.key.clone());
         }
     }
@@ -172,7 +173,7 @@ impl ServedStores {
 
 fn succeeded(result: Result<(), StoreError>) -> bool {
     if let Err(error) = &result {
-        tracing::warn!(error = %error, "a copy of curve snapshots could not be written to redis; redis is filled again when both stores answer");
+        tracing::warn!(error = %error, "copies of curve snapshots or derived prices could not be written to redis; redis is filled again when both stores answer");
     }
     result.is_ok()
 }

@@ -19,7 +19,7 @@ use domain::Micros;
 use ops::connection::Connection;
 use ops::threads::reading;
 use service::clients::Clients;
-use stores::{ClickHouse, Postgres, redis};
+use stores::{ClickHouse, Postgres, Projection, redis};
 
 use super::cut::Cut;
 use super::gaps::Gaps;
@@ -59,7 +59,10 @@ pub(super) async fn check(
         let expected = source.expected().await?;
         let stored = source.stored(&postgres).await?;
         let copies = match kind {
-            Kind::CurveSnapshot => Some(served::in_redis(&redis, &redis::key::every_curve_snapshot()).await?),
+            Kind::CurveSnapshot => {
+                let pattern = redis::key::every_served(Projection::CurveSnapshot);
+                Some(served::in_redis(&redis, &pattern).await?)
+            }
             Kind::DerivedPrice => None,
         };
         // The records since the cut come last, so that they have what every store has.
