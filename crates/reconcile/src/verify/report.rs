@@ -33,7 +33,7 @@ pub enum Subject {
     Redis,
     /// Newest curve snapshots or derived prices in PostgreSQL.
     Newest(Kind),
-    /// Copies of the newest curve snapshots in Redis.
+    /// Copies of the newest curve snapshots or derived prices in Redis.
     NewestCopies,
 }
 

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Micros;
 use serde_json::Value;
-use stores::redis;
 
 use super::super::report::{Check, Differences, Subject, Wrong, WrongRow};
 use super::super::served::KEY_LIFE;
@@ -162,10 +161,10 @@ impl Around {
         for (name, value) in values {
             let body = Row::of_body(self.kind, value);
             let found = Found { columns: None, body };
-            match key_of(name) {
+            match self.kind.of_copy(name) {
                 Some(key) => drop(copies.insert(key, found)),
                 None => {
-                    let text = format!("key {name} is not that of a curve and horizon");
+                    let text = format!("key {name} is not that of {}", self.kind.names());
                     tally.found += 1;
                     tally.wrong(Wrong::Surplus, &[name.clone(), String::new(), String::new()], "", text);
                 }
@@ -178,8 +177,7 @@ impl Around {
                 tally.left.excused.insert(self.kind.named(key));
                 continue;
             }
-            let [tenant, curve, horizon] = key;
-            let name = format!("key {}", redis::Key::curve_snapshot(tenant, curve, horizon));
+            let name = format!("key {}", self.kind.copy(key));
             let wanted = wanted.map(|expected| &expected.row);
             match (wanted, copies.get(key)) {
                 (wanted, Some(found)) => {
@@ -262,18 +260,6 @@ impl Around {
     }
 }
 
-/// Tenant, curve and horizon of a copy's key.
-fn key_of(name: &str) -> Option<Key> {
-    match redis::Key::parse(name)? {
-        redis::Key::CurveSnapshot {
-            tenant_id,
-            curve_id,
-            horizon,
-        } => Some([tenant_id, curve_id, horizon].map(std::borrow::Cow::into_owned)),
-        _ => None,
-    }
-}
-
 /// Adds a sentence for each field that differs, such as `points[3].price is 2 instead of 1`.
 fn changes(path: &str, wanted: &Value, found: &Value, all: &mut Vec<String>) {
     match (wanted, found) {
@@ -313,6 +299,7 @@ mod tests {
     use super::*;
 
     const COPY: &str = "served:curve_snapshot:t:C:1m";
+    const COPY_OF_PRICE: &str = "served:custom:derived_price:t:s";
 
     fn key(name: &str) -> Key {
         ["t", name, "1m"].map(str::to_owned)
@@ -506,5 +493,64 @@ mod tests {
             ["series s of tenant t differs: value is 2 instead of 1.5"]
         );
         assert_eq!(check.differences.rows[0].key, ["t", "s"]);
+    }
+
+    #[test]
+    fn a_copy_of_a_derived_price_is_compared_also_when_it_has_no_value() {
+        let of = |value: Option<&str>| Row::of_body(Kind::DerivedPrice, &price_body(value)).unwrap();
+        let key: Key = ["t", "s", ""].map(str::to_owned);
+        let around = Around {
+            kind: Kind::DerivedPrice,
+            ..around()
+        };
+        let compare = |value: Option<&str>, age, copy: Option<(&str, String)>| {
+            let row = Row {
+                known: None,
+                ..of(value)
+            };
+            let wanted = [(key.clone(), Expected { row, partition: 0 })].into();
+            let found = Found {
+                columns: Some(of(value).rank),
+                body: Ok(of(value)),
+            };
+            let stored = Stored {
+                found,
+                partition: 0,
+                age,
+            };
+            let copies: BTreeMap<String, String> =
+                copy.into_iter().map(|(name, body)| (name.to_owned(), body)).collect();
+            around.redis(&wanted, &[(key.clone(), stored)].into(), &copies).0
+        };
+        for value in [Some("1.5"), None] {
+            let right = price_body(value).replacen('{', r#"{"standing":"x","#, 1);
+            let check = compare(value, 0, Some((COPY_OF_PRICE, right)));
+            assert!(check.ok && check.found == 1, "{check:?}");
+        }
+        for (value, copy, text) in [
+            (Some("1.5"), Some("2"), "value is 2 instead of 1.5"),
+            (Some("1.5"), None, "value is null instead of 1.5"),
+            (None, Some("2"), "value is 2 instead of null"),
+        ] {
+            let check = compare(value, KEY_LIFE, Some((COPY_OF_PRICE, price_body(copy))));
+            assert_eq!(named(&check), [format!("key {COPY_OF_PRICE} differs: {text}")]);
+        }
+        let check = compare(Some("1.5"), 0, None);
+        assert!(
+            named(&check)[0].starts_with(&format!("key {COPY_OF_PRICE} is missing: event_time")),
+            "{check:?}"
+        );
+        assert!(compare(Some("1.5"), KEY_LIFE, None).ok);
+        for (other, text) in [
+            ("served:custom:derived_price:t:GHOST", "has none of this name"),
+            ("served:custom:derived_price:t", "is not that of a derived series"),
+            ("served:curve_snapshot:t:s:1m", "is not that of a derived series"),
+        ] {
+            let check = compare(Some("1.5"), KEY_LIFE, Some((other, price_body(Some("1.5")))));
+            assert!(
+                named(&check).len() == 1 && named(&check)[0].contains(other) && named(&check)[0].contains(text),
+                "{check:?}"
+            );
+        }
     }
 }

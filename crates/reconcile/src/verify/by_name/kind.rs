@@ -2,13 +2,18 @@
 //!
 //! Invariant: numbers are asked for as text, so that every digit arrives.
 
+use std::borrow::Cow;
+
 use codec::{CodecError, Record, Wire};
 use domain::Micros;
 use ops::present::iso;
 use service::Names;
 use service::writer::TableSpec;
 use service::writer::tables::{CURVE_SNAPSHOTS, DERIVED_PRICES};
+use stores::Projection;
 use stores::clickhouse::literal;
+use stores::redis;
+use stores::redis::key::every_served;
 
 /// Tenant, curve or series, and horizon (empty for a series).
 pub(super) type Key = [String; 3];
@@ -25,8 +30,8 @@ pub enum Kind {
 }
 
 /// What to do about wrong copies in Redis.
-pub const COPIES_CURE: &str = "copies of curve snapshots in Redis: `dp cache refresh` writes them again from PostgreSQL, which must be right \
-    first; one that is still wrong then, or that nothing explains, goes with `dp cache invalidate --key KEY`";
+pub const COPIES_CURE: &str = "copies of curve snapshots and derived prices in Redis: `dp cache refresh` writes them again from \
+    PostgreSQL, which must be right first; one that is still wrong then, or that nothing explains, goes with `dp cache invalidate --key KEY`";
 
 impl Kind {
     /// Both.
@@ -59,6 +64,48 @@ impl Kind {
         match self {
             Kind::CurveSnapshot => "served_curve_snapshots",
             Kind::DerivedPrice => "served_derived_prices",
+        }
+    }
+
+    /// The pattern (for `SCAN`) that matches its copies in Redis.
+    pub(super) fn every_copy(self) -> String {
+        every_served(match self {
+            Kind::CurveSnapshot => Projection::CurveSnapshot,
+            Kind::DerivedPrice => Projection::DerivedPrice,
+        })
+    }
+
+    /// The key of its copy in Redis.
+    pub(super) fn copy(self, [tenant, name, horizon]: &Key) -> String {
+        match self {
+            Kind::CurveSnapshot => redis::Key::curve_snapshot(tenant, name, horizon).to_string(),
+            Kind::DerivedPrice => redis::Key::derived_price(tenant, name).to_string(),
+        }
+    }
+
+    /// Tenant, name and horizon of a copy's key; `None` if it is not one of this kind.
+    pub(super) fn of_copy(self, key: &str) -> Option<Key> {
+        match (self, redis::Key::parse(key)?) {
+            (
+                Kind::CurveSnapshot,
+                redis::Key::CurveSnapshot {
+                    tenant_id,
+                    curve_id,
+                    horizon,
+                },
+            ) => Some([tenant_id, curve_id, horizon].map(Cow::into_owned)),
+            (Kind::DerivedPrice, redis::Key::DerivedPrice { tenant_id, series }) => {
+                Some([tenant_id.into_owned(), series.into_owned(), String::new()])
+            }
+            _ => None,
+        }
+    }
+
+    /// What a key of a copy names.
+    pub(super) fn names(self) -> &'static str {
+        match self {
+            Kind::CurveSnapshot => "a curve and horizon",
+            Kind::DerivedPrice => "a derived series",
         }
     }
 
