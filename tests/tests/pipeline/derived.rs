@@ -8,7 +8,7 @@ use testkit::kafka::{Outgoing, Publisher};
 use testkit::times::iso;
 
 use crate::repair::deleted_versions_are_written_again;
-use crate::served_by_name::a_changed_derived_price_is_named;
+use crate::served_by_name::changed_derived_prices_are_named;
 
 const TENANT: &str = "derived";
 /// A tenant with prices of the same legs.
@@ -241,7 +241,7 @@ fn derived_prices_are_those_of_their_ticks_while_aggregation_is_killed() {
     pipeline.agree().unwrap();
     a_stale_leg_gives_no_value_and_is_counted(&pipeline, start);
     deleted_values_are_written_again(&pipeline);
-    a_changed_derived_price_is_named(&pipeline, (TENANT, "basis"));
+    changed_derived_prices_are_named(&pipeline, TENANT, ["basis", "spark", "quote"]);
     a_lost_null_is_found(&pipeline, start);
     wrong_values_are_named(&pipeline);
     explained(&pipeline);
@@ -338,7 +338,7 @@ fn deleted_values_are_written_again(pipeline: &Pipeline) {
 }
 
 /// A price of a quarter of an hour is replaced by one of five minutes, so the value ten minutes later is taken back. Its row says null, and is
-/// missed as any other.
+/// missed as any other. PostgreSQL and Redis serve null, too.
 fn a_lost_null_is_found(pipeline: &Pipeline, start: i64) {
     let of = |condition: &str| format!("tenant_id = '{TENANT}' AND series = 'taken' AND {condition}");
     let arrives = |condition: &str| {
@@ -348,9 +348,32 @@ fn a_lost_null_is_found(pipeline: &Pipeline, start: i64) {
     let spot = message("SPOT", "D.SPOT", "trade", start + 600 * SECOND, "3");
     publish(pipeline, &[message("WIDE", "D.WIDE", "rt15", start, "7"), spot]);
     arrives("value = 4");
+    served_value_is(pipeline, "taken", Some(4.0));
     publish(pipeline, &[message("NARROW", "D.WIDE", "rt5", start, "8")]);
     arrives("isNull(value)");
+    served_value_is(pipeline, "taken", None);
     deleted_versions_are_written_again(pipeline, "derived_prices", &of("isNull(value)"));
+}
+
+/// Waits until this is the newest value of the series in PostgreSQL and in Redis; `None` is null.
+fn served_value_is(pipeline: &Pipeline, series: &str, expected: Option<f64>) {
+    let sql = format!(
+        "SELECT price::text FROM served_derived_prices WHERE generation = '' AND tenant_id = '{TENANT}' AND series = '{series}'"
+    );
+    let key = format!("served:custom:derived_price:{TENANT}:{series}");
+    let mut last = Vec::new();
+    let is_served = eventually("both stores serve the value", || {
+        let row = pipeline.postgres.rows(&sql)?.into_iter().flatten().next();
+        let copy = pipeline.redis.run(&["GET", &key])?.into_iter().flatten().next();
+        last = row.into_iter().chain(copy).collect();
+        let shows = |text: &String| {
+            let shown: Value = serde_json::from_str(text).unwrap();
+            let value = shown.get("value").unwrap();
+            expected.map_or(value.is_null(), |number| value.as_f64() == Some(number))
+        };
+        Ok(last.len() == 2 && last.iter().all(shows))
+    });
+    assert!(is_served.is_ok(), "{last:?} instead of {expected:?}");
 }
 
 /// `dp verify` names a value that is missing, one with a wrong number, one that nothing explains, and one that has lost an earlier version; it

@@ -185,22 +185,38 @@ fn in_postgres(pipeline: &Pipeline, what: &str, sql: &str, expected: &Newest) {
     assert!(agreed.is_ok(), "{what}: {last:?} instead of {wanted:?}");
 }
 
-fn in_redis(pipeline: &Pipeline, what: &str, expected: &Newest) {
-    let wanted: BTreeMap<String, (i64, f64)> = expected
+const SNAPSHOTS: &str = "served:curve_snapshot:";
+const PRICES: &str = "served:custom:derived_price:";
+
+/// The key of a copy.
+fn key_of(name: &str, horizon: &str) -> String {
+    let part = |text: &str| text.replace('%', "%25").replace(':', "%3A");
+    match horizon {
+        "" => format!("{PRICES}{}:{}", part(TENANT), part(name)),
+        _ => format!("{SNAPSHOTS}{}:{}:{horizon}", part(TENANT), part(name)),
+    }
+}
+
+/// Redis has copies of these snapshots and of these derived prices, and no others.
+fn in_redis(pipeline: &Pipeline, what: &str, (curves, derived): (&Newest, &Newest)) {
+    let wanted: BTreeMap<String, (i64, f64)> = curves
         .iter()
-        .map(|((name, horizon), (minute, version))| {
-            let part = |text: &str| text.replace('%', "%25").replace(':', "%3A");
-            let key = format!("served:curve_snapshot:{}:{}:{horizon}", part(TENANT), part(name));
-            (key, (*version, price(*minute, *version)))
-        })
+        .chain(derived)
+        .map(|((name, horizon), (minute, version))| (key_of(name, horizon), (*version, price(*minute, *version))))
         .collect();
     let mut last = BTreeMap::new();
     let agreed = eventually(what, || {
         last.clear();
-        for (key, value) in pipeline.redis.with_prefix("served:curve_snapshot:")? {
-            let value: Value = serde_json::from_str(&value)?;
-            let found = (value["version"].as_i64(), value["points"][0]["price"].as_f64());
-            last.insert(key, (found.0.unwrap_or_default(), found.1.unwrap_or_default()));
+        for prefix in [SNAPSHOTS, PRICES] {
+            for (key, value) in pipeline.redis.with_prefix(prefix)? {
+                let value: Value = serde_json::from_str(&value)?;
+                let shown = match prefix {
+                    SNAPSHOTS => &value["points"][0]["price"],
+                    _ => &value["value"],
+                };
+                let found = (value["version"].as_i64(), shown.as_f64());
+                last.insert(key, (found.0.unwrap_or_default(), found.1.unwrap_or_default()));
+            }
         }
         Ok(last == wanted)
     });
@@ -450,7 +466,7 @@ fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
     let (mut curves, mut derived) = (newest(&sent), newest(&of_series));
     in_postgres(&pipeline, "the newest snapshots", SELECT_CURVES, &curves);
     in_postgres(&pipeline, "the newest derived prices", SELECT_DERIVED, &derived);
-    in_redis(&pipeline, "their copies", &curves);
+    in_redis(&pipeline, "their copies", (&curves, &derived));
     route(&pipeline, &curves);
     history(&pipeline, &sent);
     pages(&pipeline, &sent, 7);
@@ -471,14 +487,16 @@ fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
     derived.insert(("NG", ""), (30, 1));
     in_postgres(&pipeline, "only newer snapshots", SELECT_CURVES, &curves);
     in_postgres(&pipeline, "only newer derived prices", SELECT_DERIVED, &derived);
-    in_redis(&pipeline, "only newer copies", &curves);
+    in_redis(&pipeline, "only newer copies", (&curves, &derived));
 
     pipeline.redis.run(&["FLUSHALL"]).unwrap();
-    in_redis(&pipeline, "redis is filled again", &curves);
-    let key = "served:curve_snapshot:ser%3Aved:NG:1m";
-    pipeline.redis.run(&["SET", key, r#"{"standing":"~"}"#]).unwrap();
-    pipeline.dp_ok(&["cache", "invalidate", "--key", key]).unwrap();
-    in_redis(&pipeline, "a copy that was changed by hand is replaced", &curves);
+    in_redis(&pipeline, "redis is filled again", (&curves, &derived));
+    for key in [key_of("NG", "1m"), key_of("NG", "")] {
+        pipeline.redis.run(&["SET", &key, r#"{"standing":"~"}"#]).unwrap();
+        pipeline.dp_ok(&["cache", "invalidate", "--key", &key]).unwrap();
+        let what = format!("{key}, changed by hand, is replaced");
+        in_redis(&pipeline, &what, (&curves, &derived));
+    }
 
     tamper(&pipeline);
     let expected = |changes: [u64; 3]| (Some(i32::from(changes != [0; 3])), changes.map(Value::from));
@@ -494,16 +512,21 @@ fn the_newest_snapshots_and_derived_prices_are_served_whatever_happens() {
         (&json!(true), &json!(1)),
         "{report}"
     );
-    assert_eq!(rebuilt(&pipeline, "derived_price")["changed"], json!(1));
+    let report = rebuilt(&pipeline, "derived_price");
+    let changed = (&report["changed"], &report["is_reloaded"]);
+    assert_eq!(changed, (&json!(1), &json!(true)), "{report}");
     in_postgres(&pipeline, "the rebuilt snapshots", SELECT_CURVES, &curves);
     in_postgres(&pipeline, "the rebuilt derived prices", SELECT_DERIVED, &derived);
-    in_redis(&pipeline, "the rebuilt copies", &curves);
+    in_redis(&pipeline, "the rebuilt copies", (&curves, &derived));
 
     // The owners, whose position was exchanged, go on.
     publish(&pipeline, CURVES, &[("NG", "1m", 40, 2)]);
+    publish(&pipeline, DERIVED, &[("NG", "", 40, 2)]);
     curves.insert(("NG", "1m"), (40, 2));
+    derived.insert(("NG", ""), (40, 2));
     in_postgres(&pipeline, "a snapshot after the rebuild", SELECT_CURVES, &curves);
-    in_redis(&pipeline, "its copy", &curves);
+    in_postgres(&pipeline, "a price after the rebuild", SELECT_DERIVED, &derived);
+    in_redis(&pipeline, "their copies", (&curves, &derived));
     // It is the newest of all by now, which changes no page of an earlier time.
     pages(&pipeline, &sent, 7);
     newest_pages(&pipeline, &curves);

@@ -328,8 +328,10 @@ fn check_redis(pipeline: &Pipeline, pairs: &Pairs) {
     for (key, value) in pipeline.redis.with_prefix("").unwrap() {
         let parts: Vec<&str> = key.split(':').collect();
         let (kind, tenant, instrument, number) = match parts.as_slice() {
-            // Snapshots of curves have no instrument; `served.rs` reads them.
-            ["served", "copy", "latest_price" | "curve_snapshot", _] | ["served", "curve_snapshot", _, _, _] => {
+            // Snapshots of curves and prices of derived series have no instrument; `served.rs` reads them.
+            ["served", "copy", "latest_price" | "curve_snapshot" | "derived_price", _]
+            | ["served", "curve_snapshot", _, _, _]
+            | ["served", "custom", "derived_price", _, _] => {
                 continue;
             }
             ["served", "latest_price", tenant, instrument] => ("served", *tenant, *instrument, "price"),
