@@ -21,7 +21,7 @@ use crate::cells::count;
 /// PostgreSQL does not answer.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 fine; 1 there is no such key, instrument or curve; 2 a server is unavailable, or wrong usage\n\n\
+    after_help = "Exit codes: 0 fine; 1 there is no such key, instrument, curve or series; 2 a server is unavailable, or wrong usage\n\n\
     Examples:\n  dp cache status\n  dp cache get served:latest_price:default:NG_HH_M1\n  dp cache refresh --instrument NG_HH_M1\n  \
     dp cache invalidate --all --yes"
 )]
@@ -50,7 +50,7 @@ enum Command {
     /// Have projection drop copies, and write prices again from PostgreSQL
     ///
     /// For copies that were changed by hand. A price is missing for milliseconds, after --all for a second or two. A value of
-    /// served:custom is written again if PROJECTION_CUSTOM defines its type, otherwise by the program that owns it.
+    /// served:custom is written again if its type is derived_price or PROJECTION_CUSTOM defines it, otherwise by the program that owns it.
     #[command(
         after_help = "Examples:\n  dp cache invalidate --instrument NG_HH_M1\n  dp cache invalidate --key served:custom:vwap:acme:NG_HH_M1\n  \
         dp cache invalidate --all --dry-run\n  dp cache invalidate --all --yes"
@@ -58,7 +58,7 @@ enum Command {
     Invalidate(InvalidateArgs),
     /// Have projection write prices to Redis again from PostgreSQL, without dropping them
     ///
-    /// For copies that are missing; a newer copy stays. Without --instrument, all prices and curves of all tenants.
+    /// For copies that are missing; a newer copy stays. Without --instrument, all prices, curves and derived prices of all tenants.
     #[command(after_help = "Examples:\n  dp cache refresh\n  dp cache refresh --instrument NG_HH_M1 --tenant acme")]
     Refresh(RefreshArgs),
 }
@@ -72,7 +72,7 @@ struct InvalidateArgs {
     /// The copy with this key: of served:latest_price, served:curve_snapshot or served:custom
     #[arg(long, value_name = "KEY", group = "copies")]
     key: Option<String>,
-    /// All latest prices and curves of all tenants; asks for confirmation
+    /// All latest prices, curves and derived prices of all tenants; asks for confirmation
     #[arg(long, group = "copies")]
     all: bool,
     /// Only say which copies would be dropped
@@ -144,7 +144,8 @@ pub async fn run(connection: &Connection, args: &Args, yes: bool) -> anyhow::Res
                 return Ok(ExitCode::SUCCESS);
             }
             if chosen == Chosen::All {
-                consent::ask("drop the copies of all prices and curves in Redis", "invalidate", yes).await?;
+                let what = "drop the copies of all prices, curves and derived prices in Redis";
+                consent::ask(what, "invalidate", yes).await?;
             }
             return ask(connection, Action::Invalidate, chosen, &args.about).await;
         }
@@ -221,12 +222,12 @@ async fn would_drop(connection: &Connection, chosen: Chosen, about: &About) -> a
 fn would_text(would: &Would) -> String {
     let what = match &would.key {
         None => format!(
-            "would drop the copies of {} latest price(s) and of all curves",
+            "would drop the copies of {} latest price(s) and of all curves and derived prices",
             count(would.copies)
         ),
         Some(key) if would.copies > 0 => format!("would drop {}", printable(key)),
         Some(key) => format!(
-            "there is no copy {} to drop; it would be written if there is a price",
+            "there is no copy {} to drop; it would be written if PostgreSQL has what it is made of",
             printable(key)
         ),
     };

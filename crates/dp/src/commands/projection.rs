@@ -14,8 +14,8 @@ use ops::present::{duration, found, grouped, print_either, printable, table};
 
 /// Look at projections, and rebuild them from the log
 ///
-/// A projection is what readers are served: `latest_price` is the newest price of each instrument, `curve_snapshot` the newest snapshot of
-/// each curve and horizon, both in PostgreSQL and Redis; `derived_price` is the newest price of each derived series, in PostgreSQL.
+/// A projection is what readers are served, from PostgreSQL and Redis: `latest_price` is the newest price of each instrument,
+/// `curve_snapshot` the newest snapshot of each curve and horizon, `derived_price` the newest price of each derived series.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 nothing is wrong; 1 a projection lags, or an instrument is silent; 2 a server is unavailable, or wrong usage\n\n\

@@ -35,7 +35,8 @@ use crate::cells::count;
 /// waits during each exchange, as in a rebuild. If it stores events faster than the copy can follow, some of them are counted as changes.
 ///
 /// curve_snapshot and derived_price are small: --full is their only strategy, and it has no checkpoints and no copy. --instrument names a curve
-/// or a series. If their topic no longer begins with its first record, rows that it does not have, or that are newer, are kept.
+/// or a series. If their topic no longer begins with its first record, rows that it does not have, or that are newer, are kept. The service then
+/// fills Redis from PostgreSQL.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 rebuilt, or with --dry-run: nothing would change; 1 rebuilt, but the service has not loaded it (it does when it \
