@@ -246,6 +246,22 @@ fn assert_curve_is_drawn(pipeline: &Pipeline, printed: &str) {
     }
 }
 
+/// The curve that is drawn has a snapshot: the demo lasted until the interval of its quotes was over.
+fn assert_curve_has_a_snapshot(pipeline: &Pipeline) {
+    let sql = format!(
+        "SELECT contract, toString(price) FROM curve_points WHERE curve_id = '{CURVE}' AND horizon = '1y' AND method = 'quoted' ORDER BY contract"
+    );
+    let stored = pipeline.clickhouse.rows(&sql).unwrap();
+    let prices = |rows: Vec<(&str, &str)>| -> Vec<(String, f64)> {
+        let parsed = rows
+            .into_iter()
+            .map(|(month, price)| (month.to_owned(), price.parse().unwrap()));
+        parsed.collect()
+    };
+    let stored = prices(stored.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect());
+    assert_eq!(stored, prices(QUOTED.to_vec()));
+}
+
 fn message(of: [&str; 3], time: i64, price: &str) -> Outgoing {
     tick(of, time, price, &[])
 }
@@ -385,6 +401,7 @@ fn every_derived_value_of_a_demo_is_recomputed_by_sql_before_and_after_correctio
     assert_series_are_shown(&printed, &of_demo);
     assert_market_days_are_shown(&printed);
     assert_curve_is_drawn(&pipeline, &printed);
+    assert_curve_has_a_snapshot(&pipeline);
     let clock = "SELECT toString(max(log_clock)) FROM derived_prices";
     let clock = pipeline.clickhouse.rows(clock).unwrap()[0][0].clone();
 

@@ -16,7 +16,7 @@ use bench::outputs::scrape::{Scrape, Usages};
 use curves::Horizon;
 use localstack::Stack;
 use ops::connection::Connection;
-use ops::demo::{derived, market_days, queries};
+use ops::demo::{derived, market_days, queries, snapshots};
 use ops::ingest::Documents;
 use ops::interrupt::unless_interrupted;
 use ops::migrations::{Stores, migrate, stores};
@@ -43,7 +43,8 @@ const TOLERANCE: f64 = 0.005;
 /// Run the whole pipeline once and show what arrived, how fast, and at what cost.
 ///
 /// Starts the local stack, publishes --ticks simulated messages at full speed, ingests its own example documents of seven markets
-/// and those of --data, then publishes 1,000 messages a second for ten seconds to measure latency. When every store has all of
+/// and those of --data, then publishes 1,000 messages a second for ten seconds to measure latency, not before the minute of the
+/// example settlements ends: then curves have snapshots. When every store has all of
 /// them, it prints counts, market days, derived series of each kind (spark spread, heat rate, congestion and others), a forward curve,
 /// latencies, CPU time and memory, and runs `dp verify`. Exit code 0 only if every store agrees with the raw log. The stack keeps
 /// running, and a second run continues with the same data.
@@ -149,12 +150,14 @@ impl Demo {
         let legs = derived::publish(&self.connection).await?;
         let bulk = self.simulate(args, args.ticks, None).await?;
         let documents = self.ingest(args).await?;
+        let quoted_at = now();
         catch_up::until_caught_up(&self.connection, &self.stack).await?;
         let bulk_seconds = bulk_clock.elapsed().as_secs_f64();
         let bulk_messages = bulk.messages + documents + legs;
         let load = Usages::of(&self.stack)?.since(&usages, bulk_messages);
         let bulk_scrape = Scrape::of(&self.stack).await?;
 
+        snapshots::until_due(&self.connection, quoted_at, CALM_SECONDS).await?;
         say(&format!("publishing {CALM_RATE} ticks a second for {CALM_SECONDS} s"));
         let calm_began = now();
         let calm = self.simulate(args, CALM_RATE * CALM_SECONDS, Some(CALM_RATE)).await?;
