@@ -133,7 +133,7 @@ impl ServedStores {
         });
     }
 
-    /// Writes rows that Postgres has, then tells whoever has copies of their own.
+    /// Writes rows that Postgres has to Redis, then publishes a notice about each.
     async fn copy(&self, projection: Projection, rows: &[ServedRow]) -> Result<(), StoreError> {
         if rows.is_empty() {
             return Ok(());
